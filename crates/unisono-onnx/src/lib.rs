@@ -1,0 +1,2 @@
+//! See the module list.
+#![forbid(unsafe_code)]

@@ -1,0 +1,101 @@
+//! Where a tensor's bytes live.
+
+use crate::TensorError;
+use bytemuck::{Pod, Zeroable};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Alignment of every allocation of ours, in bytes: a cache line, and one AVX-512 register.
+pub const ALIGNMENT: usize = 64;
+
+/// One unit of aligned storage.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u8; ALIGNMENT]);
+
+// SAFETY: `Line` is an array of 64 bytes, for which the all-zero pattern is a value.
+unsafe impl Zeroable for Line {}
+// SAFETY: `Line` is `repr(C)`, as large as its alignment, holds only `u8`: no padding, no invalid bit pattern.
+unsafe impl Pod for Line {}
+
+/// Bytes that belong to somebody else and outlive every tensor that views them through an `Arc` of this.
+///
+/// The slice must be the same at every call: same address, same length.
+pub trait ForeignBytes: Send + Sync + 'static {
+    /// The bytes.
+    fn bytes(&self) -> &[u8];
+}
+
+impl ForeignBytes for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+#[derive(Clone)]
+pub(crate) enum Storage {
+    /// Our own aligned allocation. `Box<[Line]>` so that `Arc::get_mut` gives unique access to it.
+    Owned(Arc<Box<[Line]>>),
+    Foreign(Arc<dyn ForeignBytes>),
+    Strings(Arc<[String]>),
+}
+
+impl Storage {
+    /// An aligned, zeroed allocation; an error, not an abort, when there is no memory.
+    pub(crate) fn zeroed(bytes: usize) -> Result<Storage, TensorError> {
+        let lines = bytes.div_ceil(ALIGNMENT);
+        let owned = bytemuck::allocation::try_zeroed_slice_box::<Line>(lines)
+            .map_err(|()| TensorError::OutOfMemory { bytes })?;
+        Ok(Storage::Owned(Arc::new(owned)))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Storage::Owned(lines) => bytemuck::cast_slice(lines),
+            Storage::Foreign(owner) => owner.bytes(),
+            Storage::Strings(_) => &[],
+        }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        match self {
+            Storage::Owned(lines) => Arc::get_mut(lines).map(|l| bytemuck::cast_slice_mut(l)),
+            Storage::Foreign(_) | Storage::Strings(_) => None,
+        }
+    }
+}
+
+/// A file mapped read-only into memory: the home of a model's weights.
+///
+/// The file must not be changed or truncated while it is mapped. Replacing it by renaming another file over it is
+/// fine, since the map keeps the old one. A truncated file makes later reads fail with `SIGBUS`, against which no
+/// process can defend a map; where that is a danger, read the file into memory instead.
+pub struct MappedFile {
+    map: memmap2::Mmap,
+}
+
+impl MappedFile {
+    /// Maps the whole file. An empty file gives an empty slice.
+    pub fn open(path: &Path) -> io::Result<MappedFile> {
+        let file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
+        }
+        // SAFETY: the map is private to this value and read-only. That no other process changes the file's bytes
+        // under us is a documented requirement on the user; all readers treat the contents as hostile anyway, and
+        // only ever copy scalars out or read them as plain numbers, for which every bit pattern is valid.
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(MappedFile { map })
+    }
+}
+
+impl ForeignBytes for MappedFile {
+    fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}
