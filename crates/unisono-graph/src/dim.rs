@@ -156,7 +156,9 @@ impl Dim {
             return Some(Dim::constant(1));
         }
         let terms = divisor.terms();
-        let [(by, coefficient)] = terms.as_slice() else { return None };
+        let [(by, coefficient)] = terms.as_slice() else {
+            return None;
+        };
         let mut quotient = Vec::new();
         for (mut m, c) in self.terms() {
             if c % coefficient != 0 {
@@ -180,7 +182,11 @@ impl Dim {
             (_, Some(0)) => Dim::unknown(),
             (Some(a), Some(b)) => {
                 let q = a.wrapping_div(b);
-                Dim::constant(if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) { q - 1 } else { q })
+                Dim::constant(if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) {
+                    q - 1
+                } else {
+                    q
+                })
             }
             _ => {
                 // floor((c*q + r) / c) = q + floor(r / c): peel off what divides, so that equal lengths that were
@@ -302,7 +308,9 @@ impl Dim {
 
     /// The same expression with symbols replaced by what `lookup` gives for them.
     pub fn substitute(&self, lookup: &impl Fn(&Symbol) -> Option<Dim>) -> Dim {
-        let Repr::Poly(terms) = &self.0 else { return self.clone() };
+        let Repr::Poly(terms) = &self.0 else {
+            return self.clone();
+        };
         terms.iter().fold(Dim::constant(0), |sum, (m, c)| {
             let term = m.iter().fold(Dim::constant(*c), |product, atom| {
                 let value = match atom {
@@ -380,7 +388,9 @@ impl Mul for &Dim {
         let mut terms = Vec::new();
         for (ma, ca) in self.terms() {
             for (mb, cb) in &right {
-                let Some(c) = ca.checked_mul(*cb) else { return Dim::unknown() };
+                let Some(c) = ca.checked_mul(*cb) else {
+                    return Dim::unknown();
+                };
                 let mut m = ma.clone();
                 m.extend(mb.iter().cloned());
                 if m.len() > 32 {
@@ -452,8 +462,14 @@ mod tests {
     fn equal_lengths_computed_by_different_routes_have_one_normal_form() {
         let (b, t) = (sym("b"), sym("t"));
         assert_eq!(&(&b * &t) * &4i64.into(), &(&t * &Dim::from(4i64)) * &b);
-        assert_eq!((&(&b * &t) * &4i64.into()).div_exact(&(&t * &2i64.into())), Some(&b * &2i64.into()));
-        assert_eq!((&(&t * &2i64.into()) + &1i64.into()).floor_div(&2i64.into()), t);
+        assert_eq!(
+            (&(&b * &t) * &4i64.into()).div_exact(&(&t * &2i64.into())),
+            Some(&b * &2i64.into())
+        );
+        assert_eq!(
+            (&(&t * &2i64.into()) + &1i64.into()).floor_div(&2i64.into()),
+            t
+        );
         assert_eq!(b.ceil_div(&1i64.into()), b);
     }
 
@@ -474,7 +490,10 @@ mod tests {
         let at = |n: i64| e.substitute(&|_| Some(Dim::constant(n))).as_const();
         assert_eq!(at(1), Some(3));
         assert_eq!(at(4), Some(16));
-        assert_eq!(Dim::constant(-7).floor_div(&2i64.into()).as_const(), Some(-4));
+        assert_eq!(
+            Dim::constant(-7).floor_div(&2i64.into()).as_const(),
+            Some(-4)
+        );
         assert_eq!(Dim::constant(7).ceil_div(&2i64.into()).as_const(), Some(4));
     }
 }
