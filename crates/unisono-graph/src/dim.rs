@@ -216,7 +216,7 @@ impl Dim {
     }
 
     /// The larger of two.
-    pub fn max(&self, other: &Dim) -> Dim {
+    pub fn larger(&self, other: &Dim) -> Dim {
         match (self - other).sign() {
             Some(s) if s >= 0 => self.clone(),
             Some(_) => other.clone(),
@@ -227,7 +227,7 @@ impl Dim {
     }
 
     /// The smaller of two.
-    pub fn min(&self, other: &Dim) -> Dim {
+    pub fn smaller(&self, other: &Dim) -> Dim {
         match (self - other).sign() {
             Some(s) if s <= 0 => self.clone(),
             Some(_) => other.clone(),
@@ -320,8 +320,8 @@ impl Dim {
                         let (a, b) = (args.0.substitute(lookup), args.1.substitute(lookup));
                         match f {
                             Function::FloorDiv => a.floor_div(&b),
-                            Function::Max => a.max(&b),
-                            Function::Min => a.min(&b),
+                            Function::Max => a.larger(&b),
+                            Function::Min => a.smaller(&b),
                         }
                     }
                 };
@@ -479,7 +479,7 @@ mod tests {
         assert_eq!(b.equals(&(-1i64).into()), Some(false));
         assert_eq!(b.equals(&1i64.into()), None);
         assert_eq!(b.equals(&b), Some(true));
-        assert_eq!(b.max(&1i64.into()), b);
+        assert_eq!(b.larger(&1i64.into()), b);
         assert_eq!(Dim::unknown().equals(&Dim::unknown()), None);
     }
 

@@ -26,4 +26,4 @@ pub mod ops;
 pub use attribute::{Attribute, Attributes};
 pub use dim::{Dim, Symbol};
 pub use graph::{Graph, GraphError, Node, NodeId, TensorType, Value, ValueId};
-pub use operator::{Batch, BatchContext, Blocker, Cost, Fact, InferContext, OpError, Operator};
+pub use operator::{Batch, BatchContext, Blocker, Fact, InferContext, OpError, Operator};
