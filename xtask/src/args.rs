@@ -7,7 +7,9 @@ pub struct Args {
 
 impl Args {
     pub fn new(arguments: &[String]) -> Args {
-        Args { left: arguments.to_vec() }
+        Args {
+            left: arguments.to_vec(),
+        }
     }
 
     /// Takes the switch `--name` and says whether it was given.
@@ -39,7 +41,10 @@ impl Args {
                     Some(value) if !value.starts_with("--") => found.push(value),
                     _ => return Err(format!("`{name}` needs a value")),
                 }
-            } else if let Some(value) = argument.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+            } else if let Some(value) = argument
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('='))
+            {
                 found.push(value.to_owned());
             } else {
                 kept.push(argument);
@@ -64,7 +69,12 @@ mod tests {
     use super::*;
 
     fn args(text: &str) -> Args {
-        Args::new(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        Args::new(
+            &text
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]

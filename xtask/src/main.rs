@@ -83,7 +83,10 @@ fn main() -> ExitCode {
         eprintln!("cargo xtask: there is no chore `{name}`\n\n{}", overview());
         return ExitCode::from(2);
     };
-    if rest.iter().any(|argument| argument == "--help" || argument == "-h") {
+    if rest
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
         print!("{}", chore.help);
         return ExitCode::SUCCESS;
     }
@@ -113,15 +116,27 @@ mod tests {
     fn every_chore_explains_itself_by_its_own_name() {
         for chore in CHORES {
             let usage = format!("usage: cargo xtask {}", chore.name);
-            assert!(chore.help.starts_with(&usage), "help of `{}` must open with `{usage}`", chore.name);
-            assert!(chore.help.ends_with('\n'), "help of `{}` must end its last line", chore.name);
+            assert!(
+                chore.help.starts_with(&usage),
+                "help of `{}` must open with `{usage}`",
+                chore.name
+            );
+            assert!(
+                chore.help.ends_with('\n'),
+                "help of `{}` must end its last line",
+                chore.name
+            );
         }
     }
 
     #[test]
     fn names_of_chores_are_unique() {
         for (i, chore) in CHORES.iter().enumerate() {
-            assert!(CHORES[..i].iter().all(|earlier| earlier.name != chore.name), "`{}` twice", chore.name);
+            assert!(
+                CHORES[..i].iter().all(|earlier| earlier.name != chore.name),
+                "`{}` twice",
+                chore.name
+            );
         }
     }
 }

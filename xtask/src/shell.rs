@@ -32,13 +32,21 @@ pub fn find_program(names: &[&str]) -> Option<PathBuf> {
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     names.iter().find_map(|name| {
         let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-        folders.iter().map(|folder| folder.join(&file)).find(|candidate| candidate.is_file())
+        folders
+            .iter()
+            .map(|folder| folder.join(&file))
+            .find(|candidate| candidate.is_file())
     })
 }
 
 /// Whether the program starts and ends well; its output is not shown.
 pub fn works(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Runs to the end, output going to the terminal.
@@ -46,18 +54,32 @@ pub fn works(command: &mut Command) -> bool {
 /// # Errors
 /// If the program cannot be started or ends with another code than 0; the text names it.
 pub fn run(command: &mut Command) -> Result<(), String> {
-    let status = command.status().map_err(|error| format!("cannot start {}: {error}", shown(command)))?;
-    if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", shown(command))) }
+    let status = command
+        .status()
+        .map_err(|error| format!("cannot start {}: {error}", shown(command)))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{} ended with {status}", shown(command)))
+    }
 }
 
 /// The command as one would type it, without its environment.
 pub fn shown(command: &Command) -> String {
-    std::iter::once(command.get_program()).chain(command.get_args()).map(word).collect::<Vec<_>>().join(" ")
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(word)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn word(word: &OsStr) -> String {
     let text = word.to_string_lossy();
-    if text.is_empty() || text.contains([' ', '"', '\'', '*', '$']) { format!("'{text}'") } else { text.into_owned() }
+    if text.is_empty() || text.contains([' ', '"', '\'', '*', '$']) {
+        format!("'{text}'")
+    } else {
+        text.into_owned()
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,17 @@ const STEPS: &[Step] = &[
         slow: true,
         tests: false,
         needs: Some(("clippy", "clippy")),
-        command: || cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+        command: || {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ])
+        },
     },
     Step {
         name: "tests",
@@ -60,7 +70,17 @@ const STEPS: &[Step] = &[
         slow: false,
         tests: true,
         needs: None,
-        command: || cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"]),
+        command: || {
+            cargo(&[
+                "test",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--examples",
+                "--no-fail-fast",
+            ])
+        },
     },
     Step {
         name: "doc tests",
@@ -101,8 +121,16 @@ fn cargo(arguments: &[&str]) -> Command {
 /// loom replaces `std::sync` by a `cfg` that reaches every crate: hence a target folder of its own, so that the two builds
 /// do not throw each other out. Release, because it runs each model thousands of times.
 fn loom() -> Command {
-    let mut command = cargo(&["test", "--release", "--package", "unisono-runtime", "--no-fail-fast"]);
-    command.args(["--lib", "--tests", "--target-dir"]).arg(shell::target_dir().join("loom"));
+    let mut command = cargo(&[
+        "test",
+        "--release",
+        "--package",
+        "unisono-runtime",
+        "--no-fail-fast",
+    ]);
+    command
+        .args(["--lib", "--tests", "--target-dir"])
+        .arg(shell::target_dir().join("loom"));
     command.env("RUSTFLAGS", "--cfg loom");
     command
 }
@@ -116,33 +144,72 @@ pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
     let (fast, list) = (args.switch("--fast"), args.switch("--list"));
     let only = args.values("--only")?;
     args.finish()?;
-    if let Some(unknown) = only.iter().find(|name| STEPS.iter().all(|step| step.name != name.as_str())) {
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| STEPS.iter().all(|step| step.name != name.as_str()))
+    {
         let known: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
-        return Err(format!("there is no step `{unknown}`; the steps are: {}", known.join(", ")));
+        return Err(format!(
+            "there is no step `{unknown}`; the steps are: {}",
+            known.join(", ")
+        ));
     }
     let chosen: Vec<&Step> = STEPS
         .iter()
-        .filter(|step| if only.is_empty() { !(fast && step.slow) } else { only.iter().any(|name| name == step.name) })
+        .filter(|step| {
+            if only.is_empty() {
+                !(fast && step.slow)
+            } else {
+                only.iter().any(|name| name == step.name)
+            }
+        })
         .collect();
     if list {
         for step in chosen {
-            println!("{:<10} {}\n{:<10} {}", step.name, step.about, "", shell::shown(&(step.command)()));
+            println!(
+                "{:<10} {}\n{:<10} {}",
+                step.name,
+                step.about,
+                "",
+                shell::shown(&(step.command)())
+            );
         }
         return Ok(ExitCode::SUCCESS);
     }
 
     let mut reports = Vec::new();
     for (i, step) in chosen.iter().enumerate() {
-        println!("\n=== {} of {}: {} ({}) ===", i + 1, chosen.len(), step.name, step.about);
+        println!(
+            "\n=== {} of {}: {} ({}) ===",
+            i + 1,
+            chosen.len(),
+            step.name,
+            step.about
+        );
         let started = Instant::now();
         let (tally, failure) = run_step(step);
         let took = started.elapsed();
-        println!("=== {}: {} in {} ===", step.name, if failure.is_none() { "ok" } else { "FAILED" }, seconds(took));
-        reports.push(Report { name: step.name, tests: step.tests, took, tally, failure });
+        println!(
+            "=== {}: {} in {} ===",
+            step.name,
+            if failure.is_none() { "ok" } else { "FAILED" },
+            seconds(took)
+        );
+        reports.push(Report {
+            name: step.name,
+            tests: step.tests,
+            took,
+            tally,
+            failure,
+        });
     }
     print!("{}", summary(&reports));
     let good = reports.iter().all(|report| report.failure.is_none());
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 struct Report {
@@ -165,60 +232,91 @@ fn run_step(step: &Step) -> (Tally, Option<String>) {
     }
     let mut command = (step.command)();
     println!("{}", shell::shown(&command));
-    let ended = if step.tests { run_counting(&mut command, &mut tally) } else { shell::run(&mut command) };
+    let ended = if step.tests {
+        tally.run(&mut command)
+    } else {
+        shell::run(&mut command)
+    };
     let failure = match ended {
         Err(why) => Some(why),
         // Not by the exit code alone: a harness that ends well after a failing test must not pass for green.
-        Ok(()) if tally.failed > 0 => Some("a test failed although the command ended well".to_owned()),
-        Ok(()) if step.tests && tally.passed == 0 => Some("no test ran, so nothing was shown".to_owned()),
+        Ok(()) if tally.failed > 0 => {
+            Some("a test failed although the command ended well".to_owned())
+        }
+        Ok(()) if step.tests && tally.passed == 0 => {
+            Some("no test ran, so nothing was shown".to_owned())
+        }
         Ok(()) => None,
     };
     (tally, failure)
 }
 
-/// Runs a `cargo test`, passing its output through while counting the results in it.
-fn run_counting(command: &mut Command, tally: &mut Tally) -> Result<(), String> {
-    let text = shell::shown(command);
-    let mut child =
-        command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cannot start {text}: {error}"))?;
-    if let Some(output) = child.stdout.take() {
-        let mut reader = BufReader::new(output);
-        let mut line = Vec::new();
-        // Bytes, not `lines()`: a test may print what is not UTF-8.
-        while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            let mut out = std::io::stdout().lock();
-            // A closed terminal must not keep the tests from ending.
-            let _ = out.write_all(&line).and_then(|()| out.flush());
-            tally.read(&String::from_utf8_lossy(&line));
-            line.clear();
-        }
-    }
-    let status = child.wait().map_err(|error| format!("{text}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{text} ended with {status}")) }
-}
-
 /// Tests counted from the lines that close each test binary, and the names of those that failed.
 #[derive(Default, Debug, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
-    failures: Vec<String>,
+pub struct Tally {
+    pub passed: u64,
+    pub failed: u64,
+    pub ignored: u64,
+    pub failures: Vec<String>,
 }
 
 impl Tally {
+    /// Runs a `cargo test`, passing its output through while counting the results in it.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not end well.
+    pub fn run(&mut self, command: &mut Command) -> Result<(), String> {
+        let text = shell::shown(command);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start {text}: {error}"))?;
+        if let Some(output) = child.stdout.take() {
+            let mut reader = BufReader::new(output);
+            let mut line = Vec::new();
+            // Bytes, not `lines()`: a test may print what is not UTF-8.
+            while reader
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|read| read > 0)
+            {
+                let mut out = std::io::stdout().lock();
+                // A closed terminal must not keep the tests from ending.
+                let _ = out.write_all(&line).and_then(|()| out.flush());
+                self.read(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        }
+        let status = child.wait().map_err(|error| format!("{text}: {error}"))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{text} ended with {status}"))
+        }
+    }
+
     fn read(&mut self, line: &str) {
         let line = line.trim();
-        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+        if let Some(name) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
             self.failures.push(name.to_owned());
             return;
         }
         // "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s"
-        let Some(result) = line.strip_prefix("test result: ") else { return };
-        let Some((_, counts)) = result.split_once(". ") else { return };
+        let Some(result) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        let Some((_, counts)) = result.split_once(". ") else {
+            return;
+        };
         for part in counts.split("; ") {
-            let Some((number, what)) = part.split_once(' ') else { continue };
-            let Ok(number) = number.parse::<u64>() else { continue };
+            let Some((number, what)) = part.split_once(' ') else {
+                continue;
+            };
+            let Ok(number) = number.parse::<u64>() else {
+                continue;
+            };
             match what {
                 "passed" => self.passed += number,
                 "failed" => self.failed += number,
@@ -235,11 +333,28 @@ fn summary(reports: &[Report]) -> String {
     for report in reports {
         let tests = match (report.tests, report.tally.ignored) {
             (false, _) => String::new(),
-            (true, 0) => format!("{} passed, {} failed", report.tally.passed, report.tally.failed),
-            (true, n) => format!("{} passed, {} failed, {n} ignored", report.tally.passed, report.tally.failed),
+            (true, 0) => format!(
+                "{} passed, {} failed",
+                report.tally.passed, report.tally.failed
+            ),
+            (true, n) => format!(
+                "{} passed, {} failed, {n} ignored",
+                report.tally.passed, report.tally.failed
+            ),
         };
-        let verdict = if report.failure.is_none() { "ok" } else { "FAILED" };
-        text.push_str(format!("{:<10} {verdict:<7} {:>8}  {tests}", report.name, seconds(report.took)).trim_end());
+        let verdict = if report.failure.is_none() {
+            "ok"
+        } else {
+            "FAILED"
+        };
+        text.push_str(
+            format!(
+                "{:<10} {verdict:<7} {:>8}  {tests}",
+                report.name,
+                seconds(report.took)
+            )
+            .trim_end(),
+        );
         text.push('\n');
         passed += report.tally.passed;
         failed += report.tally.failed;
@@ -247,12 +362,19 @@ fn summary(reports: &[Report]) -> String {
             failed += 1;
         }
     }
-    let broken: Vec<&Report> = reports.iter().filter(|report| report.failure.is_some()).collect();
+    let broken: Vec<&Report> = reports
+        .iter()
+        .filter(|report| report.failure.is_some())
+        .collect();
     if !broken.is_empty() {
         text.push_str("\nfailures:\n");
     }
     for report in broken {
-        text.push_str(&format!("  {}: {}\n", report.name, report.failure.as_deref().unwrap_or_default()));
+        text.push_str(&format!(
+            "  {}: {}\n",
+            report.name,
+            report.failure.as_deref().unwrap_or_default()
+        ));
         for name in &report.tally.failures {
             text.push_str(&format!("    {name}\n"));
         }
@@ -273,7 +395,13 @@ mod tests {
         let mut tally = Tally::default();
         lines.iter().for_each(|line| tally.read(line));
         let took = Duration::from_millis(1500);
-        Report { name, tests: !lines.is_empty(), took, tally, failure: failure.map(str::to_owned) }
+        Report {
+            name,
+            tests: !lines.is_empty(),
+            took,
+            tally,
+            failure: failure.map(str::to_owned),
+        }
     }
 
     #[test]
@@ -285,7 +413,15 @@ mod tests {
         tally.read("test c::d ... FAILED\r\n");
         tally.read("test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 2.00s");
         let failures = vec!["c::d".to_owned()];
-        assert_eq!(tally, Tally { passed: 7, failed: 1, ignored: 1, failures });
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 7,
+                failed: 1,
+                ignored: 1,
+                failures
+            }
+        );
     }
 
     #[test]
@@ -300,7 +436,11 @@ mod tests {
     #[test]
     fn the_last_line_counts_all_steps() {
         let ok = "test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        let text = summary(&[report("format", &[], None), report("tests", &[ok, ok], None), report("loom", &[ok], None)]);
+        let text = summary(&[
+            report("format", &[], None),
+            report("tests", &[ok, ok], None),
+            report("loom", &[ok], None),
+        ]);
         assert_eq!(text.lines().last(), Some("15 passed, 0 failed"));
         assert!(!text.contains("failures"));
     }
@@ -311,7 +451,11 @@ mod tests {
         let bad = "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
         let text = summary(&[
             report("clippy", &[], Some("a lint")),
-            report("tests", &[ok, "test x ... FAILED", bad], Some("cargo test ended with exit status: 101")),
+            report(
+                "tests",
+                &[ok, "test x ... FAILED", bad],
+                Some("cargo test ended with exit status: 101"),
+            ),
         ]);
         assert_eq!(text.lines().last(), Some("6 passed, 3 failed"));
         assert!(text.contains("clippy: a lint"));
@@ -341,6 +485,10 @@ mod tests {
             needs: None,
             command: || cargo(&["--version"]),
         };
-        assert!(run_step(&step).1.is_some_and(|why| why.contains("no test ran")));
+        assert!(
+            run_step(&step)
+                .1
+                .is_some_and(|why| why.contains("no test ran"))
+        );
     }
 }
