@@ -1,1 +1,4 @@
 //! See the module list.
+
+pub mod sync;
+pub mod team;

@@ -1,0 +1,144 @@
+//! The one door through which threads, locks and atomics come.
+//!
+//! Everything in this crate that synchronises takes its types from here: the standard library's in a product build,
+//! [loom](https://docs.rs/loom)'s twins under `--cfg loom`. So the code that loom explores is the code that ships.
+//!
+//! It must never offer a type that exists on one side only, and no behaviour of its own beyond the two small helpers
+//! below: [`UnsafeCell`] with loom's closure interface, and [`SpinWindow`], a bounded busy wait that loom sees as empty
+//! (a model checker has no clock, and a spin that may go on for ever would never end there).
+
+#[cfg(not(loom))]
+pub use std::{
+    hint::spin_loop,
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    thread,
+};
+
+#[cfg(loom)]
+pub use loom::{
+    hint::spin_loop,
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    thread,
+};
+
+#[cfg(loom)]
+pub use loom::cell::UnsafeCell;
+
+#[cfg(not(loom))]
+pub use cell::UnsafeCell;
+
+#[cfg(not(loom))]
+mod cell {
+    /// `std::cell::UnsafeCell` behind loom's interface: the pointer is lent to a closure, so that loom can see how long
+    /// it is in use and report two uses that are not ordered.
+    #[derive(Debug, Default)]
+    pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        /// Wraps a value.
+        pub const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        /// Lends a pointer for reading.
+        #[inline]
+        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        /// Lends a pointer for writing.
+        #[inline]
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+/// Locks a mutex whose data stays valid whatever its last holder did, so a panic elsewhere must not spread from here.
+#[inline]
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Waits on a condition variable; as [`lock`], it looks through poison.
+#[inline]
+pub fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar
+        .wait(guard)
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A busy wait with an end: call [`SpinWindow::pause`] while it answers `true`, then go to sleep.
+///
+/// The clock is read once in 16 pauses, and not at all for an empty window.
+#[derive(Debug)]
+pub struct SpinWindow {
+    #[cfg(not(loom))]
+    length: std::time::Duration,
+    #[cfg(not(loom))]
+    start: Option<std::time::Instant>,
+    #[cfg(not(loom))]
+    pauses: u32,
+}
+
+impl SpinWindow {
+    /// A window of the given length that opens with the first pause.
+    pub fn new(length: std::time::Duration) -> Self {
+        #[cfg(loom)]
+        {
+            let _ = length;
+            Self {}
+        }
+        #[cfg(not(loom))]
+        Self {
+            length,
+            start: None,
+            pauses: 0,
+        }
+    }
+
+    /// Pauses for a moment. `false` once the window has passed.
+    #[inline]
+    pub fn pause(&mut self) -> bool {
+        #[cfg(loom)]
+        {
+            false
+        }
+        #[cfg(not(loom))]
+        {
+            if self.length.is_zero() {
+                return false;
+            }
+            if self.pauses.is_multiple_of(16) {
+                let start = *self.start.get_or_insert_with(std::time::Instant::now);
+                if start.elapsed() >= self.length {
+                    return false;
+                }
+            }
+            self.pauses = self.pauses.wrapping_add(1);
+            spin_loop();
+            true
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn an_empty_window_never_pauses() {
+        assert!(!SpinWindow::new(Duration::ZERO).pause());
+    }
+
+    #[test]
+    fn a_window_ends_after_its_length() {
+        let start = Instant::now();
+        let mut window = SpinWindow::new(Duration::from_micros(200));
+        while window.pause() {}
+        assert!(start.elapsed() >= Duration::from_micros(200));
+    }
+}

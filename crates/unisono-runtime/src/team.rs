@@ -1,0 +1,691 @@
+//! The worker team of a CPU device: threads that lend a hand, and that nobody waits for.
+//!
+//! A *leader* (any thread, usually a caller inside `run`) has work in n tiles. It publishes the work in a small table
+//! and starts on the tiles itself; workers that happen to be free take tiles from the same counter. The one idea:
+//! **taking part and taking a tile are one atomic step**. A worker that is asleep, preempted, or busy elsewhere has
+//! therefore promised nothing, and the leader waits only for those who hold a tile when the tiles have run out.
+//! Several leaders may publish at once; if the table is full, or the work too small to share, the leader simply does
+//! all tiles alone. Any other thread may lend a hand too, through [`Team::help`].
+//!
+//! Who computes a tile must never be visible in its bits: a tile gets its index and a seat (a number for scratch
+//! memory), nothing else. How many tiles there are is the leader's decision, from counted work, before anyone joins.
+//!
+//! # Protocol
+//!
+//! One table entry ([`Slot`]) is an atomic word and a pointer to the job on its leader's stack:
+//!
+//! ```text
+//! free --claim--> owned --publish--> owned, tiles left --take ...--> owned, none left --all have left--> free
+//! ```
+//!
+//! The word holds the number of tiles not yet taken, of seats not yet taken, and of helpers that have not left.
+//! *Join* takes a tile and a seat and counts the helper, in one compare-and-swap; it succeeds only while tiles are left.
+//! *Take* takes a further tile. *Leave* uncounts the helper. The leader frees the slot when no tile is left and no
+//! helper is counted; from then on nobody can reach the job, which may go out of scope.
+//!
+//! # Sleep
+//!
+//! Workers that find nothing spin for a while ([`TeamOptions::spin`]), then sleep. A publisher pays for a wake-up only
+//! if workers sleep, none of the awake ones suffices, and the work is worth it. No wake-up is lost: see [`Bed`].
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{Arc, Condvar, Mutex, SpinWindow, UnsafeCell, lock, thread, wait};
+
+/// How many leaders can have work on the table at once. More than that work alone until an entry is free.
+const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
+
+/// Work below this (in estimated nanoseconds on one core) is done by the leader alone: handing a cache line to another
+/// core and back costs about as much as a helper would save.
+const WORTH_SHARING_NS: u64 = 3_000;
+
+/// Work below this never wakes a sleeping worker. A wake-up was measured at 27 µs until the sleeper runs, of which the
+/// leader pays the system call.
+const WORTH_WAKING_NS: u64 = 60_000;
+
+/// How many sleepers one thread wakes; each of them wakes as many again while tiles are left, so that a large team is
+/// up after a logarithmic number of wake-up times.
+const WAKE_FANOUT: usize = 2;
+
+/// Most threads of a team: the word of a slot has 12 bits for seats.
+pub const MAX_THREADS: usize = 2048;
+
+type ThreadStart = std::sync::Arc<dyn Fn() + Send + Sync>;
+
+/// How a team is made.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct TeamOptions {
+    /// Threads that work at the same time on one job, the leader among them; `threads - 1` workers are started.
+    /// Default: the number of cores that this process may use.
+    pub threads: usize,
+    /// How long an idle worker spins before it sleeps. Zero is allowed. Default: 50 µs.
+    pub spin: Duration,
+    /// Called once on every worker thread before its first tile, for state that belongs to a thread (the
+    /// floating-point control register).
+    pub on_thread_start: Option<ThreadStart>,
+}
+
+impl Default for TeamOptions {
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            spin: Duration::from_micros(50),
+            on_thread_start: None,
+        }
+    }
+}
+
+impl TeamOptions {
+    /// Options with the given number of threads; values outside 1 to [`MAX_THREADS`] are clamped.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets the time that an idle worker spins.
+    #[must_use]
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
+        self
+    }
+
+    /// Sets what each worker thread does first.
+    #[must_use]
+    pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_thread_start = Some(std::sync::Arc::new(f));
+        self
+    }
+}
+
+impl fmt::Debug for TeamOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TeamOptions")
+            .field("threads", &self.threads)
+            .field("spin", &self.spin)
+            .field("on_thread_start", &self.on_thread_start.is_some())
+            .finish()
+    }
+}
+
+/// A team of worker threads. See the [module](self).
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use unisono_runtime::team::{Team, TeamOptions};
+///
+/// let team = Team::new(TeamOptions::default().threads(2))?;
+/// let sum = AtomicUsize::new(0);
+/// team.run(100, 1_000_000, |tile, _seat| {
+///     sum.fetch_add(tile, Ordering::Relaxed);
+/// });
+/// assert_eq!(sum.into_inner(), 4950);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Team {
+    shared: Arc<Shared>,
+    workers: Vec<thread::JoinHandle<()>>,
+}
+
+impl fmt::Debug for Team {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Team")
+            .field("threads", &self.threads())
+            .field("spin", &self.shared.spin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Team {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread; those already started are joined first.
+    pub fn new(options: TeamOptions) -> io::Result<Self> {
+        let threads = options.threads.clamp(1, MAX_THREADS);
+        let mut team = Self {
+            shared: Arc::new(Shared::new(threads, options.spin)),
+            workers: Vec::with_capacity(threads - 1),
+        };
+        for index in 1..threads {
+            let shared = Arc::clone(&team.shared);
+            let start = options.on_thread_start.clone();
+            let worker = thread::Builder::new()
+                .name(format!("unisono-{index}"))
+                .spawn(move || {
+                    if let Some(start) = start {
+                        start();
+                    }
+                    shared.serve(index);
+                })?;
+            team.workers.push(worker);
+        }
+        Ok(team)
+    }
+
+    /// A team without workers: every job is done by its leader.
+    pub fn solo() -> Self {
+        Self {
+            shared: Arc::new(Shared::new(1, Duration::ZERO)),
+            workers: Vec::new(),
+        }
+    }
+
+    /// Threads that work on one job at most, the leader among them. Seats of a job are below this number.
+    pub fn threads(&self) -> usize {
+        self.shared.threads
+    }
+
+    /// Does `work(tile, seat)` once for every tile in `0..tiles` and returns when all are done.
+    ///
+    /// The calling thread leads and has seat 0; each helper has another seat below [`Team::threads`], alone, until the
+    /// job is done, so a seat can index scratch memory. Tiles start in rising order; nothing else is promised about
+    /// who computes which tile and when. `estimated_ns` is the whole job's time on one core, from counted work: it only
+    /// decides whether sharing pays, never what is computed.
+    ///
+    /// Nothing is allocated. A tile may itself call `run`.
+    ///
+    /// # Panics
+    /// If a tile panics, tiles not yet started are skipped, and the panic goes on in the leader once all helpers have
+    /// left. Workers survive it.
+    pub fn run<F>(&self, tiles: usize, estimated_ns: u64, work: F)
+    where
+        F: Fn(usize, usize) + Sync,
+    {
+        let shared = &*self.shared;
+        let helpers = shared.worth_helpers(tiles, estimated_ns);
+        if helpers == 0 {
+            (0..tiles).for_each(|tile| work(tile, 0));
+            return;
+        }
+        let Some(slot) = shared.claim() else {
+            (0..tiles).for_each(|tile| work(tile, 0));
+            return;
+        };
+        shared.lead(slot, tiles, helpers, estimated_ns, &work);
+    }
+
+    /// Takes part in one published job until it has no tile left. `false` if there was none to take.
+    ///
+    /// For threads that would otherwise sleep.
+    pub fn help(&self) -> bool {
+        self.shared.help(0, false)
+    }
+
+    /// Announces that the calling thread is going to lead jobs until the guard is dropped.
+    ///
+    /// The team asks no more helpers for a job than leave the number of running threads at [`Team::threads`]: with as
+    /// many leaders as cores everybody works alone. A leader that never announced itself counts as one.
+    pub fn attend(&self) -> Attendance<'_> {
+        // Relaxed: a hint about load; nothing is published through it.
+        self.shared.present.fetch_add(1, Ordering::Relaxed);
+        Attendance { team: self }
+    }
+
+    /// Wakes sleeping workers ahead of jobs that are each too small to wake them for, but together worth it.
+    ///
+    /// Costs nothing if nobody sleeps. The woken spin for [`TeamOptions::spin`] and sleep again if no job comes.
+    pub fn rouse(&self, estimated_ns: u64) {
+        let wanted = self.shared.free_hands();
+        if estimated_ns >= WORTH_WAKING_NS && wanted > 0 {
+            self.shared.bed.wake(wanted.min(WAKE_FANOUT));
+        }
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.shut_down();
+        // No worker can be the one that drops: while it holds a tile, that tile's leader borrows the team.
+        for worker in self.workers.drain(..) {
+            // An error here is a panic of `on_thread_start`, which has been printed; there is nothing left to save.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Counts a leader as present, see [`Team::attend`].
+#[derive(Debug)]
+pub struct Attendance<'a> {
+    team: &'a Team,
+}
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        self.team.shared.present.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Keeps what one core writes often away from what another reads (two lines, because x86 fetches lines in pairs).
+#[repr(align(128))]
+struct Apart<T>(T);
+
+struct Shared {
+    slots: [Apart<Slot>; SLOTS],
+    bed: Bed,
+    /// Leaders that announced themselves.
+    present: Apart<AtomicUsize>,
+    stop: AtomicBool,
+    threads: usize,
+    spin: Duration,
+}
+
+impl std::ops::Deref for Apart<AtomicUsize> {
+    type Target = AtomicUsize;
+    fn deref(&self) -> &AtomicUsize {
+        &self.0
+    }
+}
+
+impl Shared {
+    fn new(threads: usize, spin: Duration) -> Self {
+        Self {
+            slots: std::array::from_fn(|_| Apart(Slot::new())),
+            bed: Bed::new(),
+            present: Apart(AtomicUsize::new(0)),
+            stop: AtomicBool::new(false),
+            threads,
+            spin,
+        }
+    }
+
+    /// How many more threads may run without outnumbering the cores.
+    fn free_hands(&self) -> usize {
+        let leaders = self.present.load(Ordering::Relaxed).max(1);
+        self.threads.saturating_sub(leaders)
+    }
+
+    /// How many helpers a job should ask for.
+    fn worth_helpers(&self, tiles: usize, estimated_ns: u64) -> usize {
+        if estimated_ns < WORTH_SHARING_NS || self.threads == 1 {
+            return 0;
+        }
+        let helpers = self.free_hands().min(tiles.saturating_sub(1));
+        let all_asleep = || self.bed.sleepers() + 1 >= self.threads;
+        if helpers > 0 && estimated_ns < WORTH_WAKING_NS && all_asleep() {
+            return 0;
+        }
+        helpers
+    }
+
+    fn claim(&self) -> Option<&Slot> {
+        self.slots.iter().map(|s| &s.0).find(|s| s.claim())
+    }
+
+    fn lead(
+        &self,
+        slot: &Slot,
+        tiles: usize,
+        helpers: usize,
+        estimated_ns: u64,
+        work: &(dyn Fn(usize, usize) + Sync),
+    ) {
+        // A word counts 2^32 - 1 tiles; what is beyond (never seen in practice) the leader does alone, first.
+        let shared_tiles = tiles.min(u32::MAX as usize);
+        (shared_tiles..tiles).for_each(|tile| work(tile, 0));
+
+        let job = Job {
+            work,
+            tiles: shared_tiles as u64,
+            seats: helpers as u64,
+            panic: Mutex::new(None),
+        };
+        // From here to `close` nothing may unwind: the job must outlive its helpers. Tiles run under `catch_unwind`.
+        slot.publish(&job);
+        self.bed.announce();
+        if estimated_ns >= WORTH_WAKING_NS {
+            self.bed.wake(helpers.min(WAKE_FANOUT));
+        }
+        while let Some(tile) = slot.take(job.tiles) {
+            job.tile(slot, tile, 0);
+        }
+        slot.close(self.spin);
+        let panic = lock(&job.panic).take();
+        if let Some(payload) = panic {
+            resume_unwind(payload);
+        }
+    }
+
+    /// Joins the first job that has tiles left, beginning with slot `first`, and stays until it has none.
+    fn help(&self, first: usize, woken: bool) -> bool {
+        for i in 0..SLOTS {
+            let slot = &self.slots[(first + i) % SLOTS].0;
+            let Some(ticket) = slot.join() else { continue };
+            // The wake-up was for this job and there is more to do: pass it on.
+            if woken && ticket.tiles_left > 0 && ticket.seats_left > 0 {
+                self.bed.wake(WAKE_FANOUT.min(ticket.seats_left as usize));
+            }
+            slot.serve(ticket);
+            return true;
+        }
+        false
+    }
+
+    /// The life of a worker.
+    fn serve(&self, index: usize) {
+        let mut woken = false;
+        'rounds: loop {
+            let seen = self.bed.now();
+            // Acquire pairs with the store in `shut_down`; the bed's epoch has changed by then, so it is seen in time.
+            if self.stop.load(Ordering::Acquire) {
+                return;
+            }
+            if self.help(index, std::mem::take(&mut woken)) {
+                continue;
+            }
+            let mut window = SpinWindow::new(self.spin);
+            while window.pause() {
+                if self.bed.now() != seen {
+                    continue 'rounds;
+                }
+            }
+            woken = self.bed.sleep(seen);
+        }
+    }
+
+    fn shut_down(&self) {
+        // Release: what was done before the drop is visible to a worker that sees the flag.
+        self.stop.store(true, Ordering::Release);
+        self.bed.announce();
+        self.bed.wake(usize::MAX);
+    }
+}
+
+/// A job on its leader's stack.
+struct Job<'a> {
+    work: &'a (dyn Fn(usize, usize) + Sync),
+    tiles: u64,
+    seats: u64,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Job<'_> {
+    /// Computes one tile; if it panics, drops the tiles that are left and keeps the first payload.
+    fn tile(&self, slot: &Slot, tile: u64, seat: usize) {
+        // Unwind safety: the panic goes on in the leader, which sees its data as after any panic of its own.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.work)(tile as usize, seat))) {
+            slot.drop_tiles();
+            let mut first = lock(&self.panic);
+            if first.is_none() {
+                *first = Some(payload);
+            } else {
+                drop(first);
+                // A payload's destructor may panic as well; such a one is leaked rather than let loose here.
+                std::mem::forget(payload);
+            }
+        }
+    }
+}
+
+/// What a helper holds after joining: a tile, a seat, and what was left behind it.
+struct Ticket {
+    tiles_left: u64,
+    seats_left: u64,
+}
+
+/// An entry of the table. See the module's protocol.
+struct Slot {
+    /// `WAITING | OWNED | helpers (12 bits) | seats left (12) | tiles left (32)`
+    word: AtomicU64,
+    /// Valid while the word shows tiles left or helpers. Written by the owner between claim and publish only.
+    job: UnsafeCell<*const Job<'static>>,
+    /// Where the owner waits for the last helper.
+    door: Mutex<()>,
+    all_left: Condvar,
+}
+
+const TILE: u64 = 1;
+const TILES: u64 = u32::MAX as u64;
+const SEAT_SHIFT: u32 = 32;
+const SEAT: u64 = 1 << SEAT_SHIFT;
+const SEATS: u64 = 0xfff << SEAT_SHIFT;
+const HELPER: u64 = 1 << 44;
+const HELPERS: u64 = 0xfff << 44;
+/// The owner waits at the door; the last helper to leave rings.
+const WAITING: u64 = 1 << 56;
+const OWNED: u64 = 1 << 57;
+
+// SAFETY: the pointer in `job` is the only field that is not `Send` and `Sync` by itself. It points to a `Job` whose
+// contents may be shared (`work` is `Sync`, the rest is atomic or locked), it is written by the slot's owner only, and
+// it is dereferenced by helpers only between `join` and `leave`, during which the leader keeps the job alive.
+unsafe impl Send for Slot {}
+// SAFETY: as above.
+unsafe impl Sync for Slot {}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            job: UnsafeCell::new(std::ptr::null()),
+            door: Mutex::new(()),
+            all_left: Condvar::new(),
+        }
+    }
+
+    /// Makes a free slot the caller's own.
+    fn claim(&self) -> bool {
+        // Relaxed look first, so that a full table is passed without writing to its lines. Acquire pairs with the
+        // store in `close`: the previous owner's use of `job` is over before ours begins.
+        self.word.load(Ordering::Relaxed) == 0
+            && self
+                .word
+                .compare_exchange(0, OWNED, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Opens the job to helpers. The caller owns the slot and calls [`Slot::close`] before `job` goes out of scope.
+    fn publish(&self, job: &Job<'_>) {
+        let erased = std::ptr::from_ref(job).cast::<Job<'static>>();
+        // SAFETY: an owned slot without tiles and helpers is touched by its owner alone: `join` reads the pointer only
+        // after it took a tile, and there is none before the store below.
+        self.job.with_mut(|p| unsafe { *p = erased });
+        let word = OWNED | job.seats << SEAT_SHIFT | job.tiles;
+        // Release: a helper that joins sees the pointer and the job behind it. Every later change of the word is a
+        // read-modify-write and so continues this release sequence, however many tiles were taken in between.
+        self.word.store(word, Ordering::Release);
+    }
+
+    /// The index of the next tile for somebody who already takes part, out of a job of `tiles`.
+    fn take(&self, tiles: u64) -> Option<u64> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & TILES != 0 {
+            // Relaxed: whoever takes part has seen the job already; a tile's result is published by `leave`.
+            match self.word.compare_exchange_weak(
+                word,
+                word - TILE,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(tiles - (word & TILES)),
+                Err(now) => word = now,
+            }
+        }
+        None
+    }
+
+    /// Takes part: a tile, a seat, and a place in the count of helpers, or nothing.
+    fn join(&self) -> Option<Ticket> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & TILES != 0 && word & SEATS != 0 {
+            let joined = word - TILE - SEAT + HELPER;
+            // Acquire pairs with the release in `publish`. The word may have been freed and published again by another
+            // leader between the look and the swap; then we join that job, whose pointer this Acquire makes visible.
+            match self.word.compare_exchange_weak(
+                word,
+                joined,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    return Some(Ticket {
+                        tiles_left: joined & TILES,
+                        seats_left: (joined & SEATS) >> SEAT_SHIFT,
+                    });
+                }
+                Err(now) => word = now,
+            }
+        }
+        None
+    }
+
+    /// A helper's part: the tile of the ticket, then what is left.
+    fn serve(&self, ticket: Ticket) {
+        // SAFETY: between `join` (which counted us) and `leave` the owner does not pass `close`, so the pointer is not
+        // rewritten and the job behind it is alive.
+        let job = unsafe { &*self.job.with(|p| *p) };
+        // Seats are handed out from the top; the leader's is 0.
+        let seat = ticket.seats_left as usize + 1;
+        let mut tile = Some(job.tiles - ticket.tiles_left - 1);
+        while let Some(index) = tile {
+            job.tile(self, index, seat);
+            tile = self.take(job.tiles);
+        }
+        self.leave();
+    }
+
+    /// Ends a helper's part. The job must not be touched afterwards.
+    fn leave(&self) {
+        // Release: our tiles' results are visible to the leader that sees the count at zero.
+        let before = self.word.fetch_sub(HELPER, Ordering::Release);
+        if before & WAITING != 0 && before & HELPERS == HELPER {
+            // The owner set WAITING with the door locked. Passing through the lock means that it either sleeps by now
+            // (and hears the bell) or has not yet looked at the word (and will see zero). The slot outlives the job,
+            // so ringing is allowed even if the owner has gone; the next owner looks at its own word and ignores it.
+            drop(lock(&self.door));
+            self.all_left.notify_all();
+        }
+    }
+
+    /// No further tile is given out.
+    fn drop_tiles(&self) {
+        // Relaxed: as in `take`.
+        self.word.fetch_and(!TILES, Ordering::Relaxed);
+    }
+
+    /// Waits until every helper has left, then frees the slot. The caller owns it and has taken the last tile.
+    fn close(&self, spin: Duration) {
+        // Acquire pairs with the Release of every `leave`: all are read-modify-writes of one word, so the last one's
+        // release sequence includes the earlier ones'.
+        let helpers_gone = || self.word.load(Ordering::Acquire) & HELPERS == 0;
+        let mut window = SpinWindow::new(spin);
+        while !helpers_gone() {
+            if !window.pause() {
+                let mut door = lock(&self.door);
+                self.word.fetch_or(WAITING, Ordering::Relaxed);
+                while !helpers_gone() {
+                    door = wait(&self.all_left, door);
+                }
+                break;
+            }
+        }
+        // Release pairs with the Acquire of the next `claim`.
+        self.word.store(0, Ordering::Release);
+    }
+}
+
+/// Where idle workers sleep.
+///
+/// The idea is an event count. A worker notes the epoch, looks for work, and sleeps only if the epoch is still the one
+/// it noted; a publisher puts work on the table, advances the epoch, and looks for sleepers. A lost wake-up would need
+/// the worker to miss the new epoch *and* the publisher to miss the sleeper. Each writes its own side, passes a
+/// sequentially consistent fence, and reads the other's side, so at least one of them sees the other.
+struct Bed {
+    epoch: Apart<AtomicUsize>,
+    /// Sleepers for whom no wake-up is on its way; a mirror of the locked counts, for the publisher's cheap look.
+    sleepers: Apart<AtomicUsize>,
+    counts: Mutex<Sleep>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Sleep {
+    asleep: usize,
+    /// Wake-ups given and not yet used, at most `asleep`. Counting them keeps a publisher from ringing twice for a
+    /// sleeper that has not had the time to rise.
+    wake_ups: usize,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Self {
+            epoch: Apart(AtomicUsize::new(0)),
+            sleepers: Apart(AtomicUsize::new(0)),
+            counts: Mutex::new(Sleep::default()),
+            bell: Condvar::new(),
+        }
+    }
+
+    /// The epoch to note before looking for work.
+    fn now(&self) -> usize {
+        // Acquire: who sees an epoch also sees the work that was published before it.
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Says that there is something new on the table. Spinning workers see it; sleepers need [`Bed::wake`] as well.
+    fn announce(&self) {
+        // Release: see `now`.
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    fn sleepers(&self) -> usize {
+        self.sleepers.load(Ordering::Relaxed)
+    }
+
+    /// Wakes up to `n` sleepers. To be called after [`Bed::announce`].
+    fn wake(&self, n: usize) {
+        // The publisher's side of the bed's argument: the epoch is written, fence, now the sleepers are read.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut counts = lock(&self.counts);
+        let n = n.min(counts.asleep - counts.wake_ups);
+        counts.wake_ups += n;
+        self.mirror(&counts);
+        drop(counts);
+        for _ in 0..n {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Sleeps unless the epoch has moved on from `seen`. `true` if somebody woke us.
+    fn sleep(&self, seen: usize) -> bool {
+        let mut counts = lock(&self.counts);
+        counts.asleep += 1;
+        self.mirror(&counts);
+        // The worker's side: the sleepers are written, fence, now the epoch is read.
+        fence(Ordering::SeqCst);
+        let stays = self.epoch.load(Ordering::Relaxed) == seen;
+        if stays {
+            while counts.wake_ups == 0 {
+                counts = wait(&self.bell, counts);
+            }
+        }
+        // Leave. A wake-up that is on its way may have been meant for another sleeper; whoever uses it looks at the
+        // table afterwards, which is all that its giver wanted. One who goes without needing it must still not leave
+        // more wake-ups than sleepers behind.
+        counts.asleep -= 1;
+        let woken = counts.wake_ups > 0 && (stays || counts.wake_ups > counts.asleep);
+        if woken {
+            counts.wake_ups -= 1;
+        }
+        self.mirror(&counts);
+        woken
+    }
+
+    fn mirror(&self, counts: &Sleep) {
+        // Relaxed: the fences of `wake` and `sleep` order it; all writers hold the lock.
+        self.sleepers
+            .store(counts.asleep - counts.wake_ups, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[path = "team_tests.rs"]
+mod tests;
