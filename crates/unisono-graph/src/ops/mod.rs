@@ -7,6 +7,20 @@
 //! Differences between opsets (axes as an attribute or as an input, defaults that changed) end in the constructor: an
 //! operator's type holds what is meant, never the opset that it was written in.
 
+pub mod activation;
+pub mod binary;
+pub mod cast;
+pub mod conv;
+pub mod linear;
+pub mod normalize;
+pub mod pool;
+pub mod quantize;
+pub mod recurrent;
+pub mod reduce;
+pub mod resize;
+pub mod unary;
+pub mod window;
+
 use crate::{Attributes, OpError, Operator};
 use std::collections::BTreeMap;
 use std::fmt;
