@@ -64,7 +64,7 @@ def explain(requirement, digest, output):
         return f"{sys.executable} has no pip; install it (Debian: python3-pip), then run this again"
     if "DO NOT MATCH THE HASHES" in output or "do not match the hashes" in output.lower():
         return f"the index serves another file for {requirement} than the pinned sha256 {digest}:\n{last}"
-    if "No matching distribution" in output and "Connection" not in output and "connection" not in output:
+    if "No matching distribution" in output and "(from versions: none)" not in output:
         return f"the package index has no {requirement}:\n{last}"
     return f"pip could not download {requirement} (no network, or no package index?):\n{last}"
 

@@ -28,7 +28,7 @@ if every model agreed in every case.
 ";
 
 pub const ORT_BITS_HELP: &str = "\
-usage: cargo xtask ort-bits [--model NAME]... [--rows 1,2,...] [--models DIR]
+usage: cargo xtask ort-bits [--model NAME]... [--rows 1,2,...] [--threads N] [--models DIR]
 
 Shows that onnxruntime's own answers depend on the batch: runs one row alone and the same row inside batches, at every
 position, and counts the values whose bits differ. Shown on magika and MiniLM if no model is named.
@@ -85,6 +85,7 @@ pub fn ort_bits(arguments: &[String]) -> Result<ExitCode, String> {
     let mut args = Args::new(arguments);
     let models = args.values("--model")?;
     let rows = args.value("--rows")?;
+    let threads = args.value("--threads")?;
     let folder = args.value("--models")?;
     args.finish()?;
     let python = peers::ensure(&peers::PEERS, None)?;
@@ -95,8 +96,10 @@ pub fn ort_bits(arguments: &[String]) -> Result<ExitCode, String> {
     for model in models {
         script.args(["--model", &model]);
     }
-    if let Some(rows) = rows {
-        script.args(["--rows", &rows]);
+    for (name, value) in [("--rows", rows), ("--threads", threads)] {
+        if let Some(value) = value {
+            script.args([name, &value]);
+        }
     }
     exit_code(&mut script)
 }

@@ -13,7 +13,7 @@ pub const HELP: &str = "\
 usage: cargo xtask peers [--python PROGRAM]
 
 Makes the virtual environment .venv and installs onnxruntime 1.31.1, onnx 1.23.2 and numpy 2.4.6 into it, with what
-they need, every file pinned by sha256 (tools/requirements-peers.txt; about 250 MB on disk). `compare` and `ort-bits`
+they need, every file pinned by sha256 (tools/requirements-peers.txt; about 200 MB on disk). `compare` and `ort-bits`
 call this themselves. Does nothing if the environment is already up to date.
 
   --python PROGRAM   the Python to make it with (3.11 or newer; else the first of python3, python that is)
@@ -33,7 +33,7 @@ pub struct Packages {
 pub const PEERS: Packages = Packages {
     file: "tools/requirements-peers.txt",
     stamp: "unisono-peers.txt",
-    notice: "installing onnxruntime, onnx and numpy into .venv (about 250 MB)",
+    notice: "installing onnxruntime, onnx and numpy into .venv (about 200 MB)",
 };
 
 /// What the exporter needs: PyTorch.
@@ -146,6 +146,8 @@ pub fn python_with_pip() -> Result<PathBuf, String> {
 pub fn script(python: &Path, name: &str) -> Command {
     let mut command = command(python);
     command.arg(shell::root().join("tools").join(name));
+    // The scripts stand in the source tree, where compiled copies of them have no place.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
