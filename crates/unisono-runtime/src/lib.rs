@@ -1,4 +1,24 @@
-//! See the module list.
+//! The device-independent half of running a model: sessions, plans, lanes, threads.
+//!
+//! The one idea: all concurrency lives here and nowhere else. A device ([`plan::Backend`]) is told what to run and on
+//! which lane, and never locks, spawns or waits itself; its worker threads are a [`team::Team`] from here.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`session`] | [`Session`]: a model bound to a device, run by any number of threads |
+//! | [`device`] | [`Device`]: the handle to a backend with its lanes and census |
+//! | [`plan`] | the traits that a device implements, and the key of a plan |
+//! | [`plan_cache`] | compile once per key, bounded in bytes |
+//! | [`lane`] | what a batch in flight needs, handed out in turn |
+//! | [`team`] | worker threads that take tiles of a leader's work |
+//! | [`census`] | exact counts of what is made and unmade |
+//! | [`sync`] | the one door to threads, locks and atomics; loom's twins come through it too |
 
+pub mod census;
+pub mod error;
+pub mod lane;
+pub mod plan_cache;
 pub mod sync;
 pub mod team;
+
+pub use error::{Error, ErrorKind};

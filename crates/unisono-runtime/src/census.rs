@@ -1,0 +1,191 @@
+//! Exact counts of everything that is made and must be unmade (contract C5).
+//!
+//! The one idea: a count is taken where a resource comes into being and given back by the drop of a [`Token`], so that
+//! no way out of a scope (return, error, panic) can forget it.
+
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Sessions.
+    Session,
+    /// Calls of `run` that passed validation.
+    Request,
+    /// Models prepared for a device (packed weights); bytes are those that the device holds beside the model's own.
+    Model,
+    /// Compiled plans.
+    Plan,
+    /// Lanes, and the arenas in them.
+    Lane,
+}
+
+impl Resource {
+    /// All classes, in the order of reports.
+    pub const ALL: [Resource; 5] = [
+        Resource::Session,
+        Resource::Request,
+        Resource::Model,
+        Resource::Plan,
+        Resource::Lane,
+    ];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Resource::Session => "sessions",
+            Resource::Request => "requests",
+            Resource::Model => "models",
+            Resource::Plan => "plans",
+            Resource::Lane => "lanes",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The counts of one class at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Ever made.
+    pub created: u64,
+    /// Ever unmade.
+    pub released: u64,
+    /// Bytes held now.
+    pub bytes: u64,
+}
+
+impl Count {
+    /// How many there are now.
+    pub fn alive(&self) -> u64 {
+        self.created.saturating_sub(self.released)
+    }
+}
+
+#[derive(Default)]
+struct Cell {
+    created: AtomicU64,
+    released: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// The counters of one device.
+#[derive(Clone, Default)]
+pub struct Census(Arc<[Cell; Resource::ALL.len()]>);
+
+impl Census {
+    /// Counters at zero.
+    pub fn new() -> Census {
+        Census::default()
+    }
+
+    /// Counts one resource of this many bytes until the token is dropped.
+    pub fn count(&self, resource: Resource, bytes: u64) -> Token {
+        let cell = &self.0[resource.index()];
+        // Relaxed throughout: the numbers order nothing. A reader that must see exact counts has joined or otherwise
+        // synchronised with the threads that counted, which makes their relaxed additions visible to it.
+        cell.created.fetch_add(1, Ordering::Relaxed);
+        cell.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Token {
+            census: self.clone(),
+            resource,
+            bytes,
+        }
+    }
+
+    /// The counts of one class.
+    pub fn get(&self, resource: Resource) -> Count {
+        let cell = &self.0[resource.index()];
+        // Released first: a resource that is made and unmade in between is then seen as alive, never as released
+        // without having been created.
+        let released = cell.released.load(Ordering::Relaxed);
+        Count {
+            released,
+            created: cell.created.load(Ordering::Relaxed),
+            bytes: cell.bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl std::fmt::Debug for Census {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map()
+            .entries(Resource::ALL.map(|r| (r.name(), self.get(r))))
+            .finish()
+    }
+}
+
+/// One counted resource; dropping it counts the release.
+#[must_use]
+pub struct Token {
+    census: Census,
+    resource: Resource,
+    bytes: u64,
+}
+
+impl Token {
+    /// States the bytes that the resource holds now.
+    pub fn set_bytes(&mut self, bytes: u64) {
+        let cell = &self.census.0[self.resource.index()].bytes;
+        if bytes >= self.bytes {
+            cell.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+        } else {
+            cell.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        let cell = &self.census.0[self.resource.index()];
+        cell.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        cell.released.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_out_of_a_scope_gives_the_count_back() {
+        let census = Census::new();
+        let by_return = || drop(census.count(Resource::Lane, 100));
+        let by_error = || -> Result<(), ()> {
+            let _token = census.count(Resource::Lane, 7);
+            Err(())
+        };
+        by_return();
+        assert!(by_error().is_err());
+        let panicked = std::panic::catch_unwind(|| {
+            let _token = census.count(Resource::Lane, 3);
+            std::panic::resume_unwind(Box::new("on purpose"));
+        });
+        assert!(panicked.is_err());
+        assert_eq!(
+            census.get(Resource::Lane),
+            Count {
+                created: 3,
+                released: 3,
+                bytes: 0
+            }
+        );
+    }
+
+    #[test]
+    fn bytes_follow_growth_and_shrinkage() {
+        let census = Census::new();
+        let mut token = census.count(Resource::Plan, 10);
+        token.set_bytes(50);
+        assert_eq!(census.get(Resource::Plan).bytes, 50);
+        token.set_bytes(20);
+        assert_eq!(census.get(Resource::Plan).bytes, 20);
+        drop(token);
+        assert_eq!(census.get(Resource::Plan).bytes, 0);
+    }
+}

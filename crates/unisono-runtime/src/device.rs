@@ -1,0 +1,96 @@
+//! The handle to a device: its backend, its lanes, its census, and the models prepared for it.
+
+use std::sync::Weak as StdWeak;
+
+use crate::census::{Census, Resource, Token};
+use crate::error::Error;
+use crate::lane::{Lane, LaneGuard, LanePool};
+use crate::model::ModelGraph;
+use crate::plan::{Backend, DeviceInfo, Executable};
+use crate::sync::{Arc, Mutex, lock};
+
+/// A device: owns threads, lanes and memory. Cheap to clone; the last handle ends its threads.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    backend: Box<dyn Backend>,
+    lanes: LanePool<CountedLane>,
+    census: Census,
+    /// Models prepared and still in use, so that a second session of one shares its packed weights. A device serves
+    /// few models, so a list is enough. Held while a model is prepared: a second session of the same model waits.
+    prepared: Mutex<Vec<(StdWeak<ModelGraph>, StdWeak<Prepared>)>>,
+}
+
+/// A lane with its place in the census.
+pub(crate) struct CountedLane {
+    pub(crate) lane: Box<dyn Lane>,
+    token: Token,
+}
+
+impl CountedLane {
+    /// Tells the census what the lane holds now.
+    pub(crate) fn recount(&mut self) {
+        self.token.set_bytes(self.lane.bytes());
+    }
+}
+
+/// A model on a device, with its place in the census.
+pub(crate) struct Prepared {
+    pub(crate) executable: Arc<dyn Executable>,
+    _token: Token,
+}
+
+impl Device {
+    /// A device with this backend. Fails if a lane cannot be made.
+    pub fn new(backend: Box<dyn Backend>) -> Result<Device, Error> {
+        let census = Census::new();
+        let lanes = (0..backend.lane_count().max(1))
+            .map(|_| {
+                let lane = backend.new_lane()?;
+                let token = census.count(Resource::Lane, lane.bytes());
+                Ok(CountedLane { lane, token })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        Ok(Device(Arc::new(Inner {
+            backend,
+            lanes: LanePool::new(lanes),
+            census,
+            prepared: Mutex::new(Vec::new()),
+        })))
+    }
+
+    /// What the device is.
+    pub fn info(&self) -> DeviceInfo {
+        self.0.backend.info()
+    }
+
+    /// Exact counts of what was made and unmade on it.
+    pub fn census(&self) -> &Census {
+        &self.0.census
+    }
+
+    pub(crate) fn lane(&self) -> LaneGuard<'_, CountedLane> {
+        self.0.lanes.acquire()
+    }
+
+    pub(crate) fn prepare(&self, model: &std::sync::Arc<ModelGraph>) -> Result<std::sync::Arc<Prepared>, Error> {
+        let mut list = lock(&self.0.prepared);
+        list.retain(|(_, prepared)| prepared.strong_count() > 0);
+        let known = list.iter().find(|(m, _)| std::ptr::eq(m.as_ptr(), std::sync::Arc::as_ptr(model)));
+        if let Some(prepared) = known.and_then(|(_, p)| p.upgrade()) {
+            return Ok(prepared);
+        }
+        let executable = self.0.backend.prepare(std::sync::Arc::clone(model))?;
+        let token = self.0.census.count(Resource::Model, executable.bytes());
+        let prepared = std::sync::Arc::new(Prepared { executable, _token: token });
+        list.push((std::sync::Arc::downgrade(model), std::sync::Arc::downgrade(&prepared)));
+        Ok(prepared)
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device").field("info", &self.info()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,396 @@
+//! The plan cache: every key is compiled once, however many ask at the same moment (contract C4).
+//!
+//! The one idea: *single flight*. The first to ask for a key puts a [`Flight`] in the table and compiles outside of the
+//! lock; whoever asks meanwhile waits for that flight. Different keys fly at the same time. A flight that fails takes
+//! its entry out of the table before it lands, so the next caller tries afresh. Ready plans are bounded in bytes; the
+//! least recently used go first. Eviction only forgets: a plan lives on while somebody runs it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+
+/// What a cached value must tell of itself.
+pub trait Weigh {
+    /// Bytes that the value keeps alive.
+    fn bytes(&self) -> u64;
+}
+
+/// What the cache did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// Compiles begun.
+    pub compiles: u64,
+    /// Compiles that failed.
+    pub failures: u64,
+    /// Look-ups answered by a ready plan.
+    pub hits: u64,
+    /// Plans forgotten to stay within the bound.
+    pub evictions: u64,
+    /// Plans held now.
+    pub plans: u64,
+    /// Bytes held now.
+    pub bytes: u64,
+}
+
+enum Entry<V, E> {
+    Ready { value: V, bytes: u64, used: u64 },
+    Building(Arc<Flight<V, E>>),
+}
+
+/// A compile under way.
+struct Flight<V, E> {
+    landed: Mutex<Option<Result<V, E>>>,
+    news: Condvar,
+}
+
+struct Table<K, V, E> {
+    entries: HashMap<K, Entry<V, E>>,
+    /// Counts look-ups; the clock of "least recently used".
+    now: u64,
+    bytes: u64,
+    counts: CacheCounts,
+}
+
+/// A bounded map from keys to compiled values. Values are handles (`Arc`s): cloning them is cheap.
+pub struct PlanCache<K, V, E> {
+    table: Mutex<Table<K, V, E>>,
+    limit: AtomicU64,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
+    /// An empty cache that holds at most so many bytes. A single value beyond that is still handed out, not kept.
+    pub fn new(limit: u64) -> Self {
+        PlanCache {
+            table: Mutex::new(Table {
+                entries: HashMap::new(),
+                now: 0,
+                bytes: 0,
+                counts: CacheCounts::default(),
+            }),
+            limit: AtomicU64::new(limit),
+        }
+    }
+
+    /// The value for `key`; `compile` is called if nobody has it and nobody else is making it.
+    ///
+    /// If `compile` panics, the panic goes on here, and those who wait get the error that `orphaned` makes.
+    pub fn get_or_compile(
+        &self,
+        key: &K,
+        compile: impl FnOnce() -> Result<V, E>,
+        orphaned: impl Fn() -> E,
+    ) -> Result<V, E> {
+        let flight = {
+            let mut table = lock(&self.table);
+            table.now += 1;
+            let now = table.now;
+            match table.entries.get_mut(key) {
+                Some(Entry::Ready { value, used, .. }) => {
+                    *used = now;
+                    let value = value.clone();
+                    table.counts.hits += 1;
+                    return Ok(value);
+                }
+                Some(Entry::Building(flight)) => {
+                    let flight = Arc::clone(flight);
+                    drop(table);
+                    return flight.wait();
+                }
+                None => {
+                    let flight = Arc::new(Flight {
+                        landed: Mutex::new(None),
+                        news: Condvar::new(),
+                    });
+                    table
+                        .entries
+                        .insert(key.clone(), Entry::Building(Arc::clone(&flight)));
+                    table.counts.compiles += 1;
+                    flight
+                }
+            }
+        };
+        // From here on the flight must land whatever happens.
+        let landing = Landing {
+            cache: self,
+            key,
+            flight: &flight,
+            orphaned: &orphaned,
+            done: false,
+        };
+        let result = compile();
+        landing.land(result)
+    }
+
+    fn settle(&self, key: &K, result: &Result<V, E>) {
+        let mut table = lock(&self.table);
+        table.entries.remove(key);
+        match result {
+            Err(_) => table.counts.failures += 1,
+            Ok(value) => {
+                let bytes = value.bytes();
+                // Relaxed: a limit that changes at this moment may apply from the next plan on.
+                let limit = self.limit.load(Ordering::Relaxed);
+                if bytes > limit {
+                    table.counts.evictions += 1;
+                    return;
+                }
+                table.bytes += bytes;
+                let used = table.now;
+                let ready = Entry::Ready {
+                    value: value.clone(),
+                    bytes,
+                    used,
+                };
+                table.entries.insert(key.clone(), ready);
+                while table.bytes > limit && evict_oldest(&mut table, key) {}
+            }
+        }
+    }
+
+    /// What the cache did and holds.
+    pub fn counts(&self) -> CacheCounts {
+        let table = lock(&self.table);
+        let plans = table
+            .entries
+            .values()
+            .filter(|e| matches!(e, Entry::Ready { .. }))
+            .count();
+        CacheCounts {
+            plans: plans as u64,
+            bytes: table.bytes,
+            ..table.counts
+        }
+    }
+
+    /// Forgets every ready value.
+    pub fn clear(&self) {
+        let mut table = lock(&self.table);
+        table.entries.retain(|_, e| matches!(e, Entry::Building(_)));
+        table.bytes = 0;
+    }
+}
+
+/// Forgets the least recently used value other than `keep`; `false` if there is none.
+fn evict_oldest<K: Eq + Hash + Clone, V, E>(table: &mut Table<K, V, E>, keep: &K) -> bool {
+    let oldest = table
+        .entries
+        .iter()
+        .filter_map(|(k, e)| match e {
+            Entry::Ready { used, .. } if k != keep => Some((*used, k)),
+            _ => None,
+        })
+        .min_by_key(|(used, _)| *used)
+        .map(|(_, k)| k.clone());
+    let Some(key) = oldest else { return false };
+    if let Some(Entry::Ready { bytes, .. }) = table.entries.remove(&key) {
+        table.bytes -= bytes;
+        table.counts.evictions += 1;
+    }
+    true
+}
+
+impl<V: Clone, E: Clone> Flight<V, E> {
+    fn wait(&self) -> Result<V, E> {
+        let mut landed = lock(&self.landed);
+        loop {
+            if let Some(result) = &*landed {
+                return result.clone();
+            }
+            landed = wait(&self.news, landed);
+        }
+    }
+
+    fn land(&self, result: Result<V, E>) {
+        *lock(&self.landed) = Some(result);
+        self.news.notify_all();
+    }
+}
+
+/// Makes sure that a flight lands: with the compile's result, or as an orphan if the compile panics.
+struct Landing<'a, K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone, F: Fn() -> E> {
+    cache: &'a PlanCache<K, V, E>,
+    key: &'a K,
+    flight: &'a Flight<V, E>,
+    orphaned: &'a F,
+    done: bool,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone, F: Fn() -> E> Landing<'_, K, V, E, F> {
+    fn land(mut self, result: Result<V, E>) -> Result<V, E> {
+        self.done = true;
+        // The table first: who finds no entry may compile anew, who found the flight gets its result.
+        self.cache.settle(self.key, &result);
+        self.flight.land(result.clone());
+        result
+    }
+}
+
+impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone, F: Fn() -> E> Drop
+    for Landing<'_, K, V, E, F>
+{
+    fn drop(&mut self) {
+        if !self.done {
+            let orphan = Err((self.orphaned)());
+            self.cache.settle(self.key, &orphan);
+            self.flight.land(orphan);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Weigh for u64 {
+    fn bytes(&self) -> u64 {
+        *self
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicUsize;
+
+    type Cache = PlanCache<u32, u64, String>;
+
+    fn get(cache: &Cache, key: u32, bytes: u64) -> Result<u64, String> {
+        cache.get_or_compile(&key, || Ok(bytes), || "orphaned".into())
+    }
+
+    #[test]
+    fn sixteen_threads_that_ask_for_one_new_key_at_once_compile_it_once() {
+        let cache = Cache::new(1_000);
+        let (compiles, barrier) = (AtomicUsize::new(0), Barrier::new(16));
+        std::thread::scope(|s| {
+            for _ in 0..16 {
+                s.spawn(|| {
+                    barrier.wait();
+                    let compile = || {
+                        compiles.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        std::thread::yield_now();
+                        Ok(7)
+                    };
+                    assert_eq!(
+                        cache.get_or_compile(&1, compile, || "orphaned".into()),
+                        Ok(7)
+                    );
+                });
+            }
+        });
+        assert_eq!(compiles.into_inner(), 1);
+        assert_eq!(cache.counts().compiles, 1);
+    }
+
+    #[test]
+    fn the_bound_holds_and_the_least_recently_used_goes_first() {
+        let cache = Cache::new(100);
+        get(&cache, 1, 40).unwrap();
+        get(&cache, 2, 40).unwrap();
+        get(&cache, 1, 40).unwrap();
+        get(&cache, 3, 40).unwrap();
+        let counts = cache.counts();
+        assert_eq!((counts.bytes, counts.plans, counts.evictions), (80, 2, 1));
+        get(&cache, 1, 40).unwrap();
+        assert_eq!(
+            cache.counts().compiles,
+            3,
+            "1 was used last and must have stayed"
+        );
+        get(&cache, 4, 101).unwrap();
+        assert!(
+            cache.counts().bytes <= 100,
+            "a value beyond the bound is not kept"
+        );
+    }
+
+    #[test]
+    fn a_failed_compile_leaves_nothing_behind() {
+        let cache = Cache::new(100);
+        let failed = cache.get_or_compile(&1, || Err("broken".into()), || "orphaned".into());
+        assert_eq!(failed, Err("broken".into()));
+        assert_eq!(get(&cache, 1, 5), Ok(5));
+        assert_eq!(cache.counts().failures, 1);
+    }
+
+    #[test]
+    fn a_panicking_compile_fails_those_who_wait_and_leaves_nothing_behind() {
+        let cache = Cache::new(100);
+        let barrier = Barrier::new(2);
+        std::thread::scope(|s| {
+            let leader = s.spawn(|| {
+                cache.get_or_compile(
+                    &1,
+                    || {
+                        barrier.wait();
+                        // Give the other thread time to find the flight; the test holds either way.
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                        std::panic::resume_unwind(Box::new("on purpose"))
+                    },
+                    || "orphaned".into(),
+                )
+            });
+            barrier.wait();
+            let follower = get(&cache, 1, 5);
+            assert!(leader.join().is_err());
+            assert!(
+                follower == Err("orphaned".into()) || follower == Ok(5),
+                "{follower:?}"
+            );
+        });
+        assert_eq!(get(&cache, 1, 5), Ok(5));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn a_key_is_compiled_once_and_everybody_gets_it() {
+        loom::model(|| {
+            let cache = Arc::new(PlanCache::<u32, u64, String>::new(100));
+            let compiles = Arc::new(AtomicUsize::new(0));
+            let ask = |cache: &PlanCache<u32, u64, String>, compiles: &AtomicUsize| {
+                let compile = || {
+                    compiles.fetch_add(1, Ordering::Relaxed);
+                    Ok(7)
+                };
+                assert_eq!(
+                    cache.get_or_compile(&1, compile, || "orphaned".into()),
+                    Ok(7)
+                );
+            };
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let (cache, compiles) = (Arc::clone(&cache), Arc::clone(&compiles));
+                    loom::thread::spawn(move || ask(&cache, &compiles))
+                })
+                .collect();
+            for t in threads {
+                t.join().unwrap();
+            }
+            assert_eq!(compiles.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    #[test]
+    fn a_failed_flight_fails_its_waiters_or_is_tried_afresh() {
+        loom::model(|| {
+            let cache = Arc::new(PlanCache::<u32, u64, String>::new(100));
+            let other = Arc::clone(&cache);
+            let failing = loom::thread::spawn(move || {
+                other.get_or_compile(&1, || Err("broken".into()), || "orphaned".into())
+            });
+            let mine = cache.get_or_compile(&1, || Ok(7), || "orphaned".into());
+            assert!(mine == Ok(7) || mine == Err("broken".into()));
+            let theirs = failing.join().unwrap();
+            assert!(theirs == Ok(7) || theirs == Err("broken".into()));
+            assert_eq!(
+                cache.get_or_compile(&1, || Ok(7), || "orphaned".into()),
+                Ok(7)
+            );
+        });
+    }
+}
