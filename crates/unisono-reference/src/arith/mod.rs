@@ -34,13 +34,19 @@
 //! f16 and bf16 values are widened exactly, computed in f32, and rounded once (ties to even) per value of the graph. int8 products are
 //! summed exactly in i32.
 
+mod accurate;
+mod binary;
 mod bits;
+pub mod coefficients;
 mod conv;
+mod double;
+mod elementary;
 mod fma;
 mod gemm;
 mod real;
 mod unary;
 
+pub use binary::Binary;
 pub use bits::{Difference, first_difference, same_bits};
 pub use conv::{ConvShape, conv, conv_transpose};
 pub use fma::fma_f32;

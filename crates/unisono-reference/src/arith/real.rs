@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::fma_f32;
+use super::{accurate, double, elementary, fma_f32};
 
 /// A floating-point type that the canonical structures are written in.
 ///
@@ -60,10 +60,53 @@ pub trait Real:
     fn ceil(self) -> Self;
     /// To the nearest integer, ties to even.
     fn round_ties_even(self) -> Self;
+    /// The remainder of a truncated division, with the sign of `self`; exact.
+    fn remainder(self, divisor: Self) -> Self;
+
+    /// `e^x`.
+    fn exp(self) -> Self;
+    /// `e^x - 1` for x <= 87.
+    fn expm1(self) -> Self;
+    /// Natural logarithm.
+    fn log(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// Error function.
+    fn erf(self) -> Self;
+    /// `1 / (1 + e^-x)`.
+    fn sigmoid(self) -> Self;
+    /// `log(1 + e^x)`.
+    fn softplus(self) -> Self;
+    /// `x tanh(softplus(x))`.
+    fn mish(self) -> Self;
+    /// Sine of radians.
+    fn sin(self) -> Self;
+    /// Cosine of radians.
+    fn cos(self) -> Self;
+    /// Tangent of radians.
+    fn tan(self) -> Self;
+    /// Arc sine in radians.
+    fn asin(self) -> Self;
+    /// Arc cosine in radians.
+    fn acos(self) -> Self;
+    /// Arc tangent in radians.
+    fn atan(self) -> Self;
+    /// Hyperbolic sine.
+    fn sinh(self) -> Self;
+    /// Hyperbolic cosine.
+    fn cosh(self) -> Self;
+    /// Inverse hyperbolic sine.
+    fn asinh(self) -> Self;
+    /// Inverse hyperbolic cosine.
+    fn acosh(self) -> Self;
+    /// Inverse hyperbolic tangent.
+    fn atanh(self) -> Self;
+    /// `self` to the power `exponent`.
+    fn pow(self, exponent: Self) -> Self;
 }
 
 macro_rules! real {
-    ($t:ty, $fma:expr) => {
+    ($t:ty, $fma:expr, { $($name:ident: $function:expr,)* }, $pow:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -126,12 +169,67 @@ macro_rules! real {
             fn round_ties_even(self) -> Self {
                 self.round_ties_even()
             }
+            #[inline(always)]
+            fn remainder(self, divisor: Self) -> Self {
+                self % divisor
+            }
+            $(
+                #[inline]
+                fn $name(self) -> Self {
+                    $function(self)
+                }
+            )*
+            #[inline]
+            fn pow(self, exponent: Self) -> Self {
+                $pow(self, exponent)
+            }
         }
     };
 }
 
-real!(f32, fma_f32);
-real!(f64, f64::mul_add);
+real!(f32, fma_f32, {
+    exp: elementary::exp,
+    expm1: elementary::expm1,
+    log: elementary::log,
+    tanh: elementary::tanh,
+    erf: elementary::erf,
+    sigmoid: elementary::sigmoid,
+    softplus: elementary::softplus,
+    mish: elementary::mish,
+    sin: |x| double::sin(f64::from(x)) as f32,
+    cos: |x| double::cos(f64::from(x)) as f32,
+    tan: |x| double::tan(f64::from(x)) as f32,
+    asin: |x| double::asin(f64::from(x)) as f32,
+    acos: |x| double::acos(f64::from(x)) as f32,
+    atan: |x| double::atan(f64::from(x)) as f32,
+    sinh: |x| double::sinh(f64::from(x)) as f32,
+    cosh: |x| double::cosh(f64::from(x)) as f32,
+    asinh: |x| double::asinh(f64::from(x)) as f32,
+    acosh: |x| double::acosh(f64::from(x)) as f32,
+    atanh: |x| double::atanh(f64::from(x)) as f32,
+}, double::pow);
+
+real!(f64, f64::mul_add, {
+    exp: f64::exp,
+    expm1: f64::exp_m1,
+    log: f64::ln,
+    tanh: f64::tanh,
+    erf: accurate::erf,
+    sigmoid: accurate::sigmoid,
+    softplus: accurate::softplus,
+    mish: accurate::mish,
+    sin: f64::sin,
+    cos: f64::cos,
+    tan: f64::tan,
+    asin: f64::asin,
+    acos: f64::acos,
+    atan: f64::atan,
+    sinh: f64::sinh,
+    cosh: f64::cosh,
+    asinh: f64::asinh,
+    acosh: f64::acosh,
+    atanh: f64::atanh,
+}, f64::powf);
 
 /// The greater of two values: NaN if either is, and +0 is above -0.
 #[inline(always)]
