@@ -10,14 +10,20 @@
 pub mod activation;
 pub mod binary;
 pub mod cast;
+pub mod common;
+pub mod control;
 pub mod conv;
+pub mod generate;
+pub mod indexing;
 pub mod linear;
+pub mod movement;
 pub mod normalize;
 pub mod pool;
 pub mod quantize;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;
+pub mod shape;
 pub mod unary;
 pub mod window;
 
