@@ -1,1 +1,4 @@
 //! See the module list.
+pub mod gemm;
+pub mod memory;
+pub mod simd;

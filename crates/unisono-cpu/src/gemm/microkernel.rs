@@ -1,0 +1,174 @@
+//! The innermost loops of the matrix product: one tile of C, one slice of K.
+//!
+//! One idea: a tile of H rows and one panel's columns lives in registers for a whole slice. Its lanes run across N, so every element
+//! is one chain of fused multiply-adds in rising k, from +0, whatever H and whatever the width of a register: that is why the bits
+//! do not depend on M, on the tile's shape or on the instruction set. H = 12 rows of two 16-lane registers fill 24 of AVX-512's 32
+//! registers and leave the loads (14 per step) well below the multiplications (24).
+//!
+//! It must never have another algorithm for few rows or for the last columns: rows below H are the same code with a smaller H, the
+//! last columns are computed on zero padding.
+
+use crate::simd::Isa;
+
+/// Most rows of a tile on any instruction set.
+pub(crate) const MAX_ROWS: usize = 12;
+/// Most columns of a panel on any instruction set.
+pub(crate) const MAX_COLS: usize = 32;
+/// Panels that a [`Microkernels::wide`] kernel computes side by side.
+pub(crate) const WIDE_PANELS: usize = 4;
+
+/// One slice of one tile: `c[r][j] = (first ? +0 : c[r][j]) + chain over k of a[k][r] * b[k][j]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tile {
+    /// Terms of the chain, at most a slice.
+    pub k: usize,
+    /// The strip of A: `k` groups of H values.
+    pub a: *const f32,
+    /// The panel of B: `k` rows, `b_step` apart.
+    pub b: *const f32,
+    /// Distance between rows of B in elements.
+    pub b_step: usize,
+    /// Distance between panels in elements; read by wide kernels only.
+    pub b_panel: usize,
+    /// The first element of the tile in C.
+    pub c: *mut f32,
+    /// Distance between rows of C in elements.
+    pub c_step: usize,
+    /// Whether this is the first slice of K.
+    pub first: bool,
+}
+
+/// A kernel for a fixed number of rows.
+///
+/// # Safety
+///
+/// * The instruction set that the kernel was written for is available.
+/// * `a` is readable for `k * H` elements, `b` for rows of as many elements as the kernel has columns, `k` of them, `b_step` apart (and
+///   so for each panel), and `c` is readable and writable for H rows of that many elements, `c_step` apart, by nobody else.
+pub(crate) type TileFn = unsafe fn(&Tile);
+
+/// The kernels of an instruction set.
+#[derive(Debug)]
+pub(crate) struct Microkernels {
+    /// Columns of a panel.
+    pub cols: usize,
+    /// Columns of the narrow kernels: what a panel's last columns are computed with if they fit.
+    pub narrow_cols: usize,
+    /// `full[h - 1]` computes h rows of a whole panel.
+    pub full: &'static [TileFn],
+    /// `narrow[h - 1]` computes h rows of the first `narrow_cols` columns.
+    pub narrow: &'static [TileFn],
+    /// `wide[h - 1]` computes h rows of [`WIDE_PANELS`] panels, so that few rows still have enough chains in flight to hide the latency of
+    /// a multiply-add. The same chains as `full`'s.
+    pub wide: &'static [TileFn],
+}
+
+impl Microkernels {
+    /// The kernels of `isa`.
+    pub(crate) fn of(isa: Isa) -> &'static Microkernels {
+        match isa {
+            Isa::Scalar => &super::scalar::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &super::avx2::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &super::avx512::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &super::neon::KERNELS,
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => &super::scalar::KERNELS,
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon => &super::scalar::KERNELS,
+        }
+    }
+
+    /// Most rows of a tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.full.len()
+    }
+
+    /// Computes `rows` rows and the first `cols` columns of a panel. Columns beyond are neither read nor written in C.
+    ///
+    /// # Safety
+    ///
+    /// As for [`TileFn`], with C's rows of `cols` elements and B's rows of a whole panel; `rows` is 1 to [`Microkernels::rows`], `cols` is 1 to
+    /// [`Microkernels::cols`].
+    #[inline]
+    pub(crate) unsafe fn run(&self, tile: &Tile, rows: usize, cols: usize) {
+        debug_assert!(rows >= 1 && rows <= self.rows() && cols >= 1 && cols <= self.cols);
+        let (kernel, width) = if cols <= self.narrow_cols {
+            (self.narrow[rows - 1], self.narrow_cols)
+        } else {
+            (self.full[rows - 1], self.cols)
+        };
+        if cols == width {
+            // SAFETY: the caller's promise is the kernel's.
+            unsafe { kernel(tile) };
+            return;
+        }
+        // The kernel computes padding too, so it works on a copy of the tile.
+        let mut copy = [0.0_f32; MAX_ROWS * MAX_COLS];
+        // SAFETY: the copy holds `rows` rows of `width` elements; C is touched in its first `cols` columns only.
+        unsafe {
+            if !tile.first {
+                for r in 0..rows {
+                    let from = tile.c.add(r * tile.c_step);
+                    std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr().add(r * width), cols);
+                }
+            }
+            kernel(&Tile {
+                c: copy.as_mut_ptr(),
+                c_step: width,
+                ..*tile
+            });
+            for r in 0..rows {
+                let to = tile.c.add(r * tile.c_step);
+                std::ptr::copy_nonoverlapping(copy.as_ptr().add(r * width), to, cols);
+            }
+        }
+    }
+}
+
+/// Writes a vector kernel over H rows, P panels and V registers of each panel. The three expressions of a kernel that differ between
+/// instruction sets come as names, so that there is one place where the order of operations stands.
+macro_rules! vector_tile {
+    ($(#[$attribute:meta])* $name:ident, $lanes:expr, $vector:ty, $zero:expr, $load:path, $store:path, $splat:path, $add:path,
+     |$x:ident, $y:ident, $z:ident| $fma:expr) => {
+        $(#[$attribute])*
+        unsafe fn $name<const H: usize, const P: usize, const V: usize>(tile: &$crate::gemm::microkernel::Tile) {
+            let (mut a, mut b) = (tile.a, tile.b);
+            let mut sums: [[[$vector; V]; P]; H] = [[[$zero; V]; P]; H];
+            // SAFETY: the caller's promise: `k` groups of H values of A, `k` rows of V registers in each of P panels of B, and a tile of
+            // H rows by P * V registers in C.
+            unsafe {
+                for _ in 0..tile.k {
+                    for p in 0..P {
+                        let mut row: [$vector; V] = [$zero; V];
+                        for v in 0..V {
+                            row[v] = $load(b.add(p * tile.b_panel + v * $lanes));
+                        }
+                        for h in 0..H {
+                            let $x = $splat(*a.add(h));
+                            for v in 0..V {
+                                let ($y, $z) = (row[v], sums[h][p][v]);
+                                sums[h][p][v] = $fma;
+                            }
+                        }
+                    }
+                    a = a.add(H);
+                    b = b.add(tile.b_step);
+                }
+                for h in 0..H {
+                    for p in 0..P {
+                        for v in 0..V {
+                            let c = tile.c.add(h * tile.c_step + (p * V + v) * $lanes);
+                            let total = if tile.first { $zero } else { $load(c) };
+                            $store(c, $add(total, sums[h][p][v]));
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use vector_tile;
