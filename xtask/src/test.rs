@@ -58,6 +58,7 @@ const STEPS: &[Step] = &[
                 "--workspace",
                 "--all-targets",
                 "--quiet",
+                "--keep-going",
                 "--",
                 "-D",
                 "warnings",
@@ -83,7 +84,7 @@ const STEPS: &[Step] = &[
         },
     },
     Step {
-        name: "doc tests",
+        name: "doc-tests",
         about: "the examples in the documentation run",
         slow: false,
         tests: true,
@@ -105,7 +106,14 @@ const STEPS: &[Step] = &[
         tests: false,
         needs: None,
         command: || {
-            let mut command = cargo(&["doc", "--workspace", "--no-deps", "--lib", "--quiet"]);
+            let mut command = cargo(&[
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--lib",
+                "--quiet",
+                "--keep-going",
+            ]);
             command.env("RUSTDOCFLAGS", "-D warnings");
             command
         },
