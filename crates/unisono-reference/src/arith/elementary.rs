@@ -93,7 +93,8 @@ pub fn log(x: f32) -> f32 {
     log_parts(mantissa - 1.0, exponent as f32 + bias)
 }
 
-/// The hyperbolic tangent, as `t / (t + 2)` with `t = e^(2|x|) - 1`.
+/// The hyperbolic tangent, as `y = t / (t + 2)` with `t = e^(2|x|) - 1`. Below t = 1 the equal `h - h y`, `h = t / 2`, follows, which is
+/// hardly touched by the roundings of the division.
 pub fn tanh(x: f32) -> f32 {
     let twice = 2.0 * x.abs();
     let t = expm1(if twice > TANH_HIGHEST {
@@ -101,7 +102,9 @@ pub fn tanh(x: f32) -> f32 {
     } else {
         twice
     });
-    (t / (t + 2.0)).copysign(x)
+    let y = t / (t + 2.0);
+    let h = 0.5 * t;
+    (if t < 1.0 { fma(-h, y, h) } else { y }).copysign(x)
 }
 
 /// The error function.
@@ -116,11 +119,13 @@ pub fn erf(x: f32) -> f32 {
     y.copysign(x)
 }
 
-/// `1 / (1 + e^-x)`, from `e = e^-|x|`: `1 / (1 + e)`, or `e / (1 + e)` for negative x.
+/// `1 / (1 + e^-x)`, from `e = e^-|x|` and `y = e / (1 + e)`: `1 - y`, or for negative x the equal `e - e y`, which is hardly touched by
+/// the roundings of the division.
 pub fn sigmoid(x: f32) -> f32 {
     let e = exp(-x.abs());
-    let numerator = if x < 0.0 { e } else { 1.0 };
-    numerator / (1.0 + e)
+    let y = e / (1.0 + e);
+    let s = if x < 0.0 { e } else { 1.0 };
+    fma(-y, s, s)
 }
 
 /// `log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)`.
