@@ -29,10 +29,29 @@
 //! * Transposed convolution: every output is a long sum over all (kz, ky, kx, ci); a tap that does not reach the output is a product with +0
 //!   in its place, so slices do not depend on position. See [`conv_transpose`].
 //!
-//! # Rounding of narrower types
+//! # Reductions, softmax, normalisations, pooling
+//!
+//! * Over axes that are exactly the last ones of the tensor: [`Order::Lanes`], blocks of 1024 elements over 32 virtual lanes.
+//! * Over any other set of axes, and in every pooling: [`Order::Slices`], chains of 256. The ONNX axes decide, never the layout, and an axis of
+//!   length 1 is an axis.
+//! * A mean is the sum divided by the count. A variance takes two passes. [`softmax`], [`layer_norm_row`] and their kin have one formula each.
+//! * `CumSum` is one chain in the direction of the sum, from +0, without slices.
+//!
+//! # Functions
+//!
+//! [`Unary`] and [`Binary`] give the formula of each. `exp`, `expm1`, `log`, `tanh`, `erf` and `sigmoid` are f32 polynomials with the constants of
+//! [`coefficients`]; trigonometry, hyperbolic functions other than `tanh`, and powers are evaluated in f64 with `+ - * /` and square root only
+//! (no fused operation) and rounded once to f32.
+//!
+//! # Recurrent cells
+//!
+//! `(xW) + (hR) + b`, from the left, with `b = Wb + Rb` rounded first; then [`lstm_state`], [`gru_state`] and their kin.
+//!
+//! # Other types
 //!
 //! f16 and bf16 values are widened exactly, computed in f32, and rounded once (ties to even) per value of the graph. int8 products are
-//! summed exactly in i32.
+//! summed exactly in i32, which wraps. f64 tensors are computed by the same structures in f64, with the standard library's functions: the
+//! promise of equal bits is made for f32.
 
 mod accurate;
 mod binary;
@@ -43,7 +62,12 @@ mod double;
 mod elementary;
 mod fma;
 mod gemm;
+mod narrow;
+mod pool;
 mod real;
+mod recurrent;
+mod reduce;
+mod rows;
 mod unary;
 
 pub use binary::Binary;
@@ -51,7 +75,22 @@ pub use bits::{Difference, first_difference, same_bits};
 pub use conv::{ConvShape, conv, conv_transpose};
 pub use fma::fma_f32;
 pub use gemm::{Epilogue, MatrixRef, SLICE, dot, gemm, long_sum};
+pub use narrow::{
+    dequantize, f32_to_bf16, f32_to_f16, f64_to_bf16, f64_to_f16, integer_sum, quantize,
+};
+pub use pool::{PoolShape, average_pool, max_pool};
 pub use real::{Real, clip, max, min};
+pub use recurrent::{
+    gate_input, gru_candidate_after_product, gru_state, lstm_output, lstm_state, peephole,
+};
+pub use reduce::{
+    BLOCK, LANES, Order, Reduction, fold, maximum, reduce, reduce_last, reduce_strided, sum,
+    sum_squares,
+};
+pub use rows::{
+    batch_norm_factors, instance_norm_row, layer_norm_row, log_softmax, log_softmax_row, moments,
+    rms_norm_row, softmax, softmax_row,
+};
 pub use unary::Unary;
 
 /// The version of the canonical arithmetic that this crate defines. Reports print it; a change of any bit raises it.
