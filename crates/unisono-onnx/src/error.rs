@@ -228,17 +228,33 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
+/// A message that may contain names from the file, with control characters escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\n' {
+            out.extend(character.escape_debug());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_error_says_what_where_and_what_to_do() {
-        let error = OnnxError::new(OnnxErrorKind::InvalidAttribute, "`pads` has 3 values, 4 are needed")
-            .help("export the model again")
-            .within("attribute \"pads\"")
-            .within_item("node", 12)
-            .within("graph");
+        let error = OnnxError::new(
+            OnnxErrorKind::InvalidAttribute,
+            "`pads` has 3 values, 4 are needed",
+        )
+        .help("export the model again")
+        .within("attribute \"pads\"")
+        .within_item("node", 12)
+        .within("graph");
         assert_eq!(
             error.to_string(),
             "invalid attribute: `pads` has 3 values, 4 are needed\n  where: graph.node[12].attribute \"pads\"\n  what to do: export the model again"

@@ -5,6 +5,7 @@
 //! lying file from allocating, which the reader prevents by believing no length whose bytes are not there.
 
 use crate::error::{OnnxError, OnnxErrorKind};
+use std::path::PathBuf;
 
 /// The deepest nesting that can be allowed, whatever [`LoadLimits::nesting`] says: deeper models could exhaust a thread's stack.
 pub const DEEPEST_NESTING: usize = 128;
@@ -65,6 +66,9 @@ pub struct LoadOptions {
     pub limits: LoadLimits,
     /// Whether tensors may keep their data in other files of the model's folder. Default true.
     pub external_data: bool,
+    /// The folder that external data must not leave; the model's own if this is `None`. Caches that keep every file
+    /// elsewhere and link to it (as Hugging Face's does) need the cache's folder here.
+    pub external_root: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -72,12 +76,18 @@ impl Default for LoadOptions {
         Self {
             limits: LoadLimits::default(),
             external_data: true,
+            external_root: None,
         }
     }
 }
 
 /// The error for a limit: `what` is counted, `setting` is the field of [`LoadLimits`].
 pub(crate) fn exceeded(what: &str, setting: &str, limit: impl std::fmt::Display) -> OnnxError {
-    OnnxError::new(OnnxErrorKind::LimitExceeded, format!("more than {limit} {what}"))
-        .help(format!("if you trust the file, raise `LoadLimits::{setting}`"))
+    OnnxError::new(
+        OnnxErrorKind::LimitExceeded,
+        format!("more than {limit} {what}"),
+    )
+    .help(format!(
+        "if you trust the file, raise `LoadLimits::{setting}`"
+    ))
 }

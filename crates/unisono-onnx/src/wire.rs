@@ -70,7 +70,9 @@ impl<'a> Field<'a> {
             ),
         )
         .at_byte(self.offset)
-        .help("this is not an ONNX model, or it is damaged; compare its checksum with the original's")
+        .help(
+            "this is not an ONNX model, or it is damaged; compare its checksum with the original's",
+        )
     }
 
     /// A nested message, a string or bytes.
@@ -105,7 +107,10 @@ impl<'a> Field<'a> {
     }
 
     /// Calls `each` for every integer of a repeated field, packed or not.
-    pub(crate) fn each_varint(&self, mut each: impl FnMut(u64) -> Result<(), OnnxError>) -> Result<(), OnnxError> {
+    pub(crate) fn each_varint(
+        &self,
+        mut each: impl FnMut(u64) -> Result<(), OnnxError>,
+    ) -> Result<(), OnnxError> {
         match self.value {
             Value::Varint(value) => each(value),
             Value::Bytes(span) => {
@@ -120,7 +125,10 @@ impl<'a> Field<'a> {
     }
 
     /// Calls `each` for every four-byte value of a repeated field, packed or not.
-    pub(crate) fn each_fixed32(&self, mut each: impl FnMut(u32) -> Result<(), OnnxError>) -> Result<(), OnnxError> {
+    pub(crate) fn each_fixed32(
+        &self,
+        mut each: impl FnMut(u32) -> Result<(), OnnxError>,
+    ) -> Result<(), OnnxError> {
         match self.value {
             Value::Fixed32(value) => each(value),
             Value::Bytes(span) => {
@@ -135,7 +143,10 @@ impl<'a> Field<'a> {
     }
 
     /// Calls `each` for every eight-byte value of a repeated field, packed or not.
-    pub(crate) fn each_fixed64(&self, mut each: impl FnMut(u64) -> Result<(), OnnxError>) -> Result<(), OnnxError> {
+    pub(crate) fn each_fixed64(
+        &self,
+        mut each: impl FnMut(u64) -> Result<(), OnnxError>,
+    ) -> Result<(), OnnxError> {
         match self.value {
             Value::Fixed64(value) => each(value),
             Value::Bytes(span) => {
@@ -212,11 +223,14 @@ impl<'a> Message<'a> {
                     .help("the file was cut off or damaged while it was copied; fetch it again and compare its checksum"),
             );
         }
-        Err(
-            OnnxError::new(OnnxErrorKind::Malformed, "an integer does not fit in 64 bits")
-                .at_byte(start)
-                .help("this is not an ONNX model, or it is damaged; compare its checksum with the original's"),
+        Err(OnnxError::new(
+            OnnxErrorKind::Malformed,
+            "an integer does not fit in 64 bits",
         )
+        .at_byte(start)
+        .help(
+            "this is not an ONNX model, or it is damaged; compare its checksum with the original's",
+        ))
     }
 
     /// The next field, or `None` at the end of the message.
@@ -246,13 +260,28 @@ impl<'a> Message<'a> {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 let start = self.offset;
                 let bytes = self.take(length).map_err(|error| error.at_byte(at))?;
-                Value::Bytes(Span { bytes, offset: start })
+                Value::Bytes(Span {
+                    bytes,
+                    offset: start,
+                })
             }
-            3 | 4 => return Err(malformed(format!("field {number} is a group, which ONNX does not use"))),
+            3 | 4 => {
+                return Err(malformed(format!(
+                    "field {number} is a group, which ONNX does not use"
+                )));
+            }
             5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
-            other => return Err(malformed(format!("field {number} has the unknown wire type {other}"))),
+            other => {
+                return Err(malformed(format!(
+                    "field {number} has the unknown wire type {other}"
+                )));
+            }
         };
-        Ok(Some(Field { number, value, offset }))
+        Ok(Some(Field {
+            number,
+            value,
+            offset,
+        }))
     }
 }
 
@@ -317,15 +346,23 @@ mod tests {
     #[test]
     fn a_packed_list_whose_bytes_do_not_divide_is_refused() {
         let field = first(&[0x0a, 0x05, 0, 0, 0, 0, 0]).unwrap().unwrap();
-        assert_eq!(field.each_fixed32(|_| Ok(())).unwrap_err().kind(), OnnxErrorKind::Truncated);
-        assert_eq!(field.each_fixed64(|_| Ok(())).unwrap_err().kind(), OnnxErrorKind::Truncated);
+        assert_eq!(
+            field.each_fixed32(|_| Ok(())).unwrap_err().kind(),
+            OnnxErrorKind::Truncated
+        );
+        assert_eq!(
+            field.each_fixed64(|_| Ok(())).unwrap_err().kind(),
+            OnnxErrorKind::Truncated
+        );
     }
 
     #[test]
     fn offsets_in_errors_count_from_the_start_of_the_file() {
         // A nested message at byte 2 whose string announces too much.
         let outer = first(&[0x3a, 0x03, 0x0a, 0x09, 0x41]).unwrap().unwrap();
-        let error = Message::new(outer.span().unwrap()).next_field().unwrap_err();
+        let error = Message::new(outer.span().unwrap())
+            .next_field()
+            .unwrap_err();
         assert_eq!(error.byte_offset(), Some(3));
     }
 }

@@ -1,8 +1,8 @@
 //! `GraphProto` and `NodeProto`.
 
-use super::{Attribute, Context, Parse, Tensor, ValueInfo, push, push_text};
+use super::{Attribute, Context, Parse, Tensor, ValueInfo, parse_field, push, push_text};
 use crate::error::{Located, OnnxError, OnnxErrorKind, quoted};
-use crate::wire::{Message, Span};
+use crate::wire::{Field, Message, Span};
 
 /// `GraphProto`.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl<'a> Parse<'a> for Graph<'a> {
                 match field.number {
                     1 => {
                         context.node()?;
-                        push(&mut graph.nodes, &field, "node", context)?;
+                        push_node(&mut graph.nodes, &field, context)?;
                     }
                     2 => graph.name = field.text().within("name")?,
                     5 => {
@@ -70,20 +70,11 @@ impl<'a> Parse<'a> for Node<'a> {
         let mut message = Message::new(span);
         while let Some(field) = message.next_field()? {
             match field.number {
-                1 => push_text(&mut node.inputs, &field, "input")?,
-                2 => push_text(&mut node.outputs, &field, "output")?,
+                1 => push_text(&mut node.inputs, &field, "input", context)?,
+                2 => push_text(&mut node.outputs, &field, "output", context)?,
                 3 => node.name = field.text().within("name")?,
                 4 => node.op_type = field.text().within("op_type")?,
-                5 => {
-                    // Writers put name and operator first, so an error inside an attribute can name them.
-                    let (name, op_type) = (node.name, node.op_type);
-                    push(&mut node.attributes, &field, "attribute", context).map_err(|error| {
-                        if op_type.is_empty() {
-                            return error;
-                        }
-                        error.within(format!("{} ({})", quoted(name), quoted(op_type).trim_matches('"')))
-                    })?;
-                }
+                5 => node.attributes.push(parse_field(&field, context)?),
                 7 => node.domain = field.text().within("domain")?,
                 8 => node.overload = field.text().within("overload")?,
                 _ => {}
@@ -91,4 +82,46 @@ impl<'a> Parse<'a> for Node<'a> {
         }
         Ok(node)
     }
+}
+
+/// Appends a node; an error names it as far as it can be read, however damaged the rest is.
+pub(super) fn push_node<'a>(
+    nodes: &mut Vec<Node<'a>>,
+    field: &Field<'a>,
+    context: &mut Context<'_>,
+) -> Result<(), OnnxError> {
+    let node = parse_field(field, context).map_err(|error| {
+        let (mut name, mut op_type) = ("", "");
+        if let Ok(span) = field.span() {
+            let mut message = Message::new(span);
+            while let Ok(Some(field)) = message.next_field() {
+                match field.number {
+                    3 => name = field.text().unwrap_or(""),
+                    4 => op_type = field.text().unwrap_or(""),
+                    _ => {}
+                }
+            }
+        }
+        error.within(node_label(nodes.len(), name, op_type, None))
+    })?;
+    nodes.push(node);
+    Ok(())
+}
+
+/// A node as errors name it: `node[12] "conv1" (Conv, opset 13)`.
+pub(crate) fn node_label(index: usize, name: &str, op_type: &str, opset: Option<i64>) -> String {
+    let mut label = format!("node[{index}]");
+    if !name.is_empty() {
+        label.push(' ');
+        label.push_str(&quoted(name));
+    }
+    if !op_type.is_empty() {
+        label.push_str(" (");
+        label.push_str(quoted(op_type).trim_matches('"'));
+        if let Some(opset) = opset {
+            label.push_str(&format!(", opset {opset}"));
+        }
+        label.push(')');
+    }
+    label
 }

@@ -13,7 +13,7 @@ mod tensor;
 mod types;
 
 pub(crate) use attribute::{Attribute, AttributeType, AttributeValue};
-pub(crate) use graph::{Graph, Node};
+pub(crate) use graph::{Graph, Node, node_label};
 pub(crate) use model::{Function, Model, OperatorSetId};
 pub(crate) use tensor::{DataLocation, Tensor, TypedField, data_type_name};
 pub(crate) use types::{Dimension, Type, TypeValue, ValueInfo};
@@ -46,7 +46,11 @@ impl<'l> Context<'l> {
     fn message(&mut self) -> Result<(), OnnxError> {
         self.messages += 1;
         if self.messages > self.limits.messages {
-            return Err(exceeded("protobuf messages", "messages", self.limits.messages));
+            return Err(exceeded(
+                "protobuf messages",
+                "messages",
+                self.limits.messages,
+            ));
         }
         Ok(())
     }
@@ -62,15 +66,26 @@ impl<'l> Context<'l> {
     fn initializer(&mut self) -> Result<(), OnnxError> {
         self.initializers += 1;
         if self.initializers > self.limits.initializers {
-            return Err(exceeded("initializers", "initializers", self.limits.initializers));
+            return Err(exceeded(
+                "initializers",
+                "initializers",
+                self.limits.initializers,
+            ));
         }
         Ok(())
     }
 
     /// Runs `inner` one level deeper.
-    fn nested<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, OnnxError>) -> Result<T, OnnxError> {
+    fn nested<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, OnnxError>,
+    ) -> Result<T, OnnxError> {
         if self.depth >= self.limits.nesting() {
-            return Err(exceeded("levels of nesting", "nesting", self.limits.nesting()));
+            return Err(exceeded(
+                "levels of nesting",
+                "nesting",
+                self.limits.nesting(),
+            ));
         }
         self.depth += 1;
         let result = inner(self);
@@ -118,13 +133,23 @@ fn set<'a, T: Parse<'a>>(
     Ok(())
 }
 
-fn parse_field<'a, T: Parse<'a>>(field: &Field<'a>, context: &mut Context<'_>) -> Result<T, OnnxError> {
+fn parse_field<'a, T: Parse<'a>>(
+    field: &Field<'a>,
+    context: &mut Context<'_>,
+) -> Result<T, OnnxError> {
     let span = field.span()?;
     context.message()?;
     T::parse(span, context)
 }
 
-fn push_text<'a>(list: &mut Vec<&'a str>, field: &Field<'a>, name: &str) -> Result<(), OnnxError> {
+/// Appends a repeated text, which counts as a message: an empty one takes two bytes of the file and eight times that here.
+fn push_text<'a>(
+    list: &mut Vec<&'a str>,
+    field: &Field<'a>,
+    name: &str,
+    context: &mut Context<'_>,
+) -> Result<(), OnnxError> {
+    context.message()?;
     list.push(field.text().within_item(name, list.len())?);
     Ok(())
 }

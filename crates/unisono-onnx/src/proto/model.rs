@@ -1,6 +1,9 @@
 //! `ModelProto` and what only it holds: operator-set imports and functions.
 
-use super::{Attribute, Context, Graph, Node, Parse, StringStringEntry, ValueInfo, push, push_text, set};
+use super::graph::push_node;
+use super::{
+    Attribute, Context, Graph, Node, Parse, StringStringEntry, parse_field, push, push_text, set,
+};
 use crate::error::{Located, OnnxError};
 use crate::wire::{Message, Span};
 
@@ -85,7 +88,6 @@ pub(crate) struct Function<'a> {
     pub attribute_defaults: Vec<Attribute<'a>>,
     pub nodes: Vec<Node<'a>>,
     pub opset_imports: Vec<OperatorSetId<'a>>,
-    pub value_infos: Vec<ValueInfo<'a>>,
 }
 
 impl<'a> Parse<'a> for Function<'a> {
@@ -96,17 +98,18 @@ impl<'a> Parse<'a> for Function<'a> {
             while let Some(field) = message.next_field()? {
                 match field.number {
                     1 => function.name = field.text().within("name")?,
-                    4 => push_text(&mut function.inputs, &field, "input")?,
-                    5 => push_text(&mut function.outputs, &field, "output")?,
-                    6 => push_text(&mut function.attributes, &field, "attribute")?,
+                    4 => push_text(&mut function.inputs, &field, "input", context)?,
+                    5 => push_text(&mut function.outputs, &field, "output", context)?,
+                    6 => push_text(&mut function.attributes, &field, "attribute", context)?,
                     7 => {
                         context.node()?;
-                        push(&mut function.nodes, &field, "node", context)?;
+                        push_node(&mut function.nodes, &field, context)?;
                     }
                     9 => push(&mut function.opset_imports, &field, "opset_import", context)?,
                     10 => function.domain = field.text().within("domain")?,
-                    11 => push(&mut function.attribute_defaults, &field, "attribute_proto", context)?,
-                    12 => push(&mut function.value_infos, &field, "value_info", context)?,
+                    11 => function
+                        .attribute_defaults
+                        .push(parse_field(&field, context)?),
                     13 => function.overload = field.text().within("overload")?,
                     _ => {}
                 }
