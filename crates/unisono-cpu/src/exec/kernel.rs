@@ -1,0 +1,144 @@
+//! What a kernel is, and what it is built from.
+
+use std::sync::Arc;
+
+use unisono_graph::Operator;
+use unisono_runtime::team::Team;
+use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
+
+use crate::exec::model::{Engine, Store};
+use crate::simd::Isa;
+
+/// What a kernel may use while it runs.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The threads.
+    pub team: &'a Team,
+    /// The instruction set.
+    pub isa: Isa,
+}
+
+/// How a kernel reads one of its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// As a slice of its element type: the bytes must be aligned.
+    Typed,
+    /// As bytes only; a weight may stay misaligned in its file.
+    Bytes,
+    /// Not at all: its contents were taken when the kernel was built (packed weights).
+    Unused,
+}
+
+/// One operator for one set of shapes. Built once, run by many threads at the same time.
+///
+/// It must not allocate, must write every element of its outputs, and must give the bits of the canonical arithmetic
+/// whatever the context.
+pub trait Kernel: Send + Sync {
+    /// `f32`s of scratch memory that one run needs, for all threads together.
+    fn scratch_len(&self) -> usize {
+        0
+    }
+
+    /// How input `index` is read. Matters for constants only.
+    fn access(&self, _index: usize) -> Access {
+        Access::Typed
+    }
+
+    /// Computes the outputs. Inputs and outputs have the shapes for which the kernel was built; `scratch` is aligned to
+    /// a cache line, at least as long as asked for, and holds anything.
+    fn run(
+        &self,
+        cx: &Context<'_>,
+        inputs: &[Option<TensorRef<'_>>],
+        outputs: &mut [Option<TensorMut<'_>>],
+        scratch: &mut [f32],
+    ) -> Result<(), Error>;
+}
+
+/// What is known of one value when kernels are built: its shape, and its contents if they are fixed.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The element type.
+    pub dtype: DType,
+    /// The shape; `None` if it depends on data.
+    pub shape: Option<Shape>,
+    /// Contents of a small integer value, if they follow from shapes and constants.
+    pub integers: Option<Vec<i64>>,
+    /// Contents, if the value is a constant of the model.
+    pub constant: Option<Tensor>,
+    /// The value's number in its graph: the key under which packed weights are kept.
+    pub value: usize,
+}
+
+/// What a kernel is built from.
+pub struct Build<'a> {
+    /// The operator.
+    pub op: &'a Arc<dyn Operator>,
+    /// Its inputs.
+    pub inputs: &'a [Option<&'a Known>],
+    /// Its outputs. All shapes are known.
+    pub outputs: &'a [Option<&'a Known>],
+    /// The node's number in its graph: the key of its bodies' stores.
+    pub(crate) node: usize,
+    /// Constants and packed weights of the graph that the node is in.
+    pub store: &'a Store,
+    pub(crate) engine: &'a Arc<Engine>,
+}
+
+impl<'a> Build<'a> {
+    /// The instruction set to build for.
+    pub fn isa(&self) -> Isa {
+        self.engine.isa
+    }
+
+    /// Threads of the team, for the size of scratch memory.
+    pub fn threads(&self) -> usize {
+        self.engine.team.threads()
+    }
+
+    /// The operator as its concrete type.
+    pub fn op<T: Operator>(&self) -> Option<&'a T> {
+        self.op.downcast_ref()
+    }
+
+    /// An input, if it is there.
+    pub fn input(&self, index: usize) -> Option<&'a Known> {
+        self.inputs.get(index).copied().flatten()
+    }
+
+    /// An output, if it is wanted.
+    pub fn output(&self, index: usize) -> Option<&'a Known> {
+        self.outputs.get(index).copied().flatten()
+    }
+
+    /// The shape of an input; empty for one that is not there.
+    pub fn shape(&self, index: usize) -> &'a [usize] {
+        self.input(index).and_then(|k| k.shape.as_deref()).unwrap_or(&[])
+    }
+
+    /// The shape of an output; empty for one that is not wanted.
+    pub fn output_shape(&self, index: usize) -> &'a [usize] {
+        self.output(index).and_then(|k| k.shape.as_deref()).unwrap_or(&[])
+    }
+
+    /// Do all inputs and outputs that are there hold this type?
+    pub fn all_of(&self, dtype: DType) -> bool {
+        self.inputs.iter().chain(self.outputs).flatten().all(|k| k.dtype == dtype)
+    }
+
+    /// The contents of an input as integers, if they are fixed.
+    pub fn integers(&self, index: usize) -> Option<Vec<i64>> {
+        let known = self.input(index)?;
+        known.integers.clone().or_else(|| known.constant.as_ref()?.to_i64s())
+    }
+}
+
+/// Makes a kernel for an operator, or gives `None` where it has none for these types and shapes; the reference
+/// implementation then serves.
+pub type Builder = fn(&Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>;
+
+/// An error of a kernel about its data.
+pub fn failed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Execution, message)
+}

@@ -1,0 +1,115 @@
+//! A plan: what is known of a model for one set of per-row shapes, and a program for each number of rows seen.
+//!
+//! The one idea: inference, the dear part, runs once with the number of rows as a symbol. A program for a number of
+//! rows is made from its answer by putting the number in, so another batch size costs no inference.
+
+use std::sync::Arc;
+
+use unisono_graph::infer::infer;
+use unisono_graph::{Dim, Fact};
+use unisono_runtime::lane::Lane;
+use unisono_runtime::plan::{Plan, PlanKey};
+use unisono_runtime::plan_cache::{PlanCache, Weigh};
+use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::Tensor;
+
+use crate::exec::kernel::Known;
+use crate::exec::lane::CpuLane;
+use crate::exec::model::CpuModel;
+use crate::exec::program::Program;
+use crate::exec::run::{TensorSink, execute};
+use crate::simd::FpEnv;
+
+/// Bytes of programs (one per number of rows) that a plan keeps; the least recently used go first.
+const PROGRAM_BYTES: u64 = 8 << 20;
+
+pub(crate) struct CpuPlan {
+    model: Arc<CpuModel>,
+    facts: Vec<Option<Fact>>,
+    programs: PlanCache<usize, Arc<Program>, Error>,
+}
+
+impl Weigh for Arc<Program> {
+    fn bytes(&self) -> u64 {
+        Program::bytes(self)
+    }
+}
+
+impl CpuPlan {
+    pub(crate) fn compile(model: &Arc<CpuModel>, key: &PlanKey) -> Result<CpuPlan, Error> {
+        let ports = model.model.inputs();
+        let inputs: Vec<Fact> = ports
+            .iter()
+            .zip(key.shapes(&model.rows))
+            .map(|(port, shape)| Fact::new(port.dtype, shape))
+            .collect();
+        let facts = infer(model.model.graph(), &inputs).map_err(|e| {
+            Error::new(ErrorKind::InvalidInput, format!("these input shapes do not fit the model: {e}"))
+        })?;
+        Ok(CpuPlan { model: Arc::clone(model), facts, programs: PlanCache::new(PROGRAM_BYTES) })
+    }
+
+    fn program(&self, rows: usize) -> Result<Arc<Program>, Error> {
+        let build = || {
+            let known = concretise(&self.facts, &self.model.rows, rows);
+            let graph = self.model.model.graph();
+            Program::build(graph, known, &self.model.store, &self.model.engine).map(Arc::new)
+        };
+        let orphaned =
+            || Error::new(ErrorKind::Panic, "preparing the program panicked on another thread; try again");
+        self.programs.get_or_compile(&rows, build, orphaned)
+    }
+}
+
+impl Plan for CpuPlan {
+    fn run(
+        &self,
+        lane: &mut dyn Lane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+    ) -> Result<(), Error> {
+        let _default_rounding = FpEnv::new();
+        let program = self.program(rows)?;
+        let Some(lane) = lane.downcast_mut::<CpuLane>() else {
+            return Err(Error::new(ErrorKind::Device, "the lane belongs to another device"));
+        };
+        let mut sink = TensorSink { outputs };
+        execute(&program, &self.model.engine, lane, inputs, &mut sink)
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.facts.len() * size_of::<Option<Fact>>()) as u64
+    }
+}
+
+/// The facts with the number of rows put in.
+pub(crate) fn concretise(
+    facts: &[Option<Fact>],
+    symbol: &unisono_graph::Symbol,
+    rows: usize,
+) -> Vec<Option<Known>> {
+    let rows = Dim::from(rows);
+    let number = |dim: &Dim| -> Option<i64> {
+        dim.as_const().or_else(|| {
+            dim.substitute(&|s| (s == symbol).then(|| rows.clone())).as_const()
+        })
+    };
+    facts
+        .iter()
+        .enumerate()
+        .map(|(value, fact)| {
+            let fact = fact.as_ref()?;
+            let lengths = |dims: &Vec<Dim>| {
+                dims.iter().map(|d| number(d).and_then(|n| usize::try_from(n).ok())).collect()
+            };
+            Some(Known {
+                dtype: fact.dtype,
+                shape: fact.shape.as_ref().and_then(lengths),
+                integers: fact.integers.as_ref().and_then(|v| v.iter().map(number).collect()),
+                constant: fact.constant.clone(),
+                value,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,559 @@
+//! A program: a graph for concrete shapes, ready to run.
+//!
+//! The one idea: every value has a *place* before the run begins. Constants stay where they are; integers that follow
+//! from shapes are written down once as literals; views (`Reshape` and its kin) are the place of what they view; an
+//! output of the model is written where the caller will find it; all the rest share the arena. Only values whose
+//! shape depends on data get their place while running.
+//!
+//! Building never trusts the graph: sizes are checked for overflow and against the limit.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use unisono_graph::ops::shape::{Flatten, Reshape, Squeeze, Unsqueeze};
+use unisono_graph::ops::unary::{Dropout, Identity};
+use unisono_graph::{Graph, Node, Operator, ValueId};
+use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::{DType, Shape, Tensor, element_count};
+
+use crate::exec::arena::{Need, layout};
+use crate::exec::kernel::{Access, Build, Kernel, Known};
+use crate::exec::model::{Engine, Store};
+
+/// Where a value's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Input number n of the program.
+    Input(usize),
+    /// Output number n of the program.
+    Output(usize),
+    /// Number n of [`Program::constants`]: a constant of the model or a literal.
+    Constant(usize),
+    /// This offset in the arena.
+    Arena(usize),
+    /// Number n of the lane's values of data-dependent shape.
+    Dynamic(usize),
+}
+
+/// One input or output of a step.
+#[derive(Clone, Debug)]
+pub(crate) struct Operand {
+    pub(crate) place: Place,
+    pub(crate) dtype: DType,
+    /// `None` if it depends on data.
+    pub(crate) shape: Option<Shape>,
+    /// Bytes, if the shape is known.
+    pub(crate) bytes: usize,
+    /// The value's number in the graph, for steps that build kernels as they run.
+    pub(crate) value: usize,
+}
+
+/// What a step does.
+pub(crate) enum Action {
+    /// Runs a kernel with scratch memory at this offset of the arena.
+    Kernel { kernel: Box<dyn Kernel>, scratch: usize, scratch_len: usize },
+    /// Copies input 0 to output 0: an output that is also an input, a constant, or another output.
+    Copy,
+    /// Finds its outputs' shapes from its inputs' contents, then runs.
+    Dynamic { op: Arc<dyn Operator> },
+}
+
+/// One node, or a copy.
+pub(crate) struct Step {
+    /// The node's path and operator, for errors.
+    pub(crate) name: String,
+    /// The node's number in its graph.
+    pub(crate) node: usize,
+    pub(crate) action: Action,
+    pub(crate) inputs: Vec<Option<Operand>>,
+    pub(crate) outputs: Vec<Option<Operand>>,
+}
+
+/// An output of the program.
+#[derive(Debug)]
+pub(crate) struct OutputPort {
+    pub(crate) dtype: DType,
+    /// `None` if it depends on data; the step that makes it then asks for the memory.
+    pub(crate) shape: Option<Shape>,
+}
+
+/// See the [module](self).
+pub(crate) struct Program {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) constants: Vec<Tensor>,
+    pub(crate) outputs: Vec<OutputPort>,
+    /// Size of the arena in bytes.
+    pub(crate) arena: usize,
+    /// How many values get their place while running.
+    pub(crate) dynamic: usize,
+    pub(crate) store: Arc<Store>,
+}
+
+impl Program {
+    /// A program for `graph`, of whose values `known` tells shapes and contents, in the order of the graph's values.
+    pub(crate) fn build(
+        graph: &Graph,
+        known: Vec<Option<Known>>,
+        store: &Arc<Store>,
+        engine: &Arc<Engine>,
+    ) -> Result<Program, Error> {
+        Builder::new(graph, known, store, engine).build()
+    }
+
+    /// How many steps find their shapes while running.
+    pub(crate) fn dynamic_steps(&self) -> usize {
+        self.steps.iter().filter(|s| matches!(s.action, Action::Dynamic { .. })).count()
+    }
+
+    /// Bytes that the program itself holds, roughly: steps and operands, not weights.
+    pub(crate) fn bytes(&self) -> u64 {
+        let operands: usize = self.steps.iter().map(|s| s.inputs.len() + s.outputs.len()).sum();
+        let literals: usize = self.constants.len() * size_of::<Tensor>();
+        (self.steps.len() * size_of::<Step>() + operands * size_of::<Option<Operand>>() + literals) as u64
+    }
+}
+
+/// Is the node's first output the bytes of its first input under another shape?
+fn is_view(node: &Node) -> bool {
+    let op = &*node.op;
+    let first_only = node.outputs.iter().skip(1).all(Option::is_none);
+    first_only
+        && (op.is::<Reshape>()
+            || op.is::<Flatten>()
+            || op.is::<Squeeze>()
+            || op.is::<Unsqueeze>()
+            || op.is::<Identity>()
+            || op.is::<Dropout>())
+}
+
+/// What becomes of a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Nobody needs it, or what it makes is known already.
+    Skip,
+    View,
+    Static,
+    Dynamic,
+}
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    known: Vec<Option<Known>>,
+    store: &'a Arc<Store>,
+    engine: &'a Arc<Engine>,
+    /// By value: the value whose bytes it views, itself if none.
+    root: Vec<usize>,
+    place: Vec<Option<Place>>,
+    constants: Vec<Tensor>,
+    dynamic: usize,
+    /// Arena needs, and the root value of each (`None`: scratch of the step).
+    needs: Vec<Need>,
+    need_of: Vec<Option<usize>>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(
+        graph: &'a Graph,
+        known: Vec<Option<Known>>,
+        store: &'a Arc<Store>,
+        engine: &'a Arc<Engine>,
+    ) -> Self {
+        let n = graph.values().len();
+        Builder {
+            graph,
+            known,
+            store,
+            engine,
+            root: (0..n).collect(),
+            place: vec![None; n],
+            constants: Vec::new(),
+            dynamic: 0,
+            needs: Vec::new(),
+            need_of: vec![None; n],
+        }
+    }
+
+    fn known(&self, id: ValueId) -> Option<&Known> {
+        self.known.get(id.index()).and_then(Option::as_ref)
+    }
+
+    fn shape(&self, id: ValueId) -> Option<&Shape> {
+        self.known(id)?.shape.as_ref()
+    }
+
+    /// Contents that need no node to run: a constant, or integers that follow from shapes.
+    fn is_literal(&self, id: ValueId) -> bool {
+        self.graph.constant(id).is_some()
+            || self.known(id).is_some_and(|k| {
+                k.constant.is_some() || (k.integers.is_some() && k.shape.is_some() && !k.dtype.is_float())
+            })
+    }
+
+    fn build(mut self) -> Result<Program, Error> {
+        let fates = self.fates();
+        for (node, fate) in self.graph.nodes().iter().zip(&fates) {
+            if let (Fate::View, Some(Some(from)), Some(Some(to))) =
+                (fate, node.inputs.first(), node.outputs.first())
+            {
+                self.root[to.index()] = self.root[from.index()];
+            }
+        }
+        self.place_ends(&fates)?;
+        let mut steps = self.steps(&fates)?;
+        self.copies(&mut steps)?;
+        let arena = self.lay_out(&mut steps)?;
+        let outputs = self
+            .graph
+            .outputs()
+            .iter()
+            .map(|&id| {
+                let known = self.known(id).ok_or_else(|| self.untyped(id))?;
+                Ok(OutputPort { dtype: known.dtype, shape: known.shape.clone() })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Program {
+            steps,
+            constants: self.constants,
+            outputs,
+            arena,
+            dynamic: self.dynamic,
+            store: Arc::clone(self.store),
+        })
+    }
+
+    fn untyped(&self, id: ValueId) -> Error {
+        let name = &self.graph.value(id).name;
+        Error::new(ErrorKind::InvalidModel, format!("the type of value \"{name}\" cannot be inferred"))
+    }
+
+    /// Walks back from the outputs: which nodes must run, and how.
+    fn fates(&self) -> Vec<Fate> {
+        let mut needed = vec![false; self.graph.values().len()];
+        for output in self.graph.outputs() {
+            needed[output.index()] = true;
+        }
+        let mut fates = vec![Fate::Skip; self.graph.nodes().len()];
+        for (fate, node) in fates.iter_mut().zip(self.graph.nodes()).rev() {
+            let wanted = |id: &ValueId| needed[id.index()] && !self.is_literal(*id);
+            if !node.outputs.iter().flatten().any(wanted) {
+                continue;
+            }
+            let mut values = node.inputs.iter().chain(&node.outputs).flatten();
+            *fate = if !values.all(|&id| self.shape(id).is_some()) {
+                Fate::Dynamic
+            } else if is_view(node) {
+                Fate::View
+            } else {
+                Fate::Static
+            };
+            for (i, input) in node.inputs.iter().enumerate() {
+                let Some(input) = input else { continue };
+                let only_shape = node.op.shape_inputs().contains(&i) && self.is_literal(*input);
+                if *fate == Fate::Dynamic || !(only_shape || (*fate == Fate::View && i > 0)) {
+                    needed[input.index()] = true;
+                }
+            }
+        }
+        fates
+    }
+
+    /// Gives places to inputs, and to what steps make and the caller gets.
+    fn place_ends(&mut self, fates: &[Fate]) -> Result<(), Error> {
+        for (i, input) in self.graph.inputs().iter().enumerate() {
+            self.place[input.index()] = Some(Place::Input(i));
+        }
+        let mut made = vec![false; self.place.len()];
+        for (node, fate) in self.graph.nodes().iter().zip(fates) {
+            if matches!(fate, Fate::Static | Fate::Dynamic) {
+                for output in node.outputs.iter().flatten().filter(|o| !self.is_literal(**o)) {
+                    made[output.index()] = true;
+                }
+            }
+        }
+        for (i, output) in self.graph.outputs().iter().enumerate() {
+            let root = self.root[output.index()];
+            if made[root] && self.place[root].is_none() {
+                self.place[root] = Some(Place::Output(i));
+            }
+        }
+        Ok(())
+    }
+
+    /// The place of a value that exists already.
+    fn read(&mut self, id: ValueId, access: Access) -> Result<Option<Operand>, Error> {
+        let Some(known) = self.known(id).cloned() else { return Err(self.untyped(id)) };
+        let root = self.root[id.index()];
+        let place = if let Some(place) = self.place[root] {
+            place
+        } else if access == Access::Unused {
+            return Ok(None);
+        } else {
+            let Some(tensor) = self.literal(id, &known, access)? else {
+                // Inference knew enough to skip the node that makes it, and yet its contents are wanted.
+                return Err(Error::new(
+                    ErrorKind::InvalidModel,
+                    format!("value \"{}\" is read but never made", self.graph.value(id).name),
+                ));
+            };
+            let place = Place::Constant(self.constants.len());
+            self.constants.push(tensor);
+            // Not remembered in `place` for constants read as bytes: another reader may need them aligned.
+            if access == Access::Typed && root == id.index() {
+                self.place[root] = Some(place);
+            }
+            place
+        };
+        self.operand(id, place, &known).map(Some)
+    }
+
+    /// The contents of a value that needs no node.
+    fn literal(&self, id: ValueId, known: &Known, access: Access) -> Result<Option<Tensor>, Error> {
+        let constant = self.graph.constant(id).or(known.constant.as_ref());
+        if let Some(tensor) = constant {
+            return match access {
+                Access::Typed => self.store.aligned(id.index(), tensor).map(Some),
+                Access::Bytes | Access::Unused => Ok(Some(tensor.clone())),
+            };
+        }
+        // A view of a constant.
+        let root = self.root[id.index()];
+        let viewed = self.graph.values().get(root).and_then(|v| v.constant.as_ref());
+        if let (Some(tensor), Some(shape)) = (viewed, &known.shape) {
+            let tensor = match access {
+                Access::Typed => self.store.aligned(root, tensor)?,
+                Access::Bytes | Access::Unused => tensor.clone(),
+            };
+            return Ok(Some(tensor.reshaped(shape)?));
+        }
+        match (&known.integers, &known.shape) {
+            (Some(integers), Some(shape)) => Ok(Some(integer_tensor(known.dtype, shape, integers)?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn operand(&self, id: ValueId, place: Place, known: &Known) -> Result<Operand, Error> {
+        let bytes = match &known.shape {
+            None => 0,
+            Some(shape) => element_count(shape)
+                .and_then(|n| n.checked_mul(known.dtype.size()))
+                .filter(|&n| n <= self.engine.arena_limit || !matches!(place, Place::Arena(_)))
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Limit,
+                        format!(
+                            "value \"{}\" of shape {:?} would need more than the limit of {} bytes; \
+                             raise the device's arena limit or send fewer rows",
+                            self.graph.value(id).name,
+                            shape.as_slice(),
+                            self.engine.arena_limit
+                        ),
+                    )
+                })?,
+        };
+        Ok(Operand { place, dtype: known.dtype, shape: known.shape.clone(), bytes, value: id.index() })
+    }
+
+    /// A place for a value that step number `step` makes.
+    fn write(&mut self, id: ValueId, step: usize) -> Result<Operand, Error> {
+        let Some(known) = self.known(id).cloned() else { return Err(self.untyped(id)) };
+        let index = id.index();
+        if let Some(place @ Place::Output(_)) = self.place[index] {
+            return self.operand(id, place, &known);
+        }
+        if known.shape.is_none() {
+            let place = Place::Dynamic(self.dynamic);
+            self.dynamic += 1;
+            self.place[index] = Some(place);
+            return self.operand(id, place, &known);
+        }
+        let need = self.needs.len();
+        let mut operand = self.operand(id, Place::Arena(need), &known)?;
+        self.needs.push(Need { bytes: operand.bytes, first: step, last: step });
+        self.need_of[index] = Some(need);
+        // The number of the need stands for the offset until the layout is known.
+        operand.place = Place::Arena(need);
+        self.place[index] = Some(operand.place);
+        Ok(operand)
+    }
+
+    fn steps(&mut self, fates: &[Fate]) -> Result<Vec<Step>, Error> {
+        let mut steps: Vec<Step> = Vec::new();
+        let graph = self.graph;
+        for ((index, node), fate) in graph.nodes().iter().enumerate().zip(fates) {
+            if matches!(fate, Fate::Skip | Fate::View) {
+                continue;
+            }
+            let at = |e: Error| locate(&e, node, &[]);
+            let kernel = match fate {
+                Fate::Static => Some(self.kernel(node, index)?),
+                _ => None,
+            };
+            let step = steps.len();
+            let inputs = node
+                .inputs
+                .iter()
+                .enumerate()
+                .map(|(i, input)| match input {
+                    None => Ok(None),
+                    Some(id) => self.read(*id, self.access(node, i, kernel.as_deref())),
+                })
+                .collect::<Result<Vec<_>, Error>>()
+                .map_err(at)?;
+            for id in node.inputs.iter().flatten() {
+                if let Some(need) = self.need_of[self.root[id.index()]] {
+                    self.needs[need].last = step;
+                }
+            }
+            let outputs = node
+                .outputs
+                .iter()
+                .map(|output| output.map(|id| self.write(id, step)).transpose())
+                .collect::<Result<Vec<_>, Error>>()
+                .map_err(at)?;
+            let action = match kernel {
+                None => Action::Dynamic { op: Arc::clone(&node.op) },
+                Some(kernel) => {
+                    let scratch_len = kernel.scratch_len();
+                    let scratch = self.needs.len();
+                    let bytes = scratch_len.checked_mul(4).ok_or_else(|| at(too_large()))?;
+                    self.needs.push(Need { bytes, first: step, last: step });
+                    Action::Kernel { kernel, scratch, scratch_len }
+                }
+            };
+            steps.push(Step { name: title(node), node: index, action, inputs, outputs });
+        }
+        Ok(steps)
+    }
+
+    /// How a step reads input `i`.
+    fn access(&self, node: &Node, i: usize, kernel: Option<&dyn Kernel>) -> Access {
+        match kernel {
+            Some(kernel) => {
+                let literal = node.inputs[i].is_some_and(|id| self.is_literal(id));
+                match kernel.access(i) {
+                    // What was taken at build time was a literal, or the kernel would be wrong.
+                    Access::Unused if !literal => Access::Typed,
+                    access => access,
+                }
+            }
+            None => Access::Typed,
+        }
+    }
+
+    fn kernel(&self, node: &Node, index: usize) -> Result<Box<dyn Kernel>, Error> {
+        let known = |ids: &[Option<ValueId>]| -> SmallVec<[Option<Known>; 8]> {
+            let with_contents = |id: ValueId| {
+                let mut known = self.known(id)?.clone();
+                if known.constant.is_none() {
+                    known.constant = self.graph.constant(id).cloned();
+                }
+                Some(known)
+            };
+            ids.iter().map(|id| id.and_then(with_contents)).collect()
+        };
+        let (inputs, outputs) = (known(&node.inputs), known(&node.outputs));
+        build_kernel(&node.op, &inputs, &outputs, index, self.store, self.engine)
+            .map_err(|e| locate(&e, node, &inputs))
+    }
+
+    /// Outputs that no step writes in their place are copied at the end.
+    fn copies(&mut self, steps: &mut Vec<Step>) -> Result<(), Error> {
+        for (i, &id) in self.graph.outputs().iter().enumerate() {
+            if self.place[self.root[id.index()]] == Some(Place::Output(i)) {
+                continue;
+            }
+            let step = steps.len();
+            let Some(from) = self.read(id, Access::Bytes)? else { return Err(self.untyped(id)) };
+            if let Some(need) = self.need_of[self.root[id.index()]] {
+                self.needs[need].last = step;
+            }
+            let to = Operand { place: Place::Output(i), ..from.clone() };
+            steps.push(Step {
+                name: format!("output \"{}\"", self.graph.value(id).name),
+                node: 0,
+                action: Action::Copy,
+                inputs: vec![Some(from)],
+                outputs: vec![Some(to)],
+            });
+        }
+        Ok(())
+    }
+
+    /// Lays out the arena and puts offsets where the numbers of needs stood.
+    fn lay_out(&self, steps: &mut [Step]) -> Result<usize, Error> {
+        let (offsets, size) = layout(&self.needs).ok_or_else(too_large)?;
+        if size > self.engine.arena_limit {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "one run needs {size} bytes for intermediate values, over the limit of {}; \
+                     raise the device's arena limit or send fewer rows",
+                    self.engine.arena_limit
+                ),
+            ));
+        }
+        for step in steps {
+            for operand in step.inputs.iter_mut().chain(&mut step.outputs).flatten() {
+                if let Place::Arena(need) = &mut operand.place {
+                    *need = offsets[*need];
+                }
+            }
+            if let Action::Kernel { scratch, .. } = &mut step.action {
+                *scratch = offsets[*scratch];
+            }
+        }
+        Ok(size)
+    }
+}
+
+/// Builds the kernel of a node whose shapes are all known.
+pub(crate) fn build_kernel(
+    op: &Arc<dyn Operator>,
+    inputs: &[Option<Known>],
+    outputs: &[Option<Known>],
+    node: usize,
+    store: &Store,
+    engine: &Arc<Engine>,
+) -> Result<Box<dyn Kernel>, Error> {
+    let inputs: SmallVec<[Option<&Known>; 8]> = inputs.iter().map(Option::as_ref).collect();
+    let outputs: SmallVec<[Option<&Known>; 8]> = outputs.iter().map(Option::as_ref).collect();
+    let build = Build {
+        op,
+        inputs: &inputs,
+        outputs: &outputs,
+        node,
+        store,
+        engine,
+    };
+    crate::kernels::build(&build)
+}
+
+fn integer_tensor(dtype: DType, shape: &[usize], integers: &[i64]) -> Result<Tensor, Error> {
+    let mut bytes: Vec<u8> = Vec::with_capacity(integers.len() * dtype.size());
+    for &n in integers {
+        // Contents were derived for values of this type; truncation would be a wrong inference.
+        bytes.extend_from_slice(&n.to_le_bytes()[..dtype.size()]);
+    }
+    Ok(Tensor::from_bytes(dtype, shape, &bytes)?)
+}
+
+fn too_large() -> Error {
+    Error::new(ErrorKind::Limit, "the sizes of intermediate values overflow")
+}
+
+/// A node's path and operator, as errors show it.
+fn title(node: &Node) -> String {
+    format!("\"{}\" ({})", node.name, node.op.kind())
+}
+
+/// The same error, said at a node.
+fn locate(e: &Error, node: &Node, inputs: &[Option<Known>]) -> Error {
+    if e.node().is_some() {
+        return e.clone();
+    }
+    let shapes = inputs.iter().flatten().map(|k| match &k.shape {
+        Some(shape) => format!("{}{:?}", k.dtype, shape.as_slice()),
+        None => format!("{}[?]", k.dtype),
+    });
+    Error::at_node(e.kind(), e.message(), title(node), shapes.collect())
+}
