@@ -5,6 +5,9 @@
 //! that appears nowhere else, or an opaque function of other lengths such as a floor division.
 //!
 //! Symbols stand for lengths of at least 1. A model run with an empty axis is inferred with that number instead.
+//!
+//! Arithmetic never fails: what overflows, or grows beyond any use, becomes an unknown. A hostile graph can therefore
+//! make lengths unknown, but neither wrong nor expensive.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,8 +43,27 @@ enum Atom {
     Symbol(Symbol),
     /// A length that nothing is known of; equal only to itself.
     Unknown(u64),
-    Apply(Function, Arc<(Dim, Dim)>),
+    Apply(Function, Arc<Operands>),
 }
+
+/// What an opaque function is applied to, and how large that is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Operands {
+    /// Atoms in both expressions, functions written out.
+    weight: usize,
+    a: Dim,
+    b: Dim,
+}
+
+/// The largest weight of an expression. Walks over one take time in proportion to it, so this bounds what a chain of
+/// functions that each mention the last one twice can cost.
+const MAX_WEIGHT: usize = 1 << 10;
+
+/// The largest number of terms.
+const MAX_TERMS: usize = 64;
+
+/// The largest degree.
+const MAX_DEGREE: usize = 32;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Function {
@@ -136,8 +158,8 @@ impl Dim {
         match sum.len() {
             0 => Dim::constant(0),
             1 if sum.contains_key(&Vec::new()) => Dim::constant(sum[&Vec::new()]),
-            // A polynomial that grew beyond all use is an unknown rather than a cost.
-            n if n > 64 => Dim::unknown(),
+            n if n > MAX_TERMS => Dim::unknown(),
+            _ if sum.keys().map(weight).sum::<usize>() > MAX_WEIGHT => Dim::unknown(),
             _ => Dim(Repr::Poly(Arc::new(sum.into_iter().collect()))),
         }
     }
@@ -147,30 +169,39 @@ impl Dim {
         dims.into_iter().fold(Dim::constant(1), |p, d| &p * d)
     }
 
-    /// `self / divisor` if that is exact as polynomials, for a divisor that is a single term.
+    /// `self / divisor` if that is exact as polynomials; `None` for a divisor of zero.
     pub fn div_exact(&self, divisor: &Dim) -> Option<Dim> {
         if let (Some(a), Some(b)) = (self.as_const(), divisor.as_const()) {
-            return (b != 0 && a % b == 0).then(|| Dim::constant(a / b));
+            return (a.checked_rem(b)? == 0)
+                .then(|| a.checked_div(b))
+                .flatten()
+                .map(Dim::constant);
+        }
+        if divisor.as_const() == Some(1) {
+            return Some(self.clone());
         }
         if self == divisor {
             return Some(Dim::constant(1));
         }
-        let terms = divisor.terms();
-        let [(by, coefficient)] = terms.as_slice() else {
-            return None;
-        };
-        let mut quotient = Vec::new();
-        for (mut m, c) in self.terms() {
-            if c % coefficient != 0 {
-                return None;
-            }
-            for atom in by {
-                let at = m.iter().position(|a| a == atom)?;
-                m.remove(at);
-            }
-            quotient.push((m, c / coefficient));
+        let by = divisor.terms();
+        if let [term] = by.as_slice() {
+            let quotient = self.terms().into_iter().map(|t| divide(t, term));
+            return Some(Dim::from_terms(quotient.collect::<Option<Vec<_>>>()?));
         }
-        Some(Dim::from_terms(quotient))
+        // Long division by the leading term. The order of monomials is graded, so every step lowers the leading term
+        // of what remains and the division ends.
+        let lead = by.iter().max_by(|a, b| graded(&a.0, &b.0))?;
+        let (mut rest, mut quotient) = (self.clone(), Dim::constant(0));
+        for _ in 0..MAX_TERMS {
+            let terms = rest.terms();
+            let Some(highest) = terms.into_iter().max_by(|a, b| graded(&a.0, &b.0)) else {
+                return Some(quotient);
+            };
+            let step = Dim::from_terms([divide(highest, lead)?]);
+            rest = &rest - &(&step * divisor);
+            quotient = &quotient + &step;
+        }
+        None
     }
 
     /// `floor(self / divisor)`; an unknown for a divisor of zero.
@@ -178,18 +209,15 @@ impl Dim {
         if let Some(q) = self.div_exact(divisor) {
             return q;
         }
-        match (self.as_const(), divisor.as_const()) {
-            (_, Some(0)) => Dim::unknown(),
-            (Some(a), Some(b)) => {
-                let q = a.wrapping_div(b);
-                Dim::constant(if a.wrapping_rem(b) != 0 && (a < 0) != (b < 0) {
-                    q - 1
-                } else {
-                    q
-                })
-            }
-            _ => {
-                // floor((c*q + r) / c) = q + floor(r / c): peel off what divides, so that equal lengths that were
+        match divisor.as_const() {
+            Some(0) => Dim::unknown(),
+            Some(c) if c < 0 => match c.checked_neg() {
+                Some(c) => (&Dim::constant(0) - self).floor_div(&Dim::constant(c)),
+                None => Dim::unknown(),
+            },
+            Some(c) => self.floor_div_const(c),
+            None => {
+                // floor((d*q + r) / d) = q + floor(r / d): peel off what divides, so that equal lengths that were
                 // computed by different routes meet in one normal form.
                 let (mut whole, mut rest) = (Vec::new(), Vec::new());
                 for term in self.terms() {
@@ -199,20 +227,57 @@ impl Dim {
                         None => rest.push(term),
                     }
                 }
-                let rest = Dim::from_terms(rest);
-                let rest = match (rest.as_const(), divisor.as_const()) {
-                    (Some(_), Some(_)) => rest.floor_div(divisor),
-                    _ => Dim::apply(Function::FloorDiv, rest, divisor.clone()),
-                };
+                let rest = Dim::apply(Function::FloorDiv, Dim::from_terms(rest), divisor.clone());
                 &Dim::from_terms(whole) + &rest
             }
         }
     }
 
+    /// `floor(self / c)` for a positive number.
+    fn floor_div_const(&self, c: i64) -> Dim {
+        // Coefficients are reduced to 0..c, what that takes away is whole; then common factors go, and a floor within
+        // the floor: floor((floor(a / b) + k) / c) = floor((a + k*b) / (b*c)).
+        let (mut whole, mut rest) = (Vec::new(), Vec::new());
+        let mut common = c;
+        for (m, k) in self.terms() {
+            let (q, r) = (k.div_euclid(c), k.rem_euclid(c));
+            if q != 0 {
+                whole.push((m.clone(), q));
+            }
+            if r != 0 {
+                common = gcd(common, r);
+                rest.push((m, r));
+            }
+        }
+        let whole = Dim::from_terms(whole);
+        rest.iter_mut().for_each(|(_, r)| *r /= common);
+        let c = c / common;
+        let inner = match rest.as_slice() {
+            [] => return whole,
+            [(m, _)] if m.is_empty() => return whole,
+            _ if c == 1 => Some((Dim::from_terms(rest.clone()), 1)),
+            [(m, 1)] => within_floor(m, 0, c),
+            [(one, k), (m, 1)] if one.is_empty() => within_floor(m, *k, c),
+            _ => None,
+        };
+        let part = match inner {
+            Some((a, 1)) => a,
+            Some((a, c)) => a.floor_div_const(c),
+            None => Dim::apply(Function::FloorDiv, Dim::from_terms(rest), Dim::constant(c)),
+        };
+        &whole + &part
+    }
+
     /// `ceil(self / divisor)`.
     pub fn ceil_div(&self, divisor: &Dim) -> Dim {
-        let negated = &Dim::constant(0) - self;
-        &Dim::constant(0) - &negated.floor_div(divisor)
+        match divisor.as_const() {
+            // The form in which convolutions write it, so that both meet.
+            Some(c) if c > 0 => (self + &Dim::constant(c - 1)).floor_div(divisor),
+            _ => {
+                let negated = &Dim::constant(0) - self;
+                &Dim::constant(0) - &negated.floor_div(divisor)
+            }
+        }
     }
 
     /// The larger of two.
@@ -248,17 +313,38 @@ impl Dim {
             Function::Max | Function::Min if a <= b => (a, b),
             Function::Max | Function::Min => (b, a),
         };
-        Dim::atom(Atom::Apply(function, Arc::new((a, b))))
+        let weight = a.weight().saturating_add(b.weight()).saturating_add(1);
+        if weight > MAX_WEIGHT {
+            return Dim::unknown();
+        }
+        Dim::atom(Atom::Apply(function, Arc::new(Operands { weight, a, b })))
+    }
+
+    fn weight(&self) -> usize {
+        match &self.0 {
+            Repr::Const(_) => 0,
+            Repr::Poly(terms) => terms.iter().map(|(m, _)| weight(m)).sum(),
+        }
     }
 
     /// A number that the value is never below, if one follows from every symbol being at least 1.
     pub fn lower_bound(&self) -> Option<i64> {
         let mut bound = 0i64;
-        for (m, c) in self.terms() {
-            if !m.is_empty() && (c < 0 || !m.iter().all(Atom::is_positive)) {
+        let terms = match &self.0 {
+            Repr::Const(n) => return Some(*n),
+            Repr::Poly(terms) => terms,
+        };
+        for (m, c) in terms.iter() {
+            let mut least = *c;
+            for atom in m {
+                // A product of what is not negative is least where each factor is.
+                let factor = atom.lower_bound().filter(|&l| l >= 0)?;
+                least = least.checked_mul(factor)?;
+            }
+            if !m.is_empty() && *c < 0 {
                 return None;
             }
-            bound = bound.checked_add(c)?;
+            bound = bound.checked_add(least)?;
         }
         Some(bound)
     }
@@ -286,7 +372,7 @@ impl Dim {
                 m.iter().any(|a| match a {
                     Atom::Symbol(s) => s == symbol,
                     Atom::Unknown(_) => false,
-                    Atom::Apply(_, args) => args.0.mentions(symbol) || args.1.mentions(symbol),
+                    Atom::Apply(_, args) => args.a.mentions(symbol) || args.b.mentions(symbol),
                 })
             }),
         }
@@ -300,7 +386,7 @@ impl Dim {
                 m.iter().any(|a| match a {
                     Atom::Symbol(_) => false,
                     Atom::Unknown(_) => true,
-                    Atom::Apply(_, args) => args.0.has_unknown() || args.1.has_unknown(),
+                    Atom::Apply(_, args) => args.a.has_unknown() || args.b.has_unknown(),
                 })
             }),
         }
@@ -317,7 +403,7 @@ impl Dim {
                     Atom::Symbol(s) => lookup(s).unwrap_or_else(|| Dim::symbol(s)),
                     Atom::Unknown(_) => Dim::atom(atom.clone()),
                     Atom::Apply(f, args) => {
-                        let (a, b) = (args.0.substitute(lookup), args.1.substitute(lookup));
+                        let (a, b) = (args.a.substitute(lookup), args.b.substitute(lookup));
                         match f {
                             Function::FloorDiv => a.floor_div(&b),
                             Function::Max => a.larger(&b),
@@ -333,20 +419,68 @@ impl Dim {
 }
 
 impl Atom {
-    /// Known to be at least 1?
-    fn is_positive(&self) -> bool {
+    /// A number that the value is never below.
+    fn lower_bound(&self) -> Option<i64> {
         match self {
-            Atom::Symbol(_) => true,
-            Atom::Unknown(_) => false,
-            Atom::Apply(Function::FloorDiv, _) => false,
-            Atom::Apply(Function::Max, args) => {
-                args.0.lower_bound() >= Some(1) || args.1.lower_bound() >= Some(1)
-            }
-            Atom::Apply(Function::Min, args) => {
-                args.0.lower_bound() >= Some(1) && args.1.lower_bound() >= Some(1)
+            Atom::Symbol(_) => Some(1),
+            Atom::Unknown(_) => None,
+            Atom::Apply(function, args) => {
+                let (a, b) = (args.a.lower_bound(), args.b.lower_bound());
+                match function {
+                    Function::FloorDiv => match args.b.as_const() {
+                        Some(c) if c > 0 => Some(a?.div_euclid(c)),
+                        _ => (a? >= 0 && b? >= 1).then_some(0),
+                    },
+                    Function::Max => a.max(b),
+                    Function::Min => Some(a?.min(b?)),
+                }
             }
         }
     }
+}
+
+/// Atoms in a monomial, functions written out.
+fn weight(m: &Monomial) -> usize {
+    m.iter()
+        .map(|atom| match atom {
+            Atom::Symbol(_) | Atom::Unknown(_) => 1,
+            Atom::Apply(_, operands) => operands.weight,
+        })
+        .sum()
+}
+
+/// One term by another, if that is exact.
+fn divide((mut m, c): (Monomial, i64), (by, k): &(Monomial, i64)) -> Option<(Monomial, i64)> {
+    if c.checked_rem(*k)? != 0 {
+        return None;
+    }
+    for atom in by {
+        let at = m.iter().position(|a| a == atom)?;
+        m.remove(at);
+    }
+    Some((m, c.checked_div(*k)?))
+}
+
+/// An order of monomials that multiplication keeps: by degree, then the one with more of the first atom.
+fn graded(a: &Monomial, b: &Monomial) -> std::cmp::Ordering {
+    a.len().cmp(&b.len()).then_with(|| b.cmp(a))
+}
+
+fn gcd(mut a: i64, mut b: i64) -> i64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// `(floor(a / b) + k) / c` as `(a + k*b) / (b*c)`, if the monomial is such a floor by a positive number.
+fn within_floor(m: &Monomial, k: i64, c: i64) -> Option<(Dim, i64)> {
+    let [Atom::Apply(Function::FloorDiv, operands)] = m.as_slice() else {
+        return None;
+    };
+    let b = operands.b.as_const().filter(|&b| b > 0)?;
+    let shift = Dim::constant(k.checked_mul(b)?);
+    Some((&operands.a + &shift, b.checked_mul(c)?))
 }
 
 impl From<i64> for Dim {
@@ -364,16 +498,24 @@ impl From<usize> for Dim {
 impl Add for &Dim {
     type Output = Dim;
     fn add(self, other: &Dim) -> Dim {
-        if let (Some(a), Some(b)) = (self.as_const(), other.as_const()) {
-            return a.checked_add(b).map_or_else(Dim::unknown, Dim::constant);
+        match (self.as_const(), other.as_const()) {
+            (Some(a), Some(b)) => a.checked_add(b).map_or_else(Dim::unknown, Dim::constant),
+            (Some(0), None) => other.clone(),
+            (None, Some(0)) => self.clone(),
+            _ => Dim::from_terms(self.terms().into_iter().chain(other.terms())),
         }
-        Dim::from_terms(self.terms().into_iter().chain(other.terms()))
     }
 }
 
 impl Sub for &Dim {
     type Output = Dim;
     fn sub(self, other: &Dim) -> Dim {
+        if let (Some(a), Some(b)) = (self.as_const(), other.as_const()) {
+            return a.checked_sub(b).map_or_else(Dim::unknown, Dim::constant);
+        }
+        if self == other {
+            return Dim::constant(0);
+        }
         self + &(&Dim::constant(-1) * other)
     }
 }
@@ -381,26 +523,40 @@ impl Sub for &Dim {
 impl Mul for &Dim {
     type Output = Dim;
     fn mul(self, other: &Dim) -> Dim {
-        if let (Some(a), Some(b)) = (self.as_const(), other.as_const()) {
-            return a.checked_mul(b).map_or_else(Dim::unknown, Dim::constant);
+        match (self.as_const(), other.as_const()) {
+            (Some(a), Some(b)) => {
+                return a.checked_mul(b).map_or_else(Dim::unknown, Dim::constant);
+            }
+            (Some(0), _) | (_, Some(0)) => return Dim::constant(0),
+            (Some(1), _) => return other.clone(),
+            (_, Some(1)) => return self.clone(),
+            _ => {}
         }
-        let right = other.terms();
-        let mut terms = Vec::new();
-        for (ma, ca) in self.terms() {
+        let (left, right) = (self.terms(), other.terms());
+        if left.len() * right.len() > MAX_TERMS * MAX_TERMS / 4 {
+            return Dim::unknown();
+        }
+        let mut terms = Vec::with_capacity(left.len() * right.len());
+        for (ma, ca) in &left {
             for (mb, cb) in &right {
                 let Some(c) = ca.checked_mul(*cb) else {
                     return Dim::unknown();
                 };
-                let mut m = ma.clone();
-                m.extend(mb.iter().cloned());
-                if m.len() > 32 {
+                let mut m = Vec::with_capacity(ma.len() + mb.len());
+                m.extend(ma.iter().chain(mb).cloned());
+                if m.len() > MAX_DEGREE {
                     return Dim::unknown();
                 }
-                m.sort();
+                m.sort_unstable();
                 terms.push((m, c));
             }
         }
-        Dim::from_terms(terms)
+        match terms.as_slice() {
+            [(m, c)] if !m.is_empty() && weight(m) <= MAX_WEIGHT && *c != 0 => {
+                Dim(Repr::Poly(Arc::new(terms)))
+            }
+            _ => Dim::from_terms(terms),
+        }
     }
 }
 
@@ -434,9 +590,9 @@ impl fmt::Display for Dim {
                 match atom {
                     Atom::Symbol(s) => f.write_str(s.name())?,
                     Atom::Unknown(_) => f.write_str("?")?,
-                    Atom::Apply(Function::FloorDiv, a) => write!(f, "floor(({})/({}))", a.0, a.1)?,
-                    Atom::Apply(Function::Max, a) => write!(f, "max({}, {})", a.0, a.1)?,
-                    Atom::Apply(Function::Min, a) => write!(f, "min({}, {})", a.0, a.1)?,
+                    Atom::Apply(Function::FloorDiv, a) => write!(f, "floor(({})/({}))", a.a, a.b)?,
+                    Atom::Apply(Function::Max, a) => write!(f, "max({}, {})", a.a, a.b)?,
+                    Atom::Apply(Function::Min, a) => write!(f, "min({}, {})", a.a, a.b)?,
                 }
             }
         }
