@@ -40,7 +40,7 @@ pub const PEERS: Packages = Packages {
 pub const EXPORT: Packages = Packages {
     file: "tools/requirements-export.txt",
     stamp: "unisono-export.txt",
-    notice: "installing PyTorch into .venv: SEVERAL GIGABYTES to download and keep (on Linux the wheel brings CUDA's libraries along)",
+    notice: "installing PyTorch into .venv: SEVERAL GIGABYTES (on Linux 6 on disk: the wheel brings CUDA's libraries along)",
 };
 
 /// # Errors
