@@ -97,6 +97,11 @@ impl<'a> Build<'a> {
         self.engine.team.threads()
     }
 
+    /// The threads, for sizes of scratch memory and tiles.
+    pub fn team(&self) -> &'a Team {
+        &self.engine.team
+    }
+
     /// The operator as its concrete type.
     pub fn op<T: Operator>(&self) -> Option<&'a T> {
         self.op.downcast_ref()

@@ -4,6 +4,7 @@
 //! kernel here exists because it is faster and must give the same bits.
 
 pub mod control;
+pub mod linear;
 pub mod reference;
 
 use crate::exec::kernel::{Build, Builder, Kernel};
@@ -12,7 +13,7 @@ use unisono_runtime::Error;
 
 /// Kernels of our own, by the operator's kind. A kind may stand here more than once; the first that takes the types
 /// and shapes serves.
-const KERNELS: &[(&str, Builder)] = &[("If", control::build_if)];
+const KERNELS: &[(&str, Builder)] = &[("If", control::build_if), ("Linear", linear::build_linear)];
 
 /// Has the device an implementation of this operator?
 pub fn supports(op: &dyn Operator) -> bool {
