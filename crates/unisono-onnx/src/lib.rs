@@ -12,6 +12,7 @@ mod lower;
 mod model;
 mod proto;
 mod wire;
+pub mod write;
 
 pub use error::{OnnxError, OnnxErrorKind};
 pub use limits::{DEEPEST_NESTING, LoadLimits, LoadOptions};

@@ -353,7 +353,13 @@ impl<'p> Lowerer<'p> {
             });
         for attribute in &node.attributes {
             if let AttributeValue::Graph(body) = &attribute.value {
-                self.unsupported_body(body)?;
+                let path = format!(
+                    "{}.{}.attribute {}",
+                    self.scope.path,
+                    node_label(index, node.name, node.op_type, Some(opset)),
+                    quoted(attribute.name)
+                );
+                self.unsupported_body(body, &path)?;
             }
         }
         for name in node.outputs.iter().filter(|name| !name.is_empty()) {
@@ -363,25 +369,31 @@ impl<'p> Lowerer<'p> {
     }
 
     /// Notes the operators within a body that cannot be lowered because its node cannot.
-    fn unsupported_body(&mut self, body: &'p proto::Graph<'p>) -> Result<(), OnnxError> {
+    fn unsupported_body(
+        &mut self,
+        body: &'p proto::Graph<'p>,
+        path: &str,
+    ) -> Result<(), OnnxError> {
         for (index, node) in body.nodes.iter().enumerate() {
             self.budget.node()?;
             let domain = domain(node.domain);
             let known = self.functions.find(node).is_some()
                 || (domain.is_empty() && node.op_type == "Constant");
-            let opset = self.scope.imports.get(domain).unwrap_or(0);
-            if !known && ops::lookup(domain, node.op_type, opset).is_none() {
-                let path = &self.scope.path;
-                self.unsupported.note(domain, node.op_type, opset, || {
-                    format!(
-                        "{path}.….{}",
-                        node_label(index, node.name, node.op_type, Some(opset))
-                    )
-                });
+            let opset = self.scope.imports.get(domain);
+            let label = || {
+                format!(
+                    "{path}.{}",
+                    node_label(index, node.name, node.op_type, opset)
+                )
+            };
+            let version = opset.unwrap_or(0);
+            if !known && ops::lookup(domain, node.op_type, version).is_none() {
+                self.unsupported.note(domain, node.op_type, version, label);
             }
             for attribute in &node.attributes {
                 if let AttributeValue::Graph(inner) = &attribute.value {
-                    self.unsupported_body(inner)?;
+                    let path = format!("{}.attribute {}", label(), quoted(attribute.name));
+                    self.unsupported_body(inner, &path)?;
                 }
             }
         }

@@ -44,7 +44,7 @@ impl Unsupported {
         for ((domain, operator, opset), (count, place)) in self.0.iter().take(SHOWN) {
             let nodes = if *count == 1 { "node" } else { "nodes" };
             what.push_str(&format!(
-                "\n    {} of {}, opset {opset}: {count} {nodes}, first {place}; {}",
+                "\n    {} ({}, opset {opset}): {count} {nodes}, first {place}: {}",
                 quoted(operator).trim_matches('"'),
                 quoted(domain_name(domain)).trim_matches('"'),
                 reason(domain, operator, *opset)
