@@ -1,13 +1,13 @@
 //! The handle to a device: its backend, its lanes, its census, and the models prepared for it.
 
-use std::sync::Weak as StdWeak;
+use std::sync::{Arc, Weak};
 
 use crate::census::{Census, Resource, Token};
 use crate::error::Error;
 use crate::lane::{Lane, LaneGuard, LanePool};
 use crate::model::ModelGraph;
 use crate::plan::{Backend, DeviceInfo, Executable};
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Mutex, lock};
 
 /// A device: owns threads, lanes and memory. Cheap to clone; the last handle ends its threads.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ struct Inner {
     census: Census,
     /// Models prepared and still in use, so that a second session of one shares its packed weights. A device serves
     /// few models, so a list is enough. Held while a model is prepared: a second session of the same model waits.
-    prepared: Mutex<Vec<(StdWeak<ModelGraph>, StdWeak<Prepared>)>>,
+    prepared: Mutex<Vec<(Weak<ModelGraph>, Weak<Prepared>)>>,
 }
 
 /// A lane with its place in the census.
@@ -38,7 +38,14 @@ impl CountedLane {
 /// A model on a device, with its place in the census.
 pub(crate) struct Prepared {
     pub(crate) executable: Arc<dyn Executable>,
-    _token: Token,
+    token: Mutex<Token>,
+}
+
+impl Prepared {
+    /// Tells the census what the model holds now: weights are packed when a plan first needs them.
+    pub(crate) fn recount(&self) {
+        lock(&self.token).set_bytes(self.executable.bytes());
+    }
 }
 
 impl Device {
@@ -74,17 +81,17 @@ impl Device {
         self.0.lanes.acquire()
     }
 
-    pub(crate) fn prepare(&self, model: &std::sync::Arc<ModelGraph>) -> Result<std::sync::Arc<Prepared>, Error> {
+    pub(crate) fn prepare(&self, model: &Arc<ModelGraph>) -> Result<Arc<Prepared>, Error> {
         let mut list = lock(&self.0.prepared);
         list.retain(|(_, prepared)| prepared.strong_count() > 0);
-        let known = list.iter().find(|(m, _)| std::ptr::eq(m.as_ptr(), std::sync::Arc::as_ptr(model)));
+        let known = list.iter().find(|(m, _)| std::ptr::eq(m.as_ptr(), Arc::as_ptr(model)));
         if let Some(prepared) = known.and_then(|(_, p)| p.upgrade()) {
             return Ok(prepared);
         }
-        let executable = self.0.backend.prepare(std::sync::Arc::clone(model))?;
+        let executable = self.0.backend.prepare(Arc::clone(model))?;
         let token = self.0.census.count(Resource::Model, executable.bytes());
-        let prepared = std::sync::Arc::new(Prepared { executable, _token: token });
-        list.push((std::sync::Arc::downgrade(model), std::sync::Arc::downgrade(&prepared)));
+        let prepared = Arc::new(Prepared { executable, token: Mutex::new(token) });
+        list.push((Arc::downgrade(model), Arc::downgrade(&prepared)));
         Ok(prepared)
     }
 }

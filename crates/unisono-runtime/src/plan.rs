@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::lane::Lane;
 use crate::model::ModelGraph;
 use crate::plan_cache::Weigh;
-use crate::sync::Arc;
+use std::sync::Arc;
 
 /// Stands in a [`PlanKey`] for the length of the rows axis.
 const ROWS: usize = usize::MAX;

@@ -4,7 +4,7 @@
 //! its plan, takes a lane, and leaves; every way out gives back what it took.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc as StdArc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::census::{Resource, Token};
@@ -14,7 +14,7 @@ use crate::model::ModelGraph;
 use crate::plan::{CountedPlan, PlanKey};
 use crate::plan_cache::{CacheCounts, PlanCache};
 use crate::request::{Inputs, Outputs, RunOptions};
-use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::sync::{Condvar, Mutex, lock, wait};
 
 /// Settings of a session.
 #[derive(Clone, Debug)]
@@ -53,9 +53,9 @@ pub enum Shutdown {
 pub struct Session(Arc<Inner>);
 
 struct Inner {
-    model: StdArc<ModelGraph>,
+    model: Arc<ModelGraph>,
     device: Device,
-    prepared: StdArc<Prepared>,
+    prepared: Arc<Prepared>,
     plans: PlanCache<PlanKey, CountedPlan, Error>,
     gate: Mutex<Gate>,
     idle: Condvar,
@@ -90,7 +90,7 @@ impl Session {
     /// # Errors
     /// The device has no kernel for an operator, or not enough memory.
     pub fn new(
-        model: StdArc<ModelGraph>,
+        model: Arc<ModelGraph>,
         device: &Device,
         options: &SessionOptions,
     ) -> Result<Session, Error> {
@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// The model.
-    pub fn model(&self) -> &StdArc<ModelGraph> {
+    pub fn model(&self) -> &Arc<ModelGraph> {
         &self.0.model
     }
 
@@ -171,8 +171,8 @@ impl Session {
         if lock(&inner.gate).closed == Some(Shutdown::Refuse) {
             return Err(shut_down());
         }
-        if !StdArc::ptr_eq(&outputs.names, inner.model.output_names()) {
-            outputs.names = StdArc::clone(inner.model.output_names());
+        if !Arc::ptr_eq(&outputs.names, inner.model.output_names()) {
+            outputs.names = Arc::clone(inner.model.output_names());
         }
         outputs.tensors.resize_with(inner.model.outputs().len(), || None);
         let result = catch_unwind(AssertUnwindSafe(|| {
@@ -216,6 +216,7 @@ impl Inner {
         let compile = || {
             let compiled = catch_unwind(AssertUnwindSafe(|| self.prepared.executable.compile(key)));
             let plan = compiled.unwrap_or_else(|panic| Err(panicked("compiling a plan", &*panic)))?;
+            self.prepared.recount();
             let token = self.device.census().count(Resource::Plan, plan.bytes());
             Ok(CountedPlan::new(plan, token))
         };
