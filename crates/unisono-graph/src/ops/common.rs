@@ -1,6 +1,6 @@
-//! Small things that many operators need: axes, lengths, element types by ONNX's numbers.
+//! Small things that operators of several families need: axes, element types by ONNX's numbers, checks of lengths and counts.
 
-use crate::{Dim, OpError};
+use crate::{Dim, Fact, OpError};
 use unisono_tensor::DType;
 
 /// An axis as a position: negative ones count from the end.
@@ -57,10 +57,93 @@ pub fn dtype_from_onnx(code: i64) -> Option<DType> {
     })
 }
 
-/// Refuses a length that is known to be negative.
-pub(crate) fn check_length(length: &Dim, what: &str) -> Result<(), OpError> {
-    match length.as_const() {
-        Some(n) if n < 0 => Err(OpError::new(format!("{what} has the length {n}"))),
-        _ => Ok(()),
+/// The largest number of axes of any value. Larger ranks come from hostile files alone.
+pub const MAX_RANK: usize = 64;
+
+/// Refuses lengths that are known to be negative, and too many of them.
+pub(crate) fn check_shape(shape: &[Dim]) -> Result<(), OpError> {
+    if shape.len() > MAX_RANK {
+        return Err(OpError::new(format!(
+            "the output would have {} axes; at most {MAX_RANK} are supported",
+            shape.len()
+        )));
+    }
+    match shape.iter().find(|d| d.as_const().is_some_and(|n| n < 0)) {
+        Some(_) => Err(OpError::new(format!(
+            "the output would have the shape {shape:?}, with a negative length"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The largest number of elements whose contents inference follows.
+pub(crate) const MAX_CONTENTS: usize = 1024;
+
+/// Numbers that are parameters: fixed by the node, or the contents of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Parameter {
+    /// Neither the node nor an input gives them.
+    Absent,
+    /// They are an input whose contents are not known yet; its length, if that is.
+    Unknown(Option<usize>),
+    /// Known.
+    Known(Vec<Dim>),
+}
+
+impl Parameter {
+    /// What is known of an input that is a list of integers (or a scalar).
+    ///
+    /// # Errors
+    /// It has more than one axis.
+    pub(crate) fn of_input(
+        inputs: &[Option<Fact>],
+        index: usize,
+        name: &str,
+    ) -> Result<Parameter, OpError> {
+        let Some(fact) = inputs.get(index).and_then(Option::as_ref) else {
+            return Ok(Parameter::Absent);
+        };
+        if let Some(rank) = fact.rank().filter(|&r| r > 1) {
+            return Err(OpError::new(format!(
+                "input {index} ({name}) has {rank} axes; it should be a list"
+            )));
+        }
+        if let Some(known) = &fact.integers {
+            return Ok(Parameter::Known(known.clone()));
+        }
+        if let Some(known) = fact.constant.as_ref().and_then(|c| c.to_i64s()) {
+            return Ok(Parameter::Known(
+                known.into_iter().map(Dim::constant).collect(),
+            ));
+        }
+        let length = match fact.shape.as_deref() {
+            Some([]) => Some(1),
+            Some([n]) => n.as_len(),
+            _ => None,
+        };
+        Ok(Parameter::Unknown(length))
+    }
+
+    /// Numbers fixed by the node if it fixes them, else what is known of the input.
+    pub(crate) fn fixed_or_input(
+        fixed: Option<&[i64]>,
+        inputs: &[Option<Fact>],
+        index: usize,
+        name: &str,
+    ) -> Result<Parameter, OpError> {
+        match fixed {
+            Some(list) => Ok(Parameter::Known(
+                list.iter().map(|&n| Dim::constant(n)).collect(),
+            )),
+            None => Parameter::of_input(inputs, index, name),
+        }
+    }
+
+    /// The numbers, if all are known.
+    pub(crate) fn numbers(&self) -> Option<Vec<i64>> {
+        match self {
+            Parameter::Known(dims) => dims.iter().map(Dim::as_const).collect(),
+            _ => None,
+        }
     }
 }

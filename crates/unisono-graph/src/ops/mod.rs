@@ -9,6 +9,7 @@
 
 pub mod activation;
 pub mod binary;
+pub mod broadcast;
 pub mod cast;
 pub mod common;
 pub mod control;
@@ -23,6 +24,8 @@ pub mod quantize;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;
+pub mod rows;
+pub mod rules;
 pub mod shape;
 pub mod unary;
 pub mod window;
@@ -60,15 +63,50 @@ pub struct Definition {
     /// The first and last opset (inclusive) whose meaning the constructor knows; `i64::MAX` for no known end.
     pub opsets: (i64, i64),
     /// Makes the operator.
-    pub build: fn(&mut NodeSpec<'_>) -> Result<Arc<dyn Operator>, OpError>,
+    pub build: Build,
     /// Smallest and largest number of inputs. Values that bodies capture count as inputs of control flow.
     pub inputs: (usize, usize),
     /// Smallest and largest number of outputs.
     pub outputs: (usize, usize),
 }
 
+/// What makes an operator: see [`Definition::build`].
+pub type Build = fn(&mut NodeSpec<'_>) -> Result<Arc<dyn Operator>, OpError>;
+
+impl Definition {
+    /// An operator of the default domain, from one opset on and with no known end.
+    pub const fn since(
+        first: i64,
+        name: &'static str,
+        inputs: (usize, usize),
+        outputs: (usize, usize),
+        build: Build,
+    ) -> Definition {
+        Definition {
+            domain: "",
+            name,
+            opsets: (first, i64::MAX),
+            build,
+            inputs,
+            outputs,
+        }
+    }
+
+    /// The same, up to and with an opset.
+    pub const fn until(mut self, last: i64) -> Definition {
+        self.opsets.1 = last;
+        self
+    }
+}
+
 /// Every family, one line each.
-const FAMILIES: &[&[Definition]] = &[];
+const FAMILIES: &[&[Definition]] = &[
+    movement::OPERATORS,
+    movement::blocks::OPERATORS,
+    movement::pad::OPERATORS,
+    movement::slice::OPERATORS,
+    shape::OPERATORS,
+];
 
 /// The definition of an operator for an opset. `"ai.onnx"` is the default domain `""`.
 pub fn lookup(domain: &str, name: &str, opset: i64) -> Option<&'static Definition> {
