@@ -151,7 +151,7 @@ fn files_that_are_not_onnx_are_refused() {
         "zip archive",
         b"PK\x03\x04\x14\x00\x00\x00".to_vec(),
         Kind::Malformed,
-        "at byte: 0",
+        "at byte: 2",
     );
     table.bytes("zeros", vec![0; 64], Kind::Malformed, "field number 0");
     table.bytes(
