@@ -61,6 +61,7 @@ struct Inner {
     message: String,
     node: Option<String>,
     shapes: Vec<String>,
+    advice: Option<String>,
 }
 
 impl Error {
@@ -71,6 +72,7 @@ impl Error {
             message: message.into(),
             node: None,
             shapes: Vec::new(),
+            advice: None,
         }))
     }
 
@@ -86,6 +88,19 @@ impl Error {
             message: message.into(),
             node: Some(node.into()),
             shapes,
+            advice: None,
+        }))
+    }
+
+    /// The same with what the caller can do about it, an imperative clause.
+    #[must_use]
+    pub fn with_advice(self, advice: impl Into<String>) -> Error {
+        Error(Arc::new(Inner {
+            kind: self.0.kind,
+            message: self.0.message.clone(),
+            node: self.0.node.clone(),
+            shapes: self.0.shapes.clone(),
+            advice: Some(advice.into()),
         }))
     }
 
@@ -116,6 +131,11 @@ impl Error {
     pub fn shapes(&self) -> &[String] {
         &self.0.shapes
     }
+
+    /// What the caller can do about it, if that is more than the kind and the message say.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.advice.as_deref()
+    }
 }
 
 impl fmt::Display for Error {
@@ -127,6 +147,9 @@ impl fmt::Display for Error {
         f.write_str(&self.0.message)?;
         if !self.0.shapes.is_empty() {
             write!(f, " (inputs: {})", self.0.shapes.join(", "))?;
+        }
+        if let Some(advice) = &self.0.advice {
+            write!(f, "; {advice}")?;
         }
         Ok(())
     }
