@@ -3,6 +3,9 @@
 //! One idea: an [`Isa`] that is not [`Isa::Scalar`] is a promise about the machine, checked once by [`Isa::is_available`] when a device
 //! is made; kernels rely on it. It must never change a result: every kernel gives the same bits on every one of them.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// A set of vector instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
@@ -64,9 +67,55 @@ impl Isa {
     }
 }
 
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The name of no [`Isa`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownIsa(String);
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown instruction set {:?}; known are", self.0)?;
+        for (i, isa) in Isa::ALL.into_iter().enumerate() {
+            write!(f, "{} {isa}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for UnknownIsa {}
+
+impl FromStr for Isa {
+    type Err = UnknownIsa;
+
+    /// From its [`name`](Isa::name). Says nothing about whether this machine has it.
+    fn from_str(name: &str) -> Result<Isa, UnknownIsa> {
+        Isa::ALL
+            .into_iter()
+            .find(|isa| isa.name() == name)
+            .ok_or_else(|| UnknownIsa(name.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_parsed_back_and_an_unknown_one_is_told_the_known_ones() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.to_string().parse(), Ok(isa));
+        }
+        let error = "sse".parse::<Isa>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unknown instruction set \"sse\"; known are scalar, neon, avx2, avx512"
+        );
+    }
 
     #[test]
     fn the_detected_one_is_available_and_the_widest() {

@@ -26,6 +26,8 @@ pub const EXP_LOWEST: f32 = -104.0;
 pub const EXP_HIGHEST: f32 = 89.0;
 /// Below this `expm1` is -1.
 pub const EXPM1_LOWEST: f32 = -18.0;
+/// Above this `expm1` stays what it is here, short of the exponents that need two scalings.
+pub const EXPM1_HIGHEST: f32 = 88.0;
 
 /// The upper part of ln 2 for `log`: few enough bits that its product with an exponent is exact.
 pub const LN2_SHORT: f32 = 0.693_359_4;
@@ -46,9 +48,6 @@ pub const LOG: [f32; 8] = [
 ];
 /// sqrt(2) - 1: up to here `softplus` takes the logarithm without halving.
 pub const SQRT_2_MINUS_1: f32 = 0.414_213_57;
-
-/// From here on `tanh` is 1 in f32: the bound on `2 |x|`.
-pub const TANH_HIGHEST: f32 = 20.0;
 
 /// `erf(x) = x + x R(x^2)` for |x| < [`ERF_SPLIT`]. Minimax in the relative error: 2^-25.9.
 pub const ERF_SMALL: [f32; 6] = [

@@ -49,9 +49,10 @@ pub fn exp(x: f32) -> f32 {
     ((1.0 + q) * power_of_two(half)) * power_of_two(n - half)
 }
 
-/// `e^x - 1` for x <= 87, accurate near 0.
+/// `e^x - 1`, accurate near 0, for x up to [`EXPM1_HIGHEST`].
 pub(super) fn expm1(x: f32) -> f32 {
     let x = if x < EXPM1_LOWEST { EXPM1_LOWEST } else { x };
+    let x = if x > EXPM1_HIGHEST { EXPM1_HIGHEST } else { x };
     if x.is_nan() {
         return x;
     }
@@ -96,12 +97,7 @@ pub fn log(x: f32) -> f32 {
 /// The hyperbolic tangent, as `y = t / (t + 2)` with `t = e^(2|x|) - 1`. Below t = 1 the equal `h - h y`, `h = t / 2`, follows, which is
 /// hardly touched by the roundings of the division.
 pub fn tanh(x: f32) -> f32 {
-    let twice = 2.0 * x.abs();
-    let t = expm1(if twice > TANH_HIGHEST {
-        TANH_HIGHEST
-    } else {
-        twice
-    });
+    let t = expm1(2.0 * x.abs());
     let y = t / (t + 2.0);
     let h = 0.5 * t;
     (if t < 1.0 { fma(-h, y, h) } else { y }).copysign(x)

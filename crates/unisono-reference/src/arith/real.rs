@@ -65,7 +65,7 @@ pub trait Real:
 
     /// `e^x`.
     fn exp(self) -> Self;
-    /// `e^x - 1` for x <= 87.
+    /// `e^x - 1`; the canonical one for x up to 88 and constant above, since only `Elu` and its kin use it.
     fn expm1(self) -> Self;
     /// Natural logarithm.
     fn log(self) -> Self;
