@@ -11,9 +11,15 @@ use unisono_tensor::{DType, Tensor};
 
 /// An operator with its attributes.
 pub trait Operator: Any + fmt::Debug + Send + Sync {
-    /// What devices know it by: the ONNX name (`Conv`) for standard operators, or a name of ours for what rewrites make.
-    /// Equal kinds have equal concrete types.
+    /// What devices know it by: the ONNX name (`Conv`), or the name of the family where operators share everything but a
+    /// formula (`Unary`, `Binary`, `Reduce`). Equal kinds have equal concrete types.
     fn kind(&self) -> &'static str;
+
+    /// What a person knows it by, for messages and listings: the ONNX name where there is one (`Add`, where the kind is
+    /// the family `Binary`).
+    fn name(&self) -> &'static str {
+        self.kind()
+    }
 
     /// Types, shapes and, where they are computable without running anything, contents of the outputs.
     ///

@@ -101,11 +101,23 @@ impl Definition {
 
 /// Every family, one line each.
 const FAMILIES: &[&[Definition]] = &[
-    movement::OPERATORS,
+    activation::OPERATORS,
+    binary::OPERATORS,
     movement::blocks::OPERATORS,
+    cast::OPERATORS,
+    conv::OPERATORS,
+    linear::OPERATORS,
+    movement::OPERATORS,
+    normalize::OPERATORS,
     movement::pad::OPERATORS,
-    movement::slice::OPERATORS,
+    pool::OPERATORS,
+    quantize::OPERATORS,
+    recurrent::OPERATORS,
+    reduce::OPERATORS,
+    resize::OPERATORS,
     shape::OPERATORS,
+    movement::slice::OPERATORS,
+    unary::OPERATORS,
 ];
 
 /// The definition of an operator for an opset. `"ai.onnx"` is the default domain `""`.
