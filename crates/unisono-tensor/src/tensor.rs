@@ -290,7 +290,7 @@ impl Tensor {
         })
     }
 
-    /// A view for kernels. The bytes must be aligned: [`TensorError::Misaligned`] otherwise.
+    /// A view for kernels. Misaligned bytes can then be read as bytes only; see [`Tensor::to_aligned`].
     pub fn view(&self) -> Result<TensorRef<'_>, TensorError> {
         TensorRef::new(self.dtype, &self.shape, self.bytes())
     }
@@ -350,5 +350,83 @@ impl fmt::Debug for Tensor {
             self.shape.as_slice(),
             self.device
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_holds_what_it_was_given_whatever_the_type() {
+        let t = Tensor::from_slice(&[2, 2], &[1i64, -2, 3, i64::MIN]).unwrap();
+        assert_eq!(t.to_i64s().unwrap(), [1, -2, 3, i64::MIN]);
+        assert_eq!(t.to_f64s(), None);
+        let t = Tensor::from_bools(&[3], &[true, false, true]).unwrap();
+        assert_eq!(
+            (t.dtype(), t.as_slice::<u8>().unwrap()),
+            (DType::Bool, &[1u8, 0, 1][..])
+        );
+        let t = Tensor::scalar(half::f16::from_f32(0.5));
+        assert_eq!((t.rank(), t.len(), t.to_f64s().unwrap()), (0, 1, vec![0.5]));
+        let t = Tensor::from_strings(&[1], vec!["ü".to_owned()]).unwrap();
+        assert_eq!(
+            (t.strings().unwrap()[0].as_str(), t.bytes().len()),
+            ("ü", 0)
+        );
+    }
+
+    #[test]
+    fn every_own_allocation_starts_a_cache_line() {
+        for n in [1, 3, 17, 1000] {
+            let t = Tensor::zeros(DType::I16, &[n]).unwrap();
+            assert_eq!(t.bytes().as_ptr().addr() % crate::storage::ALIGNMENT, 0);
+            assert_eq!(t.bytes().len(), 2 * n);
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_viewed_where_they_are_and_copied_only_when_misaligned() {
+        let owner: Arc<dyn ForeignBytes> = Arc::new((0..64u8).collect::<Vec<u8>>());
+        let start = owner.bytes().as_ptr().addr();
+        let off = (1..5).find(|o| (start + o) % 4 != 0).unwrap();
+        let t = Tensor::from_foreign(DType::F32, &[4], Arc::clone(&owner), off).unwrap();
+        assert_eq!(t.bytes().as_ptr().addr(), start + off, "no copy");
+        assert_eq!(
+            t.as_slice::<f32>(),
+            Err(TensorError::Misaligned { dtype: DType::F32 })
+        );
+        assert!(t.view().unwrap().as_slice::<f32>().is_err());
+        let aligned = t.to_aligned().unwrap();
+        assert_eq!(aligned.bytes(), t.bytes());
+        assert_eq!(aligned.as_slice::<f32>().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn sizes_that_lie_are_refused() {
+        let owner: Arc<dyn ForeignBytes> = Arc::new(vec![0u8; 16]);
+        let huge = [usize::MAX / 2, 3];
+        let cases: [(&[usize], usize); 4] = [(&[5], 0), (&[4], 1), (&[1], usize::MAX), (&huge, 0)];
+        for (shape, offset) in cases {
+            let t = Tensor::from_foreign(DType::F32, shape, Arc::clone(&owner), offset);
+            assert!(t.is_err(), "{shape:?} at {offset}");
+        }
+        assert!(Tensor::from_slice(&[3], &[1f32, 2.0]).is_err());
+        assert!(Tensor::zeros(DType::F64, &huge).is_err());
+        assert!(
+            Tensor::from_slice(&[0, usize::MAX], &[0f32; 0]).is_ok(),
+            "no elements at all"
+        );
+    }
+
+    #[test]
+    fn a_shared_tensor_cannot_be_written() {
+        let mut t = Tensor::from_slice(&[2], &[1f32, 2.0]).unwrap();
+        assert!(t.as_slice_mut::<f32>().is_some());
+        let other = t.clone();
+        assert!(t.bytes_mut().is_none());
+        drop(other);
+        assert!(t.bytes_mut().is_some());
+        assert!(t.as_slice_mut::<i32>().is_none(), "another type");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{DType, Element, TensorError, element_count};
 
-/// A borrowed, dense, row-major, aligned tensor.
+/// A borrowed, dense, row-major tensor. Usually aligned; a weight that is read as bytes alone may not be.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorRef<'a> {
     dtype: DType,
@@ -11,9 +11,10 @@ pub struct TensorRef<'a> {
 }
 
 impl<'a> TensorRef<'a> {
-    /// A view of `bytes`, whose length must be what shape and type ask for and whose address must be aligned.
+    /// A view of `bytes`, whose length must be what shape and type ask for. If they are misaligned for the type, the view
+    /// still gives them as bytes, and [`TensorRef::as_slice`] refuses.
     pub fn new(dtype: DType, shape: &'a [usize], bytes: &'a [u8]) -> Result<Self, TensorError> {
-        check(dtype, shape, bytes)?;
+        check_length(dtype, shape, bytes)?;
         Ok(TensorRef {
             dtype,
             shape,
@@ -54,7 +55,7 @@ impl<'a> TensorRef<'a> {
     /// The elements. `u8` also views booleans.
     ///
     /// # Errors
-    /// The view holds another type.
+    /// The view holds another type, or misaligned bytes.
     pub fn as_slice<T: Element>(&self) -> Result<&'a [T], TensorError> {
         if !T::matches(self.dtype) {
             return Err(TensorError::Type {
@@ -151,6 +152,14 @@ impl<'a> TensorMut<'a> {
 }
 
 fn check(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<(), TensorError> {
+    check_length(dtype, shape, bytes)?;
+    if !bytes.as_ptr().addr().is_multiple_of(dtype.size().max(1)) {
+        return Err(TensorError::Misaligned { dtype });
+    }
+    Ok(())
+}
+
+fn check_length(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<(), TensorError> {
     let size = dtype.size().max(1);
     let expected = element_count(shape)
         .filter(|n| n.checked_mul(size).is_some())
@@ -162,9 +171,6 @@ fn check(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<(), TensorError>
             expected,
             actual: bytes.len() / size,
         });
-    }
-    if !bytes.as_ptr().addr().is_multiple_of(size) {
-        return Err(TensorError::Misaligned { dtype });
     }
     Ok(())
 }
