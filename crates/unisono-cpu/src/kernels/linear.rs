@@ -12,7 +12,8 @@ use unisono_reference::eval::canonical_activation;
 use unisono_runtime::Error;
 use unisono_tensor::{DType, TensorMut, TensorRef};
 
-use crate::exec::kernel::{Access, Build, Context, Kernel, failed};
+use crate::exec::kernel::{Access, Build, Context, Kernel};
+use crate::kernels::operands::{operand, result};
 use crate::gemm::{
     BatchShape, Cores, Epilogue, PackedB, gemm, gemm_batched, gemm_batched_scratch, gemm_scratch,
 };
@@ -177,20 +178,6 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
         finish,
         scratch: gemm_batched_scratch(cores, shape),
     })))
-}
-
-fn operand<'a>(inputs: &[Option<TensorRef<'a>>], index: usize) -> Result<&'a [f32], Error> {
-    match inputs.get(index).copied().flatten() {
-        Some(view) => Ok(view.as_slice()?),
-        None => Err(failed(format!("input {index} is missing"))),
-    }
-}
-
-fn result<'a>(outputs: &'a mut [Option<TensorMut<'_>>]) -> Result<&'a mut [f32], Error> {
-    match outputs.first_mut() {
-        Some(Some(view)) => Ok(view.as_slice_mut()?),
-        _ => Err(failed("output 0 is missing")),
-    }
 }
 
 impl Finish {

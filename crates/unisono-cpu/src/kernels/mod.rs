@@ -4,7 +4,9 @@
 //! kernel here exists because it is faster and must give the same bits.
 
 pub mod control;
+pub mod conv;
 pub mod linear;
+mod operands;
 pub mod reference;
 
 use crate::exec::kernel::{Build, Builder, Kernel};
@@ -13,7 +15,12 @@ use unisono_runtime::Error;
 
 /// Kernels of our own, by the operator's kind. A kind may stand here more than once; the first that takes the types
 /// and shapes serves.
-const KERNELS: &[(&str, Builder)] = &[("If", control::build_if), ("Linear", linear::build_linear)];
+const KERNELS: &[(&str, Builder)] = &[
+    ("Conv", conv::build_conv),
+    ("ConvTranspose", conv::build_conv_transpose),
+    ("If", control::build_if),
+    ("Linear", linear::build_linear),
+];
 
 /// Has the device an implementation of this operator?
 pub fn supports(op: &dyn Operator) -> bool {
