@@ -30,7 +30,7 @@ mod avx512;
 mod neon;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use epilogue::Epilogue;
 pub use pack::{PackedA, PackedB};
