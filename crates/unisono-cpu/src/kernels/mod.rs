@@ -7,6 +7,7 @@ pub mod control;
 pub mod conv;
 pub mod linear;
 mod operands;
+pub mod pool;
 pub mod reference;
 
 use crate::exec::kernel::{Build, Builder, Kernel};
@@ -18,8 +19,10 @@ use unisono_runtime::Error;
 const KERNELS: &[(&str, Builder)] = &[
     ("Conv", conv::build_conv),
     ("ConvTranspose", conv::build_conv_transpose),
+    ("GlobalPool", pool::build_global_pool),
     ("If", control::build_if),
     ("Linear", linear::build_linear),
+    ("Pool", pool::build_pool),
 ];
 
 /// Has the device an implementation of this operator?
