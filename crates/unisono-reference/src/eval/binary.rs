@@ -312,7 +312,7 @@ fn fold<T: Number>(
     }
     let out = out.as_slice_mut::<T>()?;
     let count = inputs.iter().flatten().count();
-    let divisor = T::Wide::from_count(count);
+    let divisor = T::Wide::counted(count);
     let mut sums = [T::Wide::ZERO; BLOCK];
     for (b, block) in out.chunks_mut(BLOCK).enumerate() {
         for (n, x) in inputs.iter().flatten().enumerate() {

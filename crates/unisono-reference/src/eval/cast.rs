@@ -3,6 +3,7 @@
 use super::io::{Io, ensure};
 use super::movement::same_bytes;
 use super::{EvalError, walk};
+use crate::arith;
 use unisono_graph::Operator;
 use unisono_tensor::{DType, Element, TensorMut, TensorRef, bf16, f16};
 
@@ -80,43 +81,32 @@ macro_rules! convert_float {
 convert_float!(f32, f64);
 
 macro_rules! convert_half {
-    ($($t:ty),*) => { $(impl Convert for $t {
+    ($($t:ty, $from_f64:path);*) => { $(impl Convert for $t {
         type Stored = $t;
         #[inline(always)]
         fn read(x: $t) -> Scalar { Scalar::Float(x.into()) }
         #[inline(always)]
-        fn write(x: Scalar) -> $t { <$t>::from_f32(odd(x)) }
+        fn write(x: Scalar) -> $t {
+            match x {
+                Scalar::Float(x) => $from_f64(x),
+                Scalar::Int(x) => <$t>::from_f32(odd(x as f32, x.into())),
+                Scalar::Unsigned(x) => <$t>::from_f32(odd(x as f32, x.into())),
+            }
+        }
     })* };
 }
-convert_half!(f16, bf16);
+convert_half!(f16, arith::f64_to_f16; bf16, arith::f64_to_bf16);
 
-/// The value as f32, rounded *to odd*: rounding that again to a format with at least two bits less is as if it had been rounded once
-/// (Boldo and Melquiond, IEEE Transactions on Computers 57(4), 2008). Conversions of `half` from f64 go through a plainly rounded f32 on some
-/// processors and not on others, so their bits depend on the machine.
-fn odd(x: Scalar) -> f32 {
-    let (near, order) = match x {
-        Scalar::Float(x) => {
-            let near = x as f32;
-            (near, f64::from(near).partial_cmp(&x))
-        }
-        // Both are below 2^65, far inside of what i128 holds.
-        Scalar::Int(x) => {
-            let near = x as f32;
-            (near, Some((near as i128).cmp(&x.into())))
-        }
-        Scalar::Unsigned(x) => {
-            let near = x as f32;
-            (near, Some((near as i128).cmp(&x.into())))
-        }
-    };
-    use std::cmp::Ordering::{Equal, Greater, Less};
-    match order {
-        None | Some(Equal) => near,
-        Some(order) => {
-            let away = order == if near.is_sign_negative() { Less } else { Greater };
-            f32::from_bits((near.to_bits() - u32::from(away)) | 1)
-        }
+/// An integer rounded *to odd*, given the nearest f32: rounding that again to a format with at least two bits less is as if it had been
+/// rounded once (Boldo and Melquiond, IEEE Transactions on Computers 57(4), 2008).
+fn odd(near: f32, exact: i128) -> f32 {
+    // All are below 2^65, far inside of what i128 holds.
+    let back = near as i128;
+    if back == exact {
+        return near;
     }
+    let away = back.unsigned_abs() > exact.unsigned_abs();
+    f32::from_bits((near.to_bits() - u32::from(away)) | 1)
 }
 
 macro_rules! with_convert {
@@ -164,9 +154,19 @@ mod tests {
 
     #[test]
     fn floats_truncate_and_saturate_and_nan_is_zero() {
-        let x = Tensor::from_slice(&[6], &[1.9f32, -1.9, 300.0, -300.0, f32::NAN, f32::INFINITY]).unwrap();
-        assert_eq!(cast(&x, DType::I8).as_slice::<i8>().unwrap(), [1, -1, 127, -128, 0, 127]);
-        assert_eq!(cast(&x, DType::U8).as_slice::<u8>().unwrap(), [1, 0, 255, 0, 0, 255]);
+        let x = Tensor::from_slice(
+            &[6],
+            &[1.9f32, -1.9, 300.0, -300.0, f32::NAN, f32::INFINITY],
+        )
+        .unwrap();
+        assert_eq!(
+            cast(&x, DType::I8).as_slice::<i8>().unwrap(),
+            [1, -1, 127, -128, 0, 127]
+        );
+        assert_eq!(
+            cast(&x, DType::U8).as_slice::<u8>().unwrap(),
+            [1, 0, 255, 0, 0, 255]
+        );
         assert_eq!(cast(&x, DType::Bool).as_slice::<u8>().unwrap(), [1; 6]);
     }
 
@@ -174,20 +174,51 @@ mod tests {
     fn integers_wrap() {
         let x = Tensor::from_slice(&[3], &[257i64, -1, i64::MIN]).unwrap();
         assert_eq!(cast(&x, DType::U8).as_slice::<u8>().unwrap(), [1, 255, 0]);
-        assert_eq!(cast(&x, DType::U64).as_slice::<u64>().unwrap(), [257, u64::MAX, 1 << 63]);
+        assert_eq!(
+            cast(&x, DType::U64).as_slice::<u64>().unwrap(),
+            [257, u64::MAX, 1 << 63]
+        );
     }
 
     #[test]
     fn conversions_to_half_types_round_once() {
         // 1 + 2^-11 lies half way between two f16; a little more must round up, though f32 cannot tell the two apart.
-        let x = Tensor::from_slice(&[2], &[1.0 + 2f64.powi(-11), 1.0 + 2f64.powi(-11) + 2f64.powi(-40)]).unwrap();
+        let x = Tensor::from_slice(
+            &[2],
+            &[1.0 + 2f64.powi(-11), 1.0 + 2f64.powi(-11) + 2f64.powi(-40)],
+        )
+        .unwrap();
         let y = cast(&x, DType::F16);
-        assert_eq!(y.as_slice::<f16>().unwrap(), [f16::from_f32(1.0), f16::from_f32(1.0009766)]);
-        let x = Tensor::from_slice(&[3], &[(1i64 << 40) + (1 << 32) + 1, -((1i64 << 40) + (1 << 32) + 1), 1i64 << 40]).unwrap();
+        assert_eq!(
+            y.as_slice::<f16>().unwrap(),
+            [f16::from_f32(1.0), f16::from_f32(1.0009766)]
+        );
+        let x = Tensor::from_slice(
+            &[3],
+            &[
+                (1i64 << 40) + (1 << 32) + 1,
+                -((1i64 << 40) + (1 << 32) + 1),
+                1i64 << 40,
+            ],
+        )
+        .unwrap();
         let y = cast(&x, DType::BF16);
         let up = (1u64 << 40) as f32 + (1u64 << 33) as f32;
-        assert_eq!(y.as_slice::<bf16>().unwrap(), [bf16::from_f32(up), bf16::from_f32(-up), bf16::from_f32((1u64 << 40) as f32)]);
+        assert_eq!(
+            y.as_slice::<bf16>().unwrap(),
+            [
+                bf16::from_f32(up),
+                bf16::from_f32(-up),
+                bf16::from_f32((1u64 << 40) as f32)
+            ]
+        );
         let x = Tensor::from_slice(&[2], &[1e300f64, 65520.0]).unwrap();
-        assert!(cast(&x, DType::F16).as_slice::<f16>().unwrap().iter().all(|x| x.is_infinite()));
+        assert!(
+            cast(&x, DType::F16)
+                .as_slice::<f16>()
+                .unwrap()
+                .iter()
+                .all(|x| x.is_infinite())
+        );
     }
 }

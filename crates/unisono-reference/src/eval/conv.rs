@@ -40,7 +40,8 @@ impl Geometry {
         out: &[usize],
         axes: Placed,
     ) -> Result<Geometry, EvalError> {
-        let rule = "input, weights and output of a convolution should fit each other and the groups";
+        let rule =
+            "input, weights and output of a convolution should fit each other and the groups";
         ensure(
             x.rank() >= 2 && w.rank() == x.rank() && out.len() == x.rank() && groups > 0,
             rule,
@@ -70,11 +71,15 @@ impl Geometry {
     fn source(&self, at: &[usize], tap: &[usize]) -> Option<usize> {
         let mut offset = 0;
         for ((axis, &o), &t) in self.axes.iter().zip(at).zip(tap) {
-            let (o, reach) = (o as i64, (t * axis.dilation) as i64);
+            // Wrapping: whatever the attributes are, a position outside of the input is padding.
+            let (o, reach) = (o as i64, (t as i64).wrapping_mul(axis.dilation as i64));
             let i = match self.direction {
-                Direction::Forward => o * axis.stride as i64 + reach - axis.pad_begin,
+                Direction::Forward => o
+                    .wrapping_mul(axis.stride as i64)
+                    .wrapping_add(reach)
+                    .wrapping_sub(axis.pad_begin),
                 Direction::Transposed => {
-                    let distance = o + axis.pad_begin - reach;
+                    let distance = o.wrapping_add(axis.pad_begin).wrapping_sub(reach);
                     if distance % axis.stride as i64 != 0 {
                         return None;
                     }
@@ -175,11 +180,9 @@ pub(super) fn conv(op: &dyn Operator, mut io: Io<'_, '_>) -> Result<(), EvalErro
     let (x, w, bias) = (io.input(0)?, io.input(1)?, io.optional(2));
     let mut out = io.output(0)?;
     let spatial = |s: &[usize]| s.get(2..).map(Dims::from_slice);
-    let (Some(input), Some(kernel), Some(output)) = (
-        spatial(x.shape()),
-        spatial(w.shape()),
-        spatial(out.shape()),
-    ) else {
+    let (Some(input), Some(kernel), Some(output)) =
+        (spatial(x.shape()), spatial(w.shape()), spatial(out.shape()))
+    else {
         return Err(EvalError::Shape {
             what: "a convolution's tensors should have samples and channels",
         });
@@ -199,19 +202,23 @@ pub(super) fn conv_transpose(op: &dyn Operator, mut io: Io<'_, '_>) -> Result<()
     let mut out = io.output(0)?;
     let rule = "a transposed convolution's tensors should have the same spatial axes";
     let rank = x.rank();
-    ensure(rank >= 2 && w.rank() == rank && out.shape().len() == rank, rule)?;
+    ensure(
+        rank >= 2 && w.rank() == rank && out.shape().len() == rank,
+        rule,
+    )?;
     let mut axes = Placed::new();
     for i in 0..rank - 2 {
         let or = |list: &[usize], default| list.get(i).copied().unwrap_or(default);
         let (input, kernel, output) = (x.shape()[2 + i], w.shape()[2 + i], out.shape()[2 + i]);
         let (stride, dilation) = (or(&op.strides, 1), or(&op.dilations, 1));
         ensure(stride > 0, "a stride should be positive")?;
-        // Lengths of tensors and checked attributes: all far below 2^63.
-        let full = stride as i64 * (input as i64 - 1)
-            + or(&op.output_padding, 0) as i64
-            + dilation as i64 * (kernel as i64 - 1)
-            + 1;
-        let cut = full - output as i64;
+        // Saturating: attributes may be absurd where an axis is empty.
+        let full = (stride as i64)
+            .saturating_mul(input as i64 - 1)
+            .saturating_add(or(&op.output_padding, 0) as i64)
+            .saturating_add((dilation as i64).saturating_mul(kernel as i64 - 1))
+            .saturating_add(1);
+        let cut = full.saturating_sub(output as i64);
         let pad_begin = match &op.padding {
             Padding::Explicit(pads) if op.output_shape.is_empty() => or(pads, 0) as i64,
             Padding::SameUpper => cut / 2,

@@ -75,7 +75,6 @@ pub(super) trait Number: Element + PartialOrd {
 pub(super) trait Wide: Copy + PartialOrd {
     const ZERO: Self;
     const ONE: Self;
-    const IS_INT: bool;
     fn add(self, o: Self) -> Self;
     fn sub(self, o: Self) -> Self;
     fn mul(self, o: Self) -> Self;
@@ -85,7 +84,7 @@ pub(super) trait Wide: Copy + PartialOrd {
     fn min(self, o: Self) -> Self;
     fn neg(self) -> Self;
     fn abs(self) -> Self;
-    fn from_count(n: usize) -> Self;
+    fn counted(n: usize) -> Self;
     /// -1, 0 or 1; the value itself where it is neither above nor below zero (so NaN and -0 stay).
     fn sign(self) -> Self {
         if self > Self::ZERO {
@@ -102,7 +101,6 @@ macro_rules! wide_float {
     ($($t:ty),*) => { $(impl Wide for $t {
         const ZERO: Self = 0.0;
         const ONE: Self = 1.0;
-        const IS_INT: bool = false;
         #[inline(always)]
         fn add(self, o: Self) -> Self { self + o }
         #[inline(always)]
@@ -120,7 +118,7 @@ macro_rules! wide_float {
         #[inline(always)]
         fn abs(self) -> Self { Real::abs(self) }
         #[inline(always)]
-        fn from_count(n: usize) -> Self { n as Self }
+        fn counted(n: usize) -> Self { n as Self }
     })* };
 }
 wide_float!(f32, f64);
@@ -130,7 +128,6 @@ macro_rules! wide_int {
     impl Wide for $t {
         const ZERO: Self = 0;
         const ONE: Self = 1;
-        const IS_INT: bool = true;
         #[inline(always)]
         fn add(self, o: Self) -> Self { self.wrapping_add(o) }
         #[inline(always)]
@@ -150,7 +147,7 @@ macro_rules! wide_int {
         #[allow(unused_comparisons)]
         fn abs(self) -> Self { if self < 0 { self.wrapping_neg() } else { self } }
         #[inline(always)]
-        fn from_count(n: usize) -> Self { n as Self }
+        fn counted(n: usize) -> Self { n as Self }
     }
     impl Number for $t {
         type Wide = $t;

@@ -120,7 +120,11 @@ impl Product {
     }
 
     /// Strides of the output, or of something that broadcasts to it, by leading axis, row and column.
-    fn steps_of(&self, shape: &[usize], out: &[usize]) -> Result<(Strides, isize, isize), EvalError> {
+    fn steps_of(
+        &self,
+        shape: &[usize],
+        out: &[usize],
+    ) -> Result<(Strides, isize, isize), EvalError> {
         let all = broadcast_strides(shape, out)?;
         let (leading, matrix) = all.split_at(self.leading.len());
         let (row, col) = match (self.matrix_axes, matrix) {

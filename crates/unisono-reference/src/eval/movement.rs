@@ -1,6 +1,7 @@
 //! Moving elements without looking at them: transposing, cutting, joining, repeating, padding.
 //!
-//! Everything here works on bytes, by the size of an element alone, and copies the longest contiguous runs that there are.
+//! Everything here works on bytes, by the size of an element alone, and copies the longest contiguous runs that there are. The operators
+//! that call it stand at the end of [`super::layout`].
 
 use super::element::with_size;
 use super::io::{Io, around, count, ensure};
@@ -52,7 +53,10 @@ pub(super) fn transpose(
 ) -> Result<(), EvalError> {
     let own = strides(x.shape());
     let shape = out.shape();
-    ensure(shape.len() == own.len(), "the permutation should name every axis once")?;
+    ensure(
+        shape.len() == own.len(),
+        "the permutation should name every axis once",
+    )?;
     let mut from: smallvec::SmallVec<[isize; 8]> = smallvec::SmallVec::new();
     for (i, &len) in shape.iter().enumerate() {
         let p = perm(i);
@@ -121,7 +125,11 @@ fn place(
         x_outer == outer && x_inner == inner && from + len <= total && size > 0,
         "joined tensors should agree on all other axes",
     )?;
-    let (row, total_row, skip) = (len * inner * size, total * inner * size, from * inner * size);
+    let (row, total_row, skip) = (
+        len * inner * size,
+        total * inner * size,
+        from * inner * size,
+    );
     let target = out.bytes_mut().chunks_exact_mut(total_row);
     for (to, row) in target.zip(x.bytes().chunks_exact(row)) {
         to[skip..skip + row.len()].copy_from_slice(row);
@@ -318,12 +326,12 @@ pub(super) fn fill(out: &mut TensorMut<'_>, value: &[u8]) -> Result<(), EvalErro
     Ok(())
 }
 
-/// Blocks of channels to blocks of space. `depth_first` is ONNX's `DCR`, else `CRD`.
+/// Blocks of channels to blocks of space. `depth_last` is ONNX's `DCR` (channels count block rows, block columns, depth), else `CRD`.
 pub(super) fn depth_to_space(
     x: TensorRef<'_>,
     out: &mut TensorMut<'_>,
     block: usize,
-    depth_first: bool,
+    depth_last: bool,
 ) -> Result<(), EvalError> {
     let (&[n, c, h, w], &[_, oc, _, _]) = (x.shape(), out.shape()) else {
         return Err(EvalError::Shape {
@@ -335,7 +343,7 @@ pub(super) fn depth_to_space(
         "the channels should be a multiple of the block's area",
     )?;
     let (b, plane) = (block as isize, (h * w) as isize);
-    let (by, bx, channel) = if depth_first {
+    let (by, bx, channel) = if depth_last {
         (b * oc as isize * plane, oc as isize * plane, plane)
     } else {
         (b * plane, plane, b * b * plane)
@@ -346,11 +354,12 @@ pub(super) fn depth_to_space(
     copy_strided(&shape, x, (&from, 0), out, (&strides(&shape), 0))
 }
 
-/// Blocks of space to blocks of channels, depth first.
+/// Blocks of space to blocks of channels: the reverse of [`depth_to_space`].
 pub(super) fn space_to_depth(
     x: TensorRef<'_>,
     out: &mut TensorMut<'_>,
     block: usize,
+    depth_last: bool,
 ) -> Result<(), EvalError> {
     let (&[n, c, h, w], &[_, _, oh, ow]) = (x.shape(), out.shape()) else {
         return Err(EvalError::Shape {
@@ -361,11 +370,16 @@ pub(super) fn space_to_depth(
         block > 0 && h == oh * block && w == ow * block && out.len() == x.len(),
         "height and width should be multiples of the block",
     )?;
-    // Output order: n, block row, block column, c, y, x.
-    let shape = [n, block, block, c, oh, ow];
-    let (w, b) = (w as isize, block as isize);
-    let plane = h as isize * w;
-    let from = [c as isize * plane, w, 1, plane, b * w, b];
+    let (width, b) = (w as isize, block as isize);
+    let (sample, plane) = (c as isize * h as isize * width, h as isize * width);
+    if depth_last {
+        // Output order: n, block row, block column, c, y, x.
+        let shape = [n, block, block, c, oh, ow];
+        let from = [sample, width, 1, plane, b * width, b];
+        return copy_strided(&shape, x, (&from, 0), out, (&strides(&shape), 0));
+    }
+    let shape = [n, c, block, block, oh, ow];
+    let from = [sample, plane, width, 1, b * width, b];
     copy_strided(&shape, x, (&from, 0), out, (&strides(&shape), 0))
 }
 
@@ -388,7 +402,9 @@ pub(super) fn triangle(
     let size = out.dtype().size();
     for (r, row) in out.bytes_mut().chunks_exact_mut(cols * size).enumerate() {
         // The first column on the diagonal's right side (upper), or right behind the diagonal (lower).
-        let edge = k.saturating_add((r % rows) as i64).saturating_add(i64::from(!upper));
+        let edge = k
+            .saturating_add((r % rows) as i64)
+            .saturating_add(i64::from(!upper));
         let edge = edge.clamp(0, cols as i64) as usize * size;
         if upper {
             row[..edge].fill(0);

@@ -74,8 +74,9 @@ impl<const N: usize> Nest<N> {
             // The outer axis continues where the inner one ends, for every operand: one axis.
             match axes.last_mut() {
                 Some(outer)
-                    if (0..N)
-                        .all(|o| outer.strides[o] == axis.strides[o].wrapping_mul(len as isize)) =>
+                    if (0..N).all(|o| {
+                        outer.strides[o] == axis.strides[o].wrapping_mul(len as isize)
+                    }) =>
                 {
                     *outer = Axis {
                         len: outer.len.wrapping_mul(len),
@@ -339,6 +340,13 @@ mod tests {
     #[test]
     fn an_empty_axis_runs_nothing() {
         let mut out: [i32; 0] = [];
-        map2(&[0, 3], &mut out, (&[1], &[1]), (&[], &[0, 1]), |a, b: i32| a + b).unwrap();
+        map2(
+            &[0, 3],
+            &mut out,
+            (&[1], &[1]),
+            (&[], &[0, 1]),
+            |a, b: i32| a + b,
+        )
+        .unwrap();
     }
 }

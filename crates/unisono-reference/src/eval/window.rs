@@ -42,14 +42,16 @@ pub(super) fn place(
     for i in 0..axes {
         let or = |list: &[usize], default| list.get(i).copied().unwrap_or(default);
         let (stride, dilation) = (or(&window.strides, 1), or(&window.dilations, 1));
-        // Lengths of tensors and checked attributes: all far below 2^63.
-        let reach = (output[i] as i64 - 1).max(0) * stride as i64
-            + dilation as i64 * (kernel[i] as i64 - 1)
-            + 1;
+        // Saturating: attributes may be absurd where an axis is empty.
+        let reach = (output[i] as i64 - 1)
+            .max(0)
+            .saturating_mul(stride as i64)
+            .saturating_add((dilation as i64).saturating_mul(kernel[i] as i64 - 1))
+            .saturating_add(1);
         let (pad_begin, pad_end) = match &window.padding {
             Padding::Explicit(pads) => (or(pads, 0), pads.get(axes + i).copied().unwrap_or(0)),
             same => {
-                let total = usize::try_from(reach - input[i] as i64).unwrap_or(0);
+                let total = usize::try_from(reach.saturating_sub(input[i] as i64)).unwrap_or(0);
                 let small = total / 2;
                 if *same == Padding::SameUpper {
                     (small, total - small)
