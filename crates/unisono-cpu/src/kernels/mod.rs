@@ -9,6 +9,7 @@ pub mod linear;
 mod operands;
 pub mod pool;
 pub mod reference;
+pub mod rowwise;
 
 use crate::exec::kernel::{Build, Builder, Kernel};
 use unisono_graph::Operator;
