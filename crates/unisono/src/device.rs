@@ -1,0 +1,134 @@
+//! Where models run.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use unisono_cpu::{CpuOptions, Isa};
+use unisono_runtime::census::Census;
+use unisono_runtime::plan::DeviceInfo;
+use unisono_runtime::{Error, ErrorKind};
+
+/// A handle to a device. It owns worker threads and memory, which all its sessions share; the last handle (a
+/// [`Session`](crate::Session) holds one) ends them. Cheap to clone.
+///
+/// A program usually makes one and keeps it: two devices on the same cores get in each other's way.
+///
+/// ```
+/// use unisono::Device;
+///
+/// let device: Device = "cpu".parse()?;
+/// assert!(device.info().threads >= 1);
+///
+/// let quiet = Device::builder().threads(1).build()?;
+/// assert_eq!(quiet.info().threads, 1);
+///
+/// let error = "abacus".parse::<Device>().unwrap_err();
+/// assert_eq!(error.kind(), unisono::ErrorKind::Device);
+/// # Ok::<(), unisono::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Device(pub(crate) unisono_runtime::device::Device);
+
+impl Device {
+    /// All cores that this process may use, with the widest vector instructions that they have.
+    ///
+    /// # Errors
+    /// Threads or memory for the device cannot be had.
+    pub fn cpu() -> Result<Device, Error> {
+        Device::builder().build()
+    }
+
+    /// The CPU with settings.
+    pub fn builder() -> DeviceBuilder {
+        DeviceBuilder {
+            options: CpuOptions::default(),
+            threads: None,
+        }
+    }
+
+    /// What the device is: its name, threads, instruction set.
+    pub fn info(&self) -> DeviceInfo {
+        self.0.info()
+    }
+
+    /// Exact counts of what was made and unmade on the device: sessions, requests, packed models, plans, lanes.
+    pub fn census(&self) -> &Census {
+        self.0.census()
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    /// `"cpu"`.
+    fn from_str(name: &str) -> Result<Device, Error> {
+        if name == "cpu" {
+            return Device::cpu();
+        }
+        let message = if name == "cuda" || name.starts_with("cuda:") {
+            format!("\"{name}\" is not in this build, which has the CPU alone")
+        } else {
+            format!("there is no device \"{}\"", name.escape_debug())
+        };
+        Err(Error::new(ErrorKind::Device, message).with_advice("use \"cpu\""))
+    }
+}
+
+/// Settings of a device; made by [`Device::builder`].
+///
+/// None of them can change a bit of an answer.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct DeviceBuilder {
+    options: CpuOptions,
+    threads: Option<usize>,
+}
+
+impl DeviceBuilder {
+    /// How many threads compute at once, that of the caller among them. Default: the cores that this process may use.
+    pub fn threads(mut self, threads: usize) -> DeviceBuilder {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Which vector instructions to use. Default: the widest that the machine has.
+    pub fn isa(mut self, isa: Isa) -> DeviceBuilder {
+        self.options.isa = isa;
+        self
+    }
+
+    /// How long an idle worker thread looks for new work before it sleeps. Zero is allowed. Default: 50 µs.
+    pub fn spin(mut self, spin: Duration) -> DeviceBuilder {
+        self.options.spin = spin;
+        self
+    }
+
+    /// How many bytes of intermediate values one run may need; a request that needs more is refused with
+    /// [`ErrorKind::Limit`]. Default: 4 GiB.
+    pub fn arena_limit(mut self, bytes: usize) -> DeviceBuilder {
+        self.options.arena_limit = bytes;
+        self
+    }
+
+    /// Makes the device.
+    ///
+    /// # Errors
+    /// No threads were asked for, the machine lacks the instruction set, or threads or memory cannot be had.
+    pub fn build(mut self) -> Result<Device, Error> {
+        if self.threads == Some(0) {
+            return Err(Error::new(ErrorKind::Device, "a device needs at least one thread")
+                .with_advice("leave the number of threads out to use all cores"));
+        }
+        if let Some(threads) = self.threads {
+            self.options.threads = threads;
+        }
+        unisono_cpu::device(&self.options).map(Device)
+    }
+}

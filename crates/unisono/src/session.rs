@@ -1,0 +1,119 @@
+//! Running a model.
+
+use std::fmt;
+
+use unisono_runtime::plan_cache::CacheCounts;
+use unisono_runtime::request::{Inputs, Outputs, RunOptions};
+use unisono_runtime::session::{SessionOptions, Shutdown};
+use unisono_runtime::{Error, session};
+
+use crate::{Device, Model};
+
+/// A model on a device, run by any number of threads at once; made by [`Model::session`].
+///
+/// A cheap handle: clone it into every thread or share it by reference, as you like. A row of an answer depends on that
+/// row of the request and on the model, and on nothing else: not on what other threads ask meanwhile.
+#[derive(Clone)]
+pub struct Session {
+    inner: session::Session,
+    model: Model,
+    device: Device,
+}
+
+impl Session {
+    pub(crate) fn new(
+        model: &Model,
+        device: &Device,
+        options: &SessionOptions,
+    ) -> Result<Session, Error> {
+        Ok(Session {
+            inner: session::Session::new(model.shared_graph(), &device.0, options)?,
+            model: model.clone(),
+            device: device.clone(),
+        })
+    }
+
+    /// Runs one request and returns its outputs, which are the caller's own.
+    ///
+    /// Inputs are a tensor (for a model with one input), a slice or array of tensors in the model's order, or an array
+    /// of `(name, tensor)` pairs.
+    ///
+    /// # Errors
+    /// Inputs that do not fit the model, data that an operator refuses, exhausted memory, a session that was shut down.
+    /// [`Error::kind`] tells them apart; the session stays usable after every one of them.
+    pub fn run<'a>(&self, inputs: impl Into<Inputs<'a>>) -> Result<Outputs, Error> {
+        self.inner.run(inputs)
+    }
+
+    /// [`Session::run`] with a deadline or other options of one request.
+    ///
+    /// # Errors
+    /// As [`Session::run`], and [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded).
+    pub fn run_with<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        options: &RunOptions,
+    ) -> Result<Outputs, Error> {
+        self.inner.run_with(inputs, options)
+    }
+
+    /// Runs one request and writes into tensors that the caller owns: a loop over requests of one shape allocates
+    /// nothing.
+    ///
+    /// A tensor of `outputs` that nobody else shares and that has the right type and shape is written in place; any
+    /// other is replaced. After an error their contents are unspecified.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_into<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        outputs: &mut Outputs,
+    ) -> Result<(), Error> {
+        self.inner.run_into(inputs, outputs)
+    }
+
+    /// [`Session::run_into`] with options of one request.
+    ///
+    /// # Errors
+    /// As [`Session::run_with`].
+    pub fn run_into_with<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        outputs: &mut Outputs,
+        options: &RunOptions,
+    ) -> Result<(), Error> {
+        self.inner.run_into_with(inputs, outputs, options)
+    }
+
+    /// Closes the session for all its handles: later calls are refused with
+    /// [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown). [`Shutdown::Drain`] waits until those under way are answered.
+    pub fn shutdown(&self, how: Shutdown) {
+        self.inner.shutdown(how);
+    }
+
+    /// The model that it runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The device that it runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// How often a plan was found, compiled and forgotten. A plan is made for the shapes of a request's inputs without
+    /// their number of rows, once, however many threads ask for it at the same moment.
+    pub fn plans(&self) -> CacheCounts {
+        self.inner.plans()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("model", &self.model)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
