@@ -21,7 +21,8 @@ pub const DEEPEST_NESTING: usize = 128;
 pub struct LoadLimits {
     /// Bytes of the model file itself, without external data. Default 2 GiB, protobuf's own limit.
     pub file_bytes: u64,
-    /// Protobuf messages of any sort (nodes, attributes, tensors, types, …). Default 8 million.
+    /// Protobuf messages of any sort (nodes, attributes, tensors, types, …), and names; eight numbers of an attribute's list
+    /// count as one. Default 8 million.
     pub messages: usize,
     /// Nodes, counted with those of subgraphs and after functions are inlined. Default 1 million.
     pub nodes: usize,

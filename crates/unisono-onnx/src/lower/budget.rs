@@ -5,6 +5,9 @@
 use crate::error::OnnxError;
 use crate::limits::{LoadLimits, exceeded};
 
+/// About what a value of the graph costs, besides its name.
+const VALUE_BYTES: usize = 128;
+
 pub(crate) struct Budget<'l> {
     limits: &'l LoadLimits,
     nodes: usize,
@@ -46,6 +49,11 @@ impl<'l> Budget<'l> {
             ));
         }
         Ok(())
+    }
+
+    /// Counts a name, which the graph, its nodes and the table of taken names each keep.
+    pub(super) fn name(&mut self, bytes: usize) -> Result<(), OnnxError> {
+        self.charge(bytes.saturating_mul(4).saturating_add(VALUE_BYTES))
     }
 
     /// Counts bytes that are copied, before they are.

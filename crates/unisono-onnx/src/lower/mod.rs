@@ -248,7 +248,7 @@ impl<'p> Lowerer<'p> {
             Declared::Other(what) => {
                 return Err(OnnxError::new(
                     OnnxErrorKind::UnsupportedType,
-                    format!("the graph input is {what}, and only tensors are supported"),
+                    format!("the graph input is {what}"),
                 )
                 .help("export the model so that its inputs are dense tensors of supported types"));
             }
@@ -269,7 +269,7 @@ impl<'p> Lowerer<'p> {
                 return Err(place(
                     OnnxError::new(
                         OnnxErrorKind::UnsupportedType,
-                        format!("the graph output is {what}, and only tensors are supported"),
+                        format!("the graph output is {what}"),
                     )
                     .help(
                         "export the model so that its outputs are dense tensors of supported types",

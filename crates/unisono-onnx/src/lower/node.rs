@@ -9,9 +9,6 @@ use unisono_graph::ops::{self, BuildError, NodeSpec};
 use unisono_graph::{Attribute, Attributes, ValueId};
 use unisono_tensor::Tensor;
 
-/// About what a value of the graph costs, besides its name.
-pub(super) const VALUE_BYTES: usize = 128;
-
 impl<'p> Lowerer<'p> {
     /// Lowers one node, or the function that it calls.
     pub(super) fn node(
@@ -28,8 +25,9 @@ impl<'p> Lowerer<'p> {
     fn node_inner(&mut self, node: &'p proto::Node<'p>, index: usize) -> Result<(), OnnxError> {
         self.budget.node()?;
         let words = node.inputs.len() + node.outputs.len() + node.attributes.len() + 8;
+        self.budget.charge(words * 16)?;
         self.budget
-            .charge(words * 16 + node.name.len() + self.scope.prefix.len())?;
+            .name(node.name.len() + self.scope.prefix.len())?;
         if node.op_type.is_empty() {
             return Err(
                 OnnxError::new(OnnxErrorKind::InvalidNode, "the node names no operator")
@@ -108,7 +106,7 @@ impl<'p> Lowerer<'p> {
                         quoted(attribute.name)
                     );
                     let prefix = self.node_name(node, index);
-                    self.budget.charge(prefix.len() + place_name.len())?;
+                    self.budget.name(prefix.len() + place_name.len())?;
                     let (graph, captured) = self.body(body, prefix, &place_name).map_err(place)?;
                     Attribute::Graph(captures.attach(graph, &captured, &mut inputs))
                 }

@@ -1,7 +1,6 @@
 //! Names, and the graphs that they lead into.
 
 use super::Lowerer;
-use super::node::VALUE_BYTES;
 use super::opsets::Imports;
 use crate::error::OnnxError;
 use crate::proto::{AttributeValue, Type};
@@ -148,7 +147,7 @@ impl<'p> Lowerer<'p> {
             None => return Ok(None),
             Some(None) => None,
             Some(Some(outer)) => {
-                self.budget.charge(name.len() + VALUE_BYTES)?;
+                self.budget.name(name.len())?;
                 let outer_building = self.scope_at(depth - 1).building;
                 let constant = self
                     .building_at(outer_building)
@@ -185,10 +184,10 @@ impl<'p> Lowerer<'p> {
         }
         if scope.is_function {
             let wanted = format!("{}/{name}", scope.prefix);
-            self.budget.charge(wanted.len() + VALUE_BYTES)?;
+            self.budget.name(wanted.len())?;
             return Ok((self.building.unique(wanted), None));
         }
-        self.budget.charge(name.len() + VALUE_BYTES)?;
+        self.budget.name(name.len())?;
         let declared = match super::types::declared(scope.declared.get(name).copied(), self.limits)?
         {
             super::types::Declared::Tensor(tensor) => Some(tensor),

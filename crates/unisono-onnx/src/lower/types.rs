@@ -55,14 +55,19 @@ pub(super) fn declared(
     let tensor = match value_type.and_then(|value_type| value_type.value.as_ref()) {
         None => return Ok(Declared::Nothing),
         Some(TypeValue::Tensor(tensor)) => tensor,
-        Some(other) => return Ok(Declared::Other(format!("of type {}", other.name()))),
+        Some(other) => {
+            return Ok(Declared::Other(format!(
+                "of type {}, and only tensors are supported",
+                other.name()
+            )));
+        }
     };
     if tensor.elem_type == 0 {
         return Ok(Declared::Nothing);
     }
     let Some(dtype) = dtype(tensor.elem_type) else {
         return Ok(Declared::Other(format!(
-            "of {}",
+            "of {}, which is not supported",
             unsupported_name(tensor.elem_type)
         )));
     };

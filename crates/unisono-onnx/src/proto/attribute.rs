@@ -158,12 +158,14 @@ impl<'a> Fields<'a> {
                 6 => set(&mut self.graph, &field, "g", context)?,
                 7 => field
                     .each_fixed32(|bits| {
+                        context.element()?;
                         self.floats.push(f32::from_bits(bits));
                         Ok(())
                     })
                     .within("floats")?,
                 8 => field
                     .each_varint(|value| {
+                        context.element()?;
                         self.ints.push(value as i64);
                         Ok(())
                     })

@@ -26,6 +26,7 @@ use crate::wire::{Field, Span};
 pub(crate) struct Context<'l> {
     limits: &'l LoadLimits,
     messages: usize,
+    elements: usize,
     nodes: usize,
     initializers: usize,
     depth: usize,
@@ -36,6 +37,7 @@ impl<'l> Context<'l> {
         Self {
             limits,
             messages: 0,
+            elements: 0,
             nodes: 0,
             initializers: 0,
             depth: 0,
@@ -51,6 +53,15 @@ impl<'l> Context<'l> {
                 "messages",
                 self.limits.messages,
             ));
+        }
+        Ok(())
+    }
+
+    /// Counts one number of an attribute's list. Eight of them count as a message, whose size in memory they have.
+    fn element(&mut self) -> Result<(), OnnxError> {
+        self.elements += 1;
+        if self.elements.is_multiple_of(8) {
+            self.message()?;
         }
         Ok(())
     }
