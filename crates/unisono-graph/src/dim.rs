@@ -378,6 +378,16 @@ impl Dim {
         }
     }
 
+    /// Is it nothing but an unknown?
+    pub fn is_unknown(&self) -> bool {
+        match &self.0 {
+            Repr::Poly(terms) => {
+                matches!(terms.as_slice(), [(m, 1)] if matches!(m.as_slice(), [Atom::Unknown(_)]))
+            }
+            Repr::Const(_) => false,
+        }
+    }
+
     /// Does it depend on something that is neither a number nor a named symbol?
     pub fn has_unknown(&self) -> bool {
         match &self.0 {

@@ -18,12 +18,16 @@
 #![forbid(unsafe_code)]
 
 pub mod attribute;
+pub mod contract;
 pub mod dim;
 pub mod graph;
+pub mod infer;
 pub mod operator;
 pub mod ops;
 
 pub use attribute::{Attribute, Attributes};
+pub use contract::{Contract, OutputRows, Verdict, contract};
 pub use dim::{Dim, Symbol};
 pub use graph::{Graph, GraphError, Node, NodeId, TensorType, Value, ValueId};
+pub use infer::{InferError, infer};
 pub use operator::{Batch, BatchContext, Blocker, Fact, InferContext, OpError, Operator};

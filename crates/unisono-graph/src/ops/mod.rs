@@ -104,6 +104,7 @@ const FAMILIES: &[&[Definition]] = &[
     activation::OPERATORS,
     binary::OPERATORS,
     cast::OPERATORS,
+    control::OPERATORS,
     conv::OPERATORS,
     generate::OPERATORS,
     indexing::gather::OPERATORS,
