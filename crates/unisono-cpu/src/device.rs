@@ -57,18 +57,30 @@ pub fn device(options: &CpuOptions) -> Result<Device, Error> {
             ),
         ));
     }
-    let team = TeamOptions::default().threads(options.threads).spin(options.spin).on_thread_start(|| {
-        // For the life of the thread: workers run nothing but kernels.
-        std::mem::forget(FpEnv::new());
-    });
+    let team = TeamOptions::default()
+        .threads(options.threads)
+        .spin(options.spin)
+        .on_thread_start(|| {
+            // For the life of the thread: workers run nothing but kernels.
+            std::mem::forget(FpEnv::new());
+        });
     let team = Team::new(team).map_err(|e| {
         Error::new(
             ErrorKind::Device,
-            format!("{} worker threads could not be started: {e}; ask for fewer", options.threads),
+            format!(
+                "{} worker threads could not be started: {e}; ask for fewer",
+                options.threads
+            ),
         )
     })?;
-    let engine = Engine { team, isa: options.isa, arena_limit: options.arena_limit };
-    Device::new(Box::new(Cpu { engine: Arc::new(engine) }))
+    let engine = Engine {
+        team,
+        isa: options.isa,
+        arena_limit: options.arena_limit,
+    };
+    Device::new(Box::new(Cpu {
+        engine: Arc::new(engine),
+    }))
 }
 
 struct Cpu {
@@ -94,7 +106,10 @@ impl Backend for Cpu {
     }
 
     fn prepare(&self, model: Arc<ModelGraph>) -> Result<Arc<dyn Executable>, Error> {
-        Ok(Arc::new(CpuExecutable(Arc::new(CpuModel::new(model, Arc::clone(&self.engine))?))))
+        Ok(Arc::new(CpuExecutable(Arc::new(CpuModel::new(
+            model,
+            Arc::clone(&self.engine),
+        )?))))
     }
 }
 

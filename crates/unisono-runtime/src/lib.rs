@@ -15,10 +15,17 @@
 //! | [`sync`] | the one door to threads, locks and atomics; loom's twins come through it too |
 
 pub mod census;
+pub mod device;
 pub mod error;
 pub mod lane;
+pub mod model;
+pub mod plan;
 pub mod plan_cache;
+pub mod request;
+pub mod session;
 pub mod sync;
 pub mod team;
 
+pub use device::Device;
 pub use error::{Error, ErrorKind};
+pub use session::Session;

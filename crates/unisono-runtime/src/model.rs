@@ -1,7 +1,7 @@
 //! What the runtime knows of a model: its graph and the shape of its door.
 
 use std::sync::Arc;
-use unisono_graph::contract::{Contract, Verdict};
+use unisono_graph::contract::{Contract, OutputRows, Verdict};
 use unisono_graph::{Batch, Dim, Graph, Symbol};
 use unisono_tensor::{DType, Tensor};
 
@@ -41,13 +41,9 @@ impl ModelGraph {
         contract: Contract,
         output_facts: &[Option<unisono_graph::Fact>],
     ) -> Result<ModelGraph, Error> {
-        let axis = |batch: Option<&Batch>| match batch {
-            Some(Batch::Rows { axis, .. }) => Some(*axis),
-            _ => None,
-        };
-        let (input_batches, output_batches): (&[Batch], &[Batch]) = match &contract.verdict {
-            Verdict::Coalescible { inputs, outputs, .. } => (inputs, outputs),
-            _ => (&[], &[]),
+        let (input_batches, output_rows): (&[Batch], &[OutputRows]) = match &contract.verdict {
+            Verdict::Coalescible { inputs, outputs } => (inputs, outputs),
+            Verdict::Alone(_) => (&[], &[]),
         };
         let mut inputs = Vec::new();
         for (i, &id) in graph.inputs().iter().enumerate() {
@@ -62,7 +58,10 @@ impl ModelGraph {
                 name: value.name.as_str().into(),
                 dtype: declared.dtype,
                 shape: declared.shape.clone(),
-                rows_axis: axis(input_batches.get(i)),
+                rows_axis: match input_batches.get(i) {
+                    Some(Batch::Rows { axis, .. }) => Some(*axis),
+                    _ => None,
+                },
             });
         }
         let mut outputs = Vec::new();
@@ -78,11 +77,20 @@ impl ModelGraph {
                 name: value.name.as_str().into(),
                 dtype: fact.dtype,
                 shape: fact.shape.clone(),
-                rows_axis: axis(output_batches.get(i)),
+                rows_axis: match output_rows.get(i) {
+                    Some(OutputRows::Rows { axis, .. }) => Some(*axis),
+                    _ => None,
+                },
             });
         }
         let output_names = outputs.iter().map(|p| Arc::clone(&p.name)).collect();
-        Ok(ModelGraph { graph, contract, inputs, outputs, output_names })
+        Ok(ModelGraph {
+            graph,
+            contract,
+            inputs,
+            outputs,
+            output_names,
+        })
     }
 
     /// The graph that devices compile.
@@ -115,10 +123,17 @@ impl ModelGraph {
         let mut bound: smallvec::SmallVec<[(&Symbol, usize, &Port); 8]> = smallvec::SmallVec::new();
         for (port, tensor) in self.inputs.iter().zip(tensors) {
             let refuse = |what: String| {
-                Error::new(ErrorKind::InvalidInput, format!("input \"{}\" {what}", port.name))
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("input \"{}\" {what}", port.name),
+                )
             };
             if tensor.dtype() != port.dtype {
-                return Err(refuse(format!("should be {} but is {}", port.dtype, tensor.dtype())));
+                return Err(refuse(format!(
+                    "should be {} but is {}",
+                    port.dtype,
+                    tensor.dtype()
+                )));
             }
             let Some(shape) = &port.shape else { continue };
             let shown = || {
@@ -166,7 +181,9 @@ impl ModelGraph {
         let by_rows = !tensors.iter().any(Tensor::is_empty);
         if by_rows {
             for (port, tensor) in self.inputs.iter().zip(tensors) {
-                let Some(&n) = port.rows_axis.and_then(|a| tensor.shape().get(a)) else { continue };
+                let Some(&n) = port.rows_axis.and_then(|a| tensor.shape().get(a)) else {
+                    continue;
+                };
                 match rows {
                     Some((m, other)) if m != n => {
                         return Err(Error::new(
@@ -182,9 +199,12 @@ impl ModelGraph {
                 }
             }
         }
-        let key = PlanKey::new(self.inputs.iter().zip(tensors).map(|(port, tensor)| {
-            (tensor.shape(), port.rows_axis.filter(|_| rows.is_some()))
-        }));
+        let key = PlanKey::new(
+            self.inputs
+                .iter()
+                .zip(tensors)
+                .map(|(port, tensor)| (tensor.shape(), port.rows_axis.filter(|_| rows.is_some()))),
+        );
         Ok((key, rows.map_or(1, |(n, _)| n)))
     }
 }

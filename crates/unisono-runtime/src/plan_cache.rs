@@ -17,6 +17,12 @@ pub trait Weigh {
     fn bytes(&self) -> u64;
 }
 
+impl<T: Weigh + ?Sized> Weigh for std::sync::Arc<T> {
+    fn bytes(&self) -> u64 {
+        (**self).bytes()
+    }
+}
+
 /// What the cache did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheCounts {

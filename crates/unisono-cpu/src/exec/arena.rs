@@ -35,7 +35,10 @@ pub fn layout(needs: &[Need]) -> Option<(Vec<usize>, usize)> {
         taken.clear();
         let meets = |j: &&usize| needs[**j].first <= need.last && need.first <= needs[**j].last;
         for &j in placed.iter().filter(meets) {
-            taken.push((offsets[j], offsets[j] + needs[j].bytes.next_multiple_of(ALIGNMENT)));
+            taken.push((
+                offsets[j],
+                offsets[j] + needs[j].bytes.next_multiple_of(ALIGNMENT),
+            ));
         }
         taken.sort_unstable();
         let mut at = 0usize;
@@ -59,16 +62,30 @@ mod tests {
 
     #[test]
     fn values_that_follow_each_other_share_bytes() {
-        let chain: Vec<Need> = (0..10).map(|i| Need { bytes: 1000, first: i, last: i + 1 }).collect();
+        let chain: Vec<Need> = (0..10)
+            .map(|i| Need {
+                bytes: 1000,
+                first: i,
+                last: i + 1,
+            })
+            .collect();
         let (_, size) = layout(&chain).unwrap();
         assert_eq!(size, 2 * 1024);
     }
 
     #[test]
     fn sizes_that_overflow_are_refused() {
-        let need = Need { bytes: usize::MAX - 3, first: 0, last: 0 };
+        let need = Need {
+            bytes: usize::MAX - 3,
+            first: 0,
+            last: 0,
+        };
         assert_eq!(layout(&[need]), None);
-        let half = Need { bytes: usize::MAX / 2 + 1, first: 0, last: 0 };
+        let half = Need {
+            bytes: usize::MAX / 2 + 1,
+            first: 0,
+            last: 0,
+        };
         assert_eq!(layout(&[half, half]), None);
     }
 

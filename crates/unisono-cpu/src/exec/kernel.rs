@@ -119,23 +119,34 @@ impl<'a> Build<'a> {
 
     /// The shape of an input; empty for one that is not there.
     pub fn shape(&self, index: usize) -> &'a [usize] {
-        self.input(index).and_then(|k| k.shape.as_deref()).unwrap_or(&[])
+        self.input(index)
+            .and_then(|k| k.shape.as_deref())
+            .unwrap_or(&[])
     }
 
     /// The shape of an output; empty for one that is not wanted.
     pub fn output_shape(&self, index: usize) -> &'a [usize] {
-        self.output(index).and_then(|k| k.shape.as_deref()).unwrap_or(&[])
+        self.output(index)
+            .and_then(|k| k.shape.as_deref())
+            .unwrap_or(&[])
     }
 
     /// Do all inputs and outputs that are there hold this type?
     pub fn all_of(&self, dtype: DType) -> bool {
-        self.inputs.iter().chain(self.outputs).flatten().all(|k| k.dtype == dtype)
+        self.inputs
+            .iter()
+            .chain(self.outputs)
+            .flatten()
+            .all(|k| k.dtype == dtype)
     }
 
     /// The contents of an input as integers, if they are fixed.
     pub fn integers(&self, index: usize) -> Option<Vec<i64>> {
         let known = self.input(index)?;
-        known.integers.clone().or_else(|| known.constant.as_ref()?.to_i64s())
+        known
+            .integers
+            .clone()
+            .or_else(|| known.constant.as_ref()?.to_i64s())
     }
 }
 

@@ -18,7 +18,12 @@ impl Dynamic {
     pub(crate) fn set(&mut self, dtype: DType, shape: &Shape, limit: usize) -> Result<(), Error> {
         let bytes = unisono_tensor::element_count(shape)
             .and_then(|n| n.checked_mul(dtype.size()))
-            .ok_or_else(|| Error::new(ErrorKind::Limit, format!("the size of shape {shape:?} overflows")))?;
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Limit,
+                    format!("the size of shape {shape:?} overflows"),
+                )
+            })?;
         self.memory.at_least(bytes, limit)?;
         self.dtype = dtype;
         self.shape.clone_from(shape);
@@ -61,7 +66,11 @@ impl Memory {
             self.0 = None;
             self.0 = Some(Tensor::zeros(DType::U8, &[bytes])?);
         }
-        Ok(self.0.as_mut().and_then(Tensor::bytes_mut).unwrap_or_default())
+        Ok(self
+            .0
+            .as_mut()
+            .and_then(Tensor::bytes_mut)
+            .unwrap_or_default())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -95,4 +104,3 @@ impl Lane for CpuLane {
         (self.arena.len() + self.scratch.len() + dynamic) as u64
     }
 }
-

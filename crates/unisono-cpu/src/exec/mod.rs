@@ -11,4 +11,4 @@ pub mod lane;
 pub mod model;
 pub mod plan;
 pub mod program;
-mod run;
+pub(crate) mod run;

@@ -49,8 +49,12 @@ impl Store {
         pack: impl FnOnce() -> Result<(T, usize), Error>,
     ) -> Result<Arc<T>, Error> {
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mismatch =
-            || Error::new(ErrorKind::Panic, "two kernels packed a weight under one tag; please report this");
+        let mismatch = || {
+            Error::new(
+                ErrorKind::Panic,
+                "two kernels packed a weight under one tag; please report this",
+            )
+        };
         if let Some(known) = packed.get(&(value, tag)) {
             return Arc::clone(known).downcast().map_err(|_| mismatch());
         }
@@ -72,7 +76,8 @@ impl Store {
             return Ok(copy.clone());
         }
         let copy = constant.to_aligned()?;
-        self.bytes.fetch_add(copy.bytes().len() as u64, Ordering::Relaxed);
+        self.bytes
+            .fetch_add(copy.bytes().len() as u64, Ordering::Relaxed);
         aligned.insert(value, copy.clone());
         Ok(copy)
     }
@@ -103,7 +108,12 @@ pub(crate) struct CpuModel {
 impl CpuModel {
     pub(crate) fn new(model: Arc<ModelGraph>, engine: Arc<Engine>) -> Result<CpuModel, Error> {
         check_operators(model.graph())?;
-        Ok(CpuModel { model, engine, store: Arc::default(), rows: Symbol::new("\u{1}rows") })
+        Ok(CpuModel {
+            model,
+            engine,
+            store: Arc::default(),
+            rows: Symbol::new("\u{1}rows"),
+        })
     }
 }
 

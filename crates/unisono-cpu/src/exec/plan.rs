@@ -29,7 +29,7 @@ pub(crate) struct CpuPlan {
     programs: PlanCache<usize, Arc<Program>, Error>,
 }
 
-impl Weigh for Arc<Program> {
+impl Weigh for Program {
     fn bytes(&self) -> u64 {
         Program::bytes(self)
     }
@@ -44,9 +44,16 @@ impl CpuPlan {
             .map(|(port, shape)| Fact::new(port.dtype, shape))
             .collect();
         let facts = infer(model.model.graph(), &inputs).map_err(|e| {
-            Error::new(ErrorKind::InvalidInput, format!("these input shapes do not fit the model: {e}"))
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("these input shapes do not fit the model: {e}"),
+            )
         })?;
-        Ok(CpuPlan { model: Arc::clone(model), facts, programs: PlanCache::new(PROGRAM_BYTES) })
+        Ok(CpuPlan {
+            model: Arc::clone(model),
+            facts,
+            programs: PlanCache::new(PROGRAM_BYTES),
+        })
     }
 
     fn program(&self, rows: usize) -> Result<Arc<Program>, Error> {
@@ -55,8 +62,12 @@ impl CpuPlan {
             let graph = self.model.model.graph();
             Program::build(graph, known, &self.model.store, &self.model.engine).map(Arc::new)
         };
-        let orphaned =
-            || Error::new(ErrorKind::Panic, "preparing the program panicked on another thread; try again");
+        let orphaned = || {
+            Error::new(
+                ErrorKind::Panic,
+                "preparing the program panicked on another thread; try again",
+            )
+        };
         self.programs.get_or_compile(&rows, build, orphaned)
     }
 }
@@ -72,7 +83,10 @@ impl Plan for CpuPlan {
         let _default_rounding = FpEnv::new();
         let program = self.program(rows)?;
         let Some(lane) = lane.downcast_mut::<CpuLane>() else {
-            return Err(Error::new(ErrorKind::Device, "the lane belongs to another device"));
+            return Err(Error::new(
+                ErrorKind::Device,
+                "the lane belongs to another device",
+            ));
         };
         let mut sink = TensorSink { outputs };
         execute(&program, &self.model.engine, lane, inputs, &mut sink)
@@ -92,7 +106,8 @@ pub(crate) fn concretise(
     let rows = Dim::from(rows);
     let number = |dim: &Dim| -> Option<i64> {
         dim.as_const().or_else(|| {
-            dim.substitute(&|s| (s == symbol).then(|| rows.clone())).as_const()
+            dim.substitute(&|s| (s == symbol).then(|| rows.clone()))
+                .as_const()
         })
     };
     facts
@@ -101,12 +116,17 @@ pub(crate) fn concretise(
         .map(|(value, fact)| {
             let fact = fact.as_ref()?;
             let lengths = |dims: &Vec<Dim>| {
-                dims.iter().map(|d| number(d).and_then(|n| usize::try_from(n).ok())).collect()
+                dims.iter()
+                    .map(|d| number(d).and_then(|n| usize::try_from(n).ok()))
+                    .collect()
             };
             Some(Known {
                 dtype: fact.dtype,
                 shape: fact.shape.as_ref().and_then(lengths),
-                integers: fact.integers.as_ref().and_then(|v| v.iter().map(number).collect()),
+                integers: fact
+                    .integers
+                    .as_ref()
+                    .and_then(|v| v.iter().map(number).collect()),
                 constant: fact.constant.clone(),
                 value,
             })

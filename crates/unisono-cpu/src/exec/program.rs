@@ -51,7 +51,11 @@ pub(crate) struct Operand {
 /// What a step does.
 pub(crate) enum Action {
     /// Runs a kernel with scratch memory at this offset of the arena.
-    Kernel { kernel: Box<dyn Kernel>, scratch: usize, scratch_len: usize },
+    Kernel {
+        kernel: Box<dyn Kernel>,
+        scratch: usize,
+        scratch_len: usize,
+    },
     /// Copies input 0 to output 0: an output that is also an input, a constant, or another output.
     Copy,
     /// Finds its outputs' shapes from its inputs' contents, then runs.
@@ -102,14 +106,22 @@ impl Program {
 
     /// How many steps find their shapes while running.
     pub(crate) fn dynamic_steps(&self) -> usize {
-        self.steps.iter().filter(|s| matches!(s.action, Action::Dynamic { .. })).count()
+        self.steps
+            .iter()
+            .filter(|s| matches!(s.action, Action::Dynamic { .. }))
+            .count()
     }
 
     /// Bytes that the program itself holds, roughly: steps and operands, not weights.
     pub(crate) fn bytes(&self) -> u64 {
-        let operands: usize = self.steps.iter().map(|s| s.inputs.len() + s.outputs.len()).sum();
+        let operands: usize = self
+            .steps
+            .iter()
+            .map(|s| s.inputs.len() + s.outputs.len())
+            .sum();
         let literals: usize = self.constants.len() * size_of::<Tensor>();
-        (self.steps.len() * size_of::<Step>() + operands * size_of::<Option<Operand>>() + literals) as u64
+        (self.steps.len() * size_of::<Step>() + operands * size_of::<Option<Operand>>() + literals)
+            as u64
     }
 }
 
@@ -185,7 +197,8 @@ impl<'a> Builder<'a> {
     fn is_literal(&self, id: ValueId) -> bool {
         self.graph.constant(id).is_some()
             || self.known(id).is_some_and(|k| {
-                k.constant.is_some() || (k.integers.is_some() && k.shape.is_some() && !k.dtype.is_float())
+                k.constant.is_some()
+                    || (k.integers.is_some() && k.shape.is_some() && !k.dtype.is_float())
             })
     }
 
@@ -208,7 +221,10 @@ impl<'a> Builder<'a> {
             .iter()
             .map(|&id| {
                 let known = self.known(id).ok_or_else(|| self.untyped(id))?;
-                Ok(OutputPort { dtype: known.dtype, shape: known.shape.clone() })
+                Ok(OutputPort {
+                    dtype: known.dtype,
+                    shape: known.shape.clone(),
+                })
             })
             .collect::<Result<_, Error>>()?;
         Ok(Program {
@@ -223,7 +239,10 @@ impl<'a> Builder<'a> {
 
     fn untyped(&self, id: ValueId) -> Error {
         let name = &self.graph.value(id).name;
-        Error::new(ErrorKind::InvalidModel, format!("the type of value \"{name}\" cannot be inferred"))
+        Error::new(
+            ErrorKind::InvalidModel,
+            format!("the type of value \"{name}\" cannot be inferred"),
+        )
     }
 
     /// Walks back from the outputs: which nodes must run, and how.
@@ -265,7 +284,12 @@ impl<'a> Builder<'a> {
         let mut made = vec![false; self.place.len()];
         for (node, fate) in self.graph.nodes().iter().zip(fates) {
             if matches!(fate, Fate::Static | Fate::Dynamic) {
-                for output in node.outputs.iter().flatten().filter(|o| !self.is_literal(**o)) {
+                for output in node
+                    .outputs
+                    .iter()
+                    .flatten()
+                    .filter(|o| !self.is_literal(**o))
+                {
                     made[output.index()] = true;
                 }
             }
@@ -281,7 +305,9 @@ impl<'a> Builder<'a> {
 
     /// The place of a value that exists already.
     fn read(&mut self, id: ValueId, access: Access) -> Result<Option<Operand>, Error> {
-        let Some(known) = self.known(id).cloned() else { return Err(self.untyped(id)) };
+        let Some(known) = self.known(id).cloned() else {
+            return Err(self.untyped(id));
+        };
         let root = self.root[id.index()];
         let place = if let Some(place) = self.place[root] {
             place
@@ -292,7 +318,10 @@ impl<'a> Builder<'a> {
                 // Inference knew enough to skip the node that makes it, and yet its contents are wanted.
                 return Err(Error::new(
                     ErrorKind::InvalidModel,
-                    format!("value \"{}\" is read but never made", self.graph.value(id).name),
+                    format!(
+                        "value \"{}\" is read but never made",
+                        self.graph.value(id).name
+                    ),
                 ));
             };
             let place = Place::Constant(self.constants.len());
@@ -317,7 +346,11 @@ impl<'a> Builder<'a> {
         }
         // A view of a constant.
         let root = self.root[id.index()];
-        let viewed = self.graph.values().get(root).and_then(|v| v.constant.as_ref());
+        let viewed = self
+            .graph
+            .values()
+            .get(root)
+            .and_then(|v| v.constant.as_ref());
         if let (Some(tensor), Some(shape)) = (viewed, &known.shape) {
             let tensor = match access {
                 Access::Typed => self.store.aligned(root, tensor)?,
@@ -326,7 +359,9 @@ impl<'a> Builder<'a> {
             return Ok(Some(tensor.reshaped(shape)?));
         }
         match (&known.integers, &known.shape) {
-            (Some(integers), Some(shape)) => Ok(Some(integer_tensor(known.dtype, shape, integers)?)),
+            (Some(integers), Some(shape)) => {
+                Ok(Some(integer_tensor(known.dtype, shape, integers)?))
+            }
             _ => Ok(None),
         }
     }
@@ -350,12 +385,20 @@ impl<'a> Builder<'a> {
                     )
                 })?,
         };
-        Ok(Operand { place, dtype: known.dtype, shape: known.shape.clone(), bytes, value: id.index() })
+        Ok(Operand {
+            place,
+            dtype: known.dtype,
+            shape: known.shape.clone(),
+            bytes,
+            value: id.index(),
+        })
     }
 
     /// A place for a value that step number `step` makes.
     fn write(&mut self, id: ValueId, step: usize) -> Result<Operand, Error> {
-        let Some(known) = self.known(id).cloned() else { return Err(self.untyped(id)) };
+        let Some(known) = self.known(id).cloned() else {
+            return Err(self.untyped(id));
+        };
         let index = id.index();
         if let Some(place @ Place::Output(_)) = self.place[index] {
             return self.operand(id, place, &known);
@@ -368,7 +411,11 @@ impl<'a> Builder<'a> {
         }
         let need = self.needs.len();
         let mut operand = self.operand(id, Place::Arena(need), &known)?;
-        self.needs.push(Need { bytes: operand.bytes, first: step, last: step });
+        self.needs.push(Need {
+            bytes: operand.bytes,
+            first: step,
+            last: step,
+        });
         self.need_of[index] = Some(need);
         // The number of the need stands for the offset until the layout is known.
         operand.place = Place::Arena(need);
@@ -411,16 +458,32 @@ impl<'a> Builder<'a> {
                 .collect::<Result<Vec<_>, Error>>()
                 .map_err(at)?;
             let action = match kernel {
-                None => Action::Dynamic { op: Arc::clone(&node.op) },
+                None => Action::Dynamic {
+                    op: Arc::clone(&node.op),
+                },
                 Some(kernel) => {
                     let scratch_len = kernel.scratch_len();
                     let scratch = self.needs.len();
                     let bytes = scratch_len.checked_mul(4).ok_or_else(|| at(too_large()))?;
-                    self.needs.push(Need { bytes, first: step, last: step });
-                    Action::Kernel { kernel, scratch, scratch_len }
+                    self.needs.push(Need {
+                        bytes,
+                        first: step,
+                        last: step,
+                    });
+                    Action::Kernel {
+                        kernel,
+                        scratch,
+                        scratch_len,
+                    }
                 }
             };
-            steps.push(Step { name: title(node), node: index, action, inputs, outputs });
+            steps.push(Step {
+                name: title(node),
+                node: index,
+                action,
+                inputs,
+                outputs,
+            });
         }
         Ok(steps)
     }
@@ -463,11 +526,16 @@ impl<'a> Builder<'a> {
                 continue;
             }
             let step = steps.len();
-            let Some(from) = self.read(id, Access::Bytes)? else { return Err(self.untyped(id)) };
+            let Some(from) = self.read(id, Access::Bytes)? else {
+                return Err(self.untyped(id));
+            };
             if let Some(need) = self.need_of[self.root[id.index()]] {
                 self.needs[need].last = step;
             }
-            let to = Operand { place: Place::Output(i), ..from.clone() };
+            let to = Operand {
+                place: Place::Output(i),
+                ..from.clone()
+            };
             steps.push(Step {
                 name: format!("output \"{}\"", self.graph.value(id).name),
                 node: 0,
@@ -538,7 +606,10 @@ fn integer_tensor(dtype: DType, shape: &[usize], integers: &[i64]) -> Result<Ten
 }
 
 fn too_large() -> Error {
-    Error::new(ErrorKind::Limit, "the sizes of intermediate values overflow")
+    Error::new(
+        ErrorKind::Limit,
+        "the sizes of intermediate values overflow",
+    )
 }
 
 /// A node's path and operator, as errors show it.

@@ -13,10 +13,11 @@ use unisono_reference::eval;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
 
-use crate::exec::kernel::{Context, Kernel, Known};
+use crate::exec::kernel::{Context, Kernel, Known, failed};
 use crate::exec::lane::{CpuLane, Dynamic, Memory};
 use crate::exec::model::Engine;
 use crate::exec::program::{Action, Operand, Place, Program, Step, build_kernel};
+use crate::kernels::reference::interpret;
 
 /// Operands of one step; more than this many cost an allocation.
 const OPERANDS: usize = 24;
@@ -39,15 +40,21 @@ pub(crate) struct TensorSink<'a> {
 impl Sink for TensorSink<'_> {
     fn provide(&mut self, index: usize, dtype: DType, shape: &[usize]) -> Result<&mut [u8], Error> {
         let slot = self.outputs.get_mut(index).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, format!("there is no room for output {index}"))
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("there is no room for output {index}"),
+            )
         })?;
-        let fits = slot.as_mut().is_some_and(|t| {
-            t.dtype() == dtype && t.shape() == shape && t.bytes_mut().is_some()
-        });
+        let fits = slot
+            .as_mut()
+            .is_some_and(|t| t.dtype() == dtype && t.shape() == shape && t.bytes_mut().is_some());
         if !fits {
             *slot = Some(Tensor::zeros(dtype, shape)?);
         }
-        Ok(slot.as_mut().and_then(Tensor::bytes_mut).unwrap_or_default())
+        Ok(slot
+            .as_mut()
+            .and_then(Tensor::bytes_mut)
+            .unwrap_or_default())
     }
 }
 
@@ -58,7 +65,10 @@ struct RawOutput {
     bytes: usize,
 }
 
-const NOTHING: RawOutput = RawOutput { start: std::ptr::null_mut(), bytes: 0 };
+const NOTHING: RawOutput = RawOutput {
+    start: std::ptr::null_mut(),
+    bytes: 0,
+};
 
 /// What the steps of one run share.
 struct Frame<'a> {
@@ -85,7 +95,10 @@ pub(crate) fn execute(
     }
     let refs: SmallVec<[TensorRef<'_>; 4]> =
         aligned.iter().map(Tensor::view).collect::<Result<_, _>>()?;
-    let arena = lane.arena.at_least(program.arena, engine.arena_limit)?.as_mut_ptr();
+    let arena = lane
+        .arena
+        .at_least(program.arena, engine.arena_limit)?
+        .as_mut_ptr();
     while lane.dynamic.len() < program.dynamic {
         lane.dynamic.push(Dynamic {
             dtype: DType::U8,
@@ -95,7 +108,17 @@ pub(crate) fn execute(
     }
     // SAFETY: `at_least` gave `program.arena` bytes, which stay where they are until the lane's arena grows again; that
     // needs `lane.arena`, which nothing below touches.
-    unsafe { execute_in(program, engine, &refs, arena, &mut lane.dynamic, &mut lane.scratch, sink) }
+    unsafe {
+        execute_in(
+            program,
+            engine,
+            &refs,
+            arena,
+            &mut lane.dynamic,
+            &mut lane.scratch,
+            sink,
+        )
+    }
 }
 
 /// The same in memory of the caller's.
@@ -122,21 +145,34 @@ pub(crate) unsafe fn execute_in(
     for (i, port) in program.outputs.iter().enumerate() {
         if let Some(shape) = &port.shape {
             let memory = sink.provide(i, port.dtype, shape)?;
-            frame.outputs[i] = RawOutput { start: memory.as_mut_ptr(), bytes: memory.len() };
+            frame.outputs[i] = RawOutput {
+                start: memory.as_mut_ptr(),
+                bytes: memory.len(),
+            };
         }
     }
     for step in &program.steps {
         match &step.action {
-            Action::Kernel { kernel, scratch: offset, scratch_len } => {
+            Action::Kernel {
+                kernel,
+                scratch: offset,
+                scratch_len,
+            } => {
                 // SAFETY: the layout gave the step's scratch `scratch_len` f32s at a multiple of 64 bytes within the arena,
                 // apart from every operand of the step.
                 let scratch = unsafe {
                     std::slice::from_raw_parts_mut(frame.arena.add(*offset).cast(), *scratch_len)
                 };
                 // SAFETY: one step at a time; see the module's invariant.
-                let (inputs, mut outputs) = unsafe { (frame.refs(step, dynamic)?, frame.muts(step)?) };
-                let cx = Context { team: &engine.team, isa: engine.isa };
-                kernel.run(&cx, &inputs, &mut outputs, scratch).map_err(|e| fail(&e, step, &inputs))?;
+                let (inputs, mut outputs) =
+                    unsafe { (frame.refs(step, dynamic)?, frame.muts(step)?) };
+                let cx = Context {
+                    team: &engine.team,
+                    isa: engine.isa,
+                };
+                kernel
+                    .run(&cx, &inputs, &mut outputs, scratch)
+                    .map_err(|e| fail(&e, step, &inputs))?;
             }
             Action::Copy => frame.copy(step, dynamic, sink)?,
             Action::Dynamic { op } => frame.dynamic(step, op, dynamic, scratch, sink)?,
@@ -163,7 +199,11 @@ impl Frame<'_> {
             }
             Place::Constant(i) => {
                 let tensor = &self.program.constants[i];
-                TensorRef::new(operand.dtype, shape.unwrap_or(tensor.shape()), tensor.bytes())
+                TensorRef::new(
+                    operand.dtype,
+                    shape.unwrap_or(tensor.shape()),
+                    tensor.bytes(),
+                )
             }
             Place::Output(i) => {
                 let raw = self.outputs[i];
@@ -174,7 +214,8 @@ impl Frame<'_> {
             }
             Place::Arena(offset) => {
                 // SAFETY: the layout keeps offset + bytes within the arena; the caller keeps writers away.
-                let bytes = unsafe { std::slice::from_raw_parts(self.arena.add(offset), operand.bytes) };
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(self.arena.add(offset), operand.bytes) };
                 TensorRef::new(operand.dtype, shape.unwrap_or(&[]), bytes)
             }
             Place::Dynamic(i) => {
@@ -189,7 +230,11 @@ impl Frame<'_> {
     ///
     /// # Safety
     /// Nothing writes them while the views live.
-    unsafe fn refs<'v>(&'v self, step: &'v Step, dynamic: &'v [Dynamic]) -> Result<Refs<'v>, Error> {
+    unsafe fn refs<'v>(
+        &'v self,
+        step: &'v Step,
+        dynamic: &'v [Dynamic],
+    ) -> Result<Refs<'v>, Error> {
         let mut refs = Refs::new();
         for operand in &step.inputs {
             refs.push(match operand {
@@ -230,14 +275,19 @@ impl Frame<'_> {
         let (Some(Some(from)), Some(Some(to))) = (step.inputs.first(), step.outputs.first()) else {
             return Err(misplaced(step));
         };
-        let Place::Output(index) = to.place else { return Err(misplaced(step)) };
+        let Place::Output(index) = to.place else {
+            return Err(misplaced(step));
+        };
         // SAFETY: the destination is another place, the output's own memory.
         let source = unsafe { self.view(from, dynamic)? };
         let shape = Shape::from_slice(source.shape());
         let source = (source.bytes().as_ptr(), source.bytes().len());
         if self.program.outputs[index].shape.is_none() {
             let memory = sink.provide(index, to.dtype, &shape)?;
-            self.outputs[index] = RawOutput { start: memory.as_mut_ptr(), bytes: memory.len() };
+            self.outputs[index] = RawOutput {
+                start: memory.as_mut_ptr(),
+                bytes: memory.len(),
+            };
             self.output_shapes[index] = Some(shape);
         }
         let target = self.outputs[index];
@@ -261,8 +311,23 @@ impl Frame<'_> {
         let engine = self.engine;
         // SAFETY: nothing is written until the views are gone.
         let inputs = unsafe { self.refs(step, dynamic)? };
-        let shapes = eval::output_shapes(&**op, &inputs, step.outputs.len())
-            .map_err(|e| fail(&Error::new(ErrorKind::Execution, e.to_string()), step, &inputs))?;
+        let count = step.outputs.len();
+        // A node with bodies tells its shapes by running.
+        let results = match op.subgraphs().is_empty() {
+            true => None,
+            false => Some(interpret(&**op, &inputs, count).map_err(|e| fail(&e, step, &inputs))?),
+        };
+        let shapes = match &results {
+            Some(results) => results
+                .iter()
+                .map(|t| {
+                    t.as_ref()
+                        .map_or_else(Shape::new, |t| Shape::from_slice(t.shape()))
+                })
+                .collect(),
+            None => eval::output_shapes(&**op, &inputs, count)
+                .map_err(|e| fail(&failed(e.to_string()), step, &inputs))?,
+        };
         drop(inputs);
         // Places for the outputs. New memory for a dynamic output never moves the step's inputs: a value has its own.
         let mut places: SmallVec<[Option<RawOutput>; 4]> = SmallVec::new();
@@ -292,8 +357,10 @@ impl Frame<'_> {
                 Place::Output(i) => {
                     if operand.shape.is_none() {
                         let memory = sink.provide(i, operand.dtype, shape)?;
-                        self.outputs[i] =
-                            RawOutput { start: memory.as_mut_ptr(), bytes: memory.len() };
+                        self.outputs[i] = RawOutput {
+                            start: memory.as_mut_ptr(),
+                            bytes: memory.len(),
+                        };
                         self.output_shapes[i] = Some(shape.clone());
                     }
                     self.outputs[i]
@@ -302,7 +369,10 @@ impl Frame<'_> {
                     let value = &mut dynamic[i];
                     value.set(operand.dtype, shape, engine.arena_limit)?;
                     let bytes = value.bytes().len();
-                    RawOutput { start: value.start(), bytes }
+                    RawOutput {
+                        start: value.start(),
+                        bytes,
+                    }
                 }
                 _ => return Err(misplaced(step)),
             }));
@@ -320,8 +390,27 @@ impl Frame<'_> {
                 _ => None,
             });
         }
-        run_unplanned(self.program, engine, step, op, &inputs, &mut outputs, scratch)
-            .map_err(|e| fail(&e, step, &inputs))
+        if let Some(results) = &results {
+            for (result, output) in results.iter().zip(&mut outputs) {
+                if let (Some(result), Some(output)) = (result, output) {
+                    if result.dtype() != output.dtype() {
+                        return Err(misplaced(step));
+                    }
+                    output.bytes_mut().copy_from_slice(result.bytes());
+                }
+            }
+            return Ok(());
+        }
+        run_unplanned(
+            self.program,
+            engine,
+            step,
+            op,
+            &inputs,
+            &mut outputs,
+            scratch,
+        )
+        .map_err(|e| fail(&e, step, &inputs))
     }
 }
 
@@ -348,7 +437,11 @@ fn run_unplanned(
             };
             // Contents that the kernel may take as parameters are fixed for this run only.
             let integers = (op.shape_inputs().contains(&i) && constant.is_none())
-                .then(|| Tensor::from_bytes(view.dtype(), view.shape(), view.bytes()).ok()?.to_i64s())
+                .then(|| {
+                    Tensor::from_bytes(view.dtype(), view.shape(), view.bytes())
+                        .ok()?
+                        .to_i64s()
+                })
                 .flatten();
             Some(Known {
                 dtype: view.dtype(),
@@ -374,14 +467,25 @@ fn run_unplanned(
             })
         })
         .collect();
-    let kernel: Box<dyn Kernel> =
-        build_kernel(op, &known_inputs, &known_outputs, step.node, &program.store, engine)?;
+    let kernel: Box<dyn Kernel> = build_kernel(
+        op,
+        &known_inputs,
+        &known_outputs,
+        step.node,
+        &program.store,
+        engine,
+    )?;
     let len = kernel.scratch_len();
-    let bytes = len.checked_mul(4).ok_or_else(|| Error::new(ErrorKind::Limit, "scratch overflows"))?;
+    let bytes = len
+        .checked_mul(4)
+        .ok_or_else(|| Error::new(ErrorKind::Limit, "scratch overflows"))?;
     let memory = scratch.at_least(bytes, engine.arena_limit)?;
     // SAFETY: cache-line aligned bytes, at least 4 * len of them; any bits are f32s.
     let scratch = unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast(), len) };
-    let cx = Context { team: &engine.team, isa: engine.isa };
+    let cx = Context {
+        team: &engine.team,
+        isa: engine.isa,
+    };
     kernel.run(&cx, inputs, outputs, scratch)
 }
 
@@ -399,6 +503,9 @@ fn fail(e: &Error, step: &Step, inputs: &[Option<TensorRef<'_>>]) -> Error {
     if e.node().is_some() {
         return e.clone();
     }
-    let shapes = inputs.iter().flatten().map(|t| format!("{}{:?}", t.dtype(), t.shape()));
+    let shapes = inputs
+        .iter()
+        .flatten()
+        .map(|t| format!("{}{:?}", t.dtype(), t.shape()));
     Error::at_node(e.kind(), e.message(), step.name.clone(), shapes.collect())
 }

@@ -31,33 +31,60 @@ struct IfKernel {
 
 /// Builds an `If`, unless a body needs the interpreter.
 pub fn build_if(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
-    let Some(op) = build.op::<If>() else { return Ok(None) };
-    let bodies = [(&op.else_branch, 0), (&op.then_branch, 1)].map(|(body, which)| prepare(build, body, which));
-    let interpreted = |body: &Body| body.as_ref().is_ok_and(|(program, _)| program.dynamic_steps() > 0);
+    let Some(op) = build.op::<If>() else {
+        return Ok(None);
+    };
+    let bodies = [(&op.else_branch, 0), (&op.then_branch, 1)]
+        .map(|(body, which)| prepare(build, body, which));
+    let interpreted = |body: &Body| {
+        body.as_ref()
+            .is_ok_and(|(program, _)| program.dynamic_steps() > 0)
+    };
     if bodies.iter().any(interpreted) {
         return Ok(None);
     }
-    Ok(Some(Box::new(IfKernel { bodies, engine: Arc::clone(build.engine) })))
+    Ok(Some(Box::new(IfKernel {
+        bodies,
+        engine: Arc::clone(build.engine),
+    })))
 }
 
 fn prepare(build: &Build<'_>, body: &Subgraph, which: usize) -> Body {
     let mut facts = Vec::new();
     for &index in &body.captures {
-        let Some(Known { dtype, shape: Some(shape), integers, constant, .. }) = build.input(index) else {
-            return Err(Error::new(ErrorKind::InvalidModel, format!("input {index} of the node is not there")));
+        let Some(Known {
+            dtype,
+            shape: Some(shape),
+            integers,
+            constant,
+            ..
+        }) = build.input(index)
+        else {
+            return Err(Error::new(
+                ErrorKind::InvalidModel,
+                format!("input {index} of the node is not there"),
+            ));
         };
         let mut fact = Fact::new(*dtype, shape.iter().map(|&n| Dim::from(n)).collect());
-        fact.integers = integers.as_ref().map(|v| v.iter().map(|&n| Dim::from(n)).collect());
+        fact.integers = integers
+            .as_ref()
+            .map(|v| v.iter().map(|&n| Dim::from(n)).collect());
         fact.constant.clone_from(constant);
         facts.push(fact);
     }
-    let facts = infer(&body.graph, &facts)
-        .map_err(|e| Error::new(ErrorKind::InvalidInput, format!("the chosen branch does not fit these shapes: {e}")))?;
+    let facts = infer(&body.graph, &facts).map_err(|e| {
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("the chosen branch does not fit these shapes: {e}"),
+        )
+    })?;
     let known = concretise(&facts, &Symbol::new(""), 0);
     let store = build.store.body(build.node, which);
     let program = Program::build(&body.graph, known, &store, build.engine)?;
     for (i, port) in program.outputs.iter().enumerate() {
-        let Some(wanted) = build.output(i) else { continue };
+        let Some(wanted) = build.output(i) else {
+            continue;
+        };
         if port.shape.is_some() && port.shape != wanted.shape {
             return Err(failed(format!(
                 "output {i} of the chosen branch has shape {:?}, but the branches together promise {:?}",
@@ -92,7 +119,10 @@ impl Sink for NodeSink<'_, '_> {
 
 impl Kernel for IfKernel {
     fn scratch_len(&self) -> usize {
-        let arena = |body: &Body| body.as_ref().map_or(0, |(program, _)| program.arena.div_ceil(4));
+        let arena = |body: &Body| {
+            body.as_ref()
+                .map_or(0, |(program, _)| program.arena.div_ceil(4))
+        };
         self.bodies.iter().map(arena).max().unwrap_or(0)
     }
 
@@ -107,13 +137,18 @@ impl Kernel for IfKernel {
         let Some(&[condition]) = condition else {
             return Err(failed("the condition should have exactly one element"));
         };
-        let (program, captures) = self.bodies[usize::from(condition != 0)].as_ref().map_err(Clone::clone)?;
+        let (program, captures) = self.bodies[usize::from(condition != 0)]
+            .as_ref()
+            .map_err(Clone::clone)?;
         let mut captured: SmallVec<[TensorRef<'_>; 16]> = SmallVec::new();
         for &index in captures {
             let input = inputs.get(index).copied().flatten();
             captured.push(input.ok_or_else(|| failed(format!("input {index} is missing")))?);
         }
-        let mut sink = NodeSink { outputs, unwanted: SmallVec::new() };
+        let mut sink = NodeSink {
+            outputs,
+            unwanted: SmallVec::new(),
+        };
         // SAFETY: `scratch` is this call's alone, aligned to a cache line, and as long as `scratch_len` asked, which is
         // at least this body's arena. The body has no steps of data-dependent shape, so it needs no other memory.
         unsafe {

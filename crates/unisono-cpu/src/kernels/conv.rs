@@ -30,19 +30,41 @@ struct ConvKernel {
 
 /// Builds a convolution.
 pub fn build_conv(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
-    let Some(op) = build.op::<Conv>() else { return Ok(None) };
-    let (Some(x), Some(w)) = (build.shape(0).get(2..), build.shape(1).get(2..)) else { return Ok(None) };
+    let Some(op) = build.op::<Conv>() else {
+        return Ok(None);
+    };
+    let (Some(x), Some(w)) = (build.shape(0).get(2..), build.shape(1).get(2..)) else {
+        return Ok(None);
+    };
     let axes = op.window.place(x, w).map_err(|e| failed(e.to_string()))?;
-    dense(build, false, op.groups, &axes, op.activation.map(canonical_activation))
+    dense(
+        build,
+        false,
+        op.groups,
+        &axes,
+        op.activation.map(canonical_activation),
+    )
 }
 
 /// Builds a transposed convolution.
 pub fn build_conv_transpose(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
-    let Some(op) = build.op::<ConvTranspose>() else { return Ok(None) };
-    let (Some(x), Some(w)) = (build.shape(0).get(2..), build.shape(1).get(2..)) else { return Ok(None) };
+    let Some(op) = build.op::<ConvTranspose>() else {
+        return Ok(None);
+    };
+    let (Some(x), Some(w)) = (build.shape(0).get(2..), build.shape(1).get(2..)) else {
+        return Ok(None);
+    };
     // A padding that follows from a wanted output shape may be negative, which `place` refuses.
-    let Ok(axes) = op.place(x, w) else { return Ok(None) };
-    dense(build, true, op.groups, &axes, op.activation.map(canonical_activation))
+    let Ok(axes) = op.place(x, w) else {
+        return Ok(None);
+    };
+    dense(
+        build,
+        true,
+        op.groups,
+        &axes,
+        op.activation.map(canonical_activation),
+    )
 }
 
 /// What both have in common. `activation` is `Some(None)` for one that has no canonical function.
@@ -53,8 +75,12 @@ fn dense(
     axes: &[WindowAxis],
     activation: Option<Option<Unary>>,
 ) -> Result<Option<Box<dyn Kernel>>, Error> {
-    let Some(weights) = build.input(1) else { return Ok(None) };
-    let Some(tensor) = &weights.constant else { return Ok(None) };
+    let Some(weights) = build.input(1) else {
+        return Ok(None);
+    };
+    let Some(tensor) = &weights.constant else {
+        return Ok(None);
+    };
     let activation = match activation {
         Some(None) => return Ok(None),
         Some(Some(unary)) => Some(unary),
@@ -95,7 +121,10 @@ fn dense(
         // Two nodes share weights under different geometries whose tags collide; rare enough for the slow road.
         return Ok(None);
     }
-    let cores = Cores { isa: build.isa(), team: build.team() };
+    let cores = Cores {
+        isa: build.isa(),
+        team: build.team(),
+    };
     let scratch = conv_scratch(cores, &shape, &packed);
     Ok(Some(Box::new(ConvKernel {
         shape,
@@ -137,7 +166,9 @@ fn tag(kind: &ConvKind) -> u64 {
     let fields = [kind.groups, usize::from(kind.transposed)];
     let all = fields.iter().chain(&kind.strides).chain(&kind.dilations);
     // FNV-1a, on words: stable, and good enough where a collision only costs speed.
-    all.fold(0xcbf2_9ce4_8422_2325, |hash, &n| (hash ^ n as u64).wrapping_mul(0x0000_0100_0000_01b3))
+    all.fold(0xcbf2_9ce4_8422_2325, |hash, &n| {
+        (hash ^ n as u64).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 impl Kernel for ConvKernel {
@@ -146,7 +177,11 @@ impl Kernel for ConvKernel {
     }
 
     fn access(&self, index: usize) -> Access {
-        if index == 1 { Access::Unused } else { Access::Typed }
+        if index == 1 {
+            Access::Unused
+        } else {
+            Access::Typed
+        }
     }
 
     fn run(
@@ -156,9 +191,20 @@ impl Kernel for ConvKernel {
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let bias = if self.has_bias { Some(operand::<f32>(inputs, 2)?) } else { None };
-        let epilogue = ConvEpilogue { bias, residual: None, activation: self.activation };
-        let cores = Cores { isa: cx.isa, team: cx.team };
+        let bias = if self.has_bias {
+            Some(operand::<f32>(inputs, 2)?)
+        } else {
+            None
+        };
+        let epilogue = ConvEpilogue {
+            bias,
+            residual: None,
+            activation: self.activation,
+        };
+        let cores = Cores {
+            isa: cx.isa,
+            team: cx.team,
+        };
         let (x, y) = (operand(inputs, 0)?, result(outputs)?);
         conv(cores, &self.shape, x, &self.weights, y, &epilogue, scratch);
         Ok(())

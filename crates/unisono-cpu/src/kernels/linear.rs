@@ -13,10 +13,10 @@ use unisono_runtime::Error;
 use unisono_tensor::{DType, TensorMut, TensorRef};
 
 use crate::exec::kernel::{Access, Build, Context, Kernel};
-use crate::kernels::operands::{operand, result};
 use crate::gemm::{
     BatchShape, Cores, Epilogue, PackedB, gemm, gemm_batched, gemm_batched_scratch, gemm_scratch,
 };
+use crate::kernels::operands::{operand, result};
 
 /// What both forms share: the epilogue.
 #[derive(Clone, Copy)]
@@ -72,7 +72,9 @@ fn broadcast_strides(shape: &[usize], out: &[usize]) -> Option<Vec<usize>> {
 
 /// Builds a product, if all its operands are `f32`.
 pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
-    let Some(op) = build.op::<Linear>() else { return Ok(None) };
+    let Some(op) = build.op::<Linear>() else {
+        return Ok(None);
+    };
     if !build.all_of(DType::F32) {
         return Ok(None);
     }
@@ -81,18 +83,38 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
         Some(Some(unary)) => Some(unary),
         None => None,
     };
-    let finish = Finish { alpha: op.alpha, beta: op.beta, activation };
+    let finish = Finish {
+        alpha: op.alpha,
+        beta: op.beta,
+        activation,
+    };
     let (a, b) = (build.shape(0), build.shape(1));
     // Operands of rank 1 are a row on the left and a column on the right.
-    let a = if a.len() == 1 { vec![1, a[0]] } else { a.to_vec() };
-    let b = if b.len() == 1 { vec![b[0], 1] } else { b.to_vec() };
+    let a = if a.len() == 1 {
+        vec![1, a[0]]
+    } else {
+        a.to_vec()
+    };
+    let b = if b.len() == 1 {
+        vec![b[0], 1]
+    } else {
+        b.to_vec()
+    };
     let (Some((a_lead, &[a_rows, a_cols])), Some((b_lead, &[b_rows, b_cols]))) =
         (a.split_last_chunk::<2>(), b.split_last_chunk::<2>())
     else {
         return Ok(None);
     };
-    let (m, k, a_strides) = if op.transpose_a { (a_cols, a_rows, [1, a_cols]) } else { (a_rows, a_cols, [a_cols, 1]) };
-    let (n, b_strides) = if op.transpose_b { (b_rows, [1, b_cols]) } else { (b_cols, [b_cols, 1]) };
+    let (m, k, a_strides) = if op.transpose_a {
+        (a_cols, a_rows, [1, a_cols])
+    } else {
+        (a_rows, a_cols, [a_cols, 1])
+    };
+    let (n, b_strides) = if op.transpose_b {
+        (b_rows, [1, b_cols])
+    } else {
+        (b_cols, [b_cols, 1])
+    };
     let lead = a_lead.len().max(b_lead.len());
     let mut out: Vec<usize> = vec![1; lead];
     for shape in [a_lead, b_lead] {
@@ -113,19 +135,30 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
             None => return Ok(None),
         },
     };
-    let cores = Cores { isa: build.isa(), team: build.team() };
+    let cores = Cores {
+        isa: build.isa(),
+        team: build.team(),
+    };
 
     let weights = build.input(1).filter(|_| b_lead.iter().all(|&n| n == 1));
     if let Some((value, tensor)) = weights.and_then(|w| Some((w.value, w.constant.as_ref()?))) {
-        let rows = if op.transpose_a { (batch == 1).then_some(m) } else { Some(batch * m) };
+        let rows = if op.transpose_a {
+            (batch == 1).then_some(m)
+        } else {
+            Some(batch * m)
+        };
         let flat = match (&bias, rows) {
             (None, _) => Some(None),
             (Some(strides), _) if strides[..lead + 1].iter().all(|&s| s == 0) => {
-                Some(Some(BiasStrides { row: 0, col: strides[lead + 1] }))
+                Some(Some(BiasStrides {
+                    row: 0,
+                    col: strides[lead + 1],
+                }))
             }
-            (Some(strides), _) if batch == 1 => {
-                Some(Some(BiasStrides { row: strides[lead], col: strides[lead + 1] }))
-            }
+            (Some(strides), _) if batch == 1 => Some(Some(BiasStrides {
+                row: strides[lead],
+                col: strides[lead + 1],
+            })),
             (Some(_), _) if build.shape(2) == full => Some(Some(BiasStrides { row: n, col: 1 })),
             (Some(_), _) => None,
         };
@@ -133,7 +166,11 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
             let pack = || {
                 let aligned = tensor.to_aligned()?;
                 let data = aligned.as_slice::<f32>()?;
-                let matrix = MatrixRef { data, row_stride: b_strides[0], col_stride: b_strides[1] };
+                let matrix = MatrixRef {
+                    data,
+                    row_stride: b_strides[0],
+                    col_stride: b_strides[1],
+                };
                 let packed = PackedB::pack(build.isa(), k, n, matrix);
                 let bytes = packed.bytes();
                 Ok((packed, bytes))
@@ -153,13 +190,20 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
 
     let a_steps = broadcast_strides(a_lead, &out);
     let b_steps = broadcast_strides(b_lead, &out);
-    let (Some(a_steps), Some(b_steps)) = (a_steps, b_steps) else { return Ok(None) };
+    let (Some(a_steps), Some(b_steps)) = (a_steps, b_steps) else {
+        return Ok(None);
+    };
     let mut offsets = Vec::with_capacity(batch);
     let mut index = vec![0usize; lead];
     for member in 0..batch {
         let at = |steps: &[usize]| index.iter().zip(steps).map(|(i, s)| i * s).sum::<usize>();
         let c_at = bias.as_ref().map_or(0, |strides| at(&strides[..lead]));
-        offsets.push([at(&a_steps) * m * k, at(&b_steps) * k * n, member * m * n, c_at]);
+        offsets.push([
+            at(&a_steps) * m * k,
+            at(&b_steps) * k * n,
+            member * m * n,
+            c_at,
+        ]);
         for (i, len) in index.iter_mut().zip(&out).rev() {
             *i += 1;
             if *i < *len {
@@ -174,7 +218,10 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
         a_strides,
         b_strides,
         offsets,
-        bias: bias.map(|s| BiasStrides { row: s[lead], col: s[lead + 1] }),
+        bias: bias.map(|s| BiasStrides {
+            row: s[lead],
+            col: s[lead + 1],
+        }),
         finish,
         scratch: gemm_batched_scratch(cores, shape),
     })))
@@ -198,7 +245,11 @@ impl Kernel for PackedLinear {
     }
 
     fn access(&self, index: usize) -> Access {
-        if index == 1 { Access::Unused } else { Access::Typed }
+        if index == 1 {
+            Access::Unused
+        } else {
+            Access::Typed
+        }
     }
 
     fn run(
@@ -209,16 +260,34 @@ impl Kernel for PackedLinear {
         scratch: &mut [f32],
     ) -> Result<(), Error> {
         let [a_row, a_col] = self.a_strides;
-        let a = MatrixRef { data: operand(inputs, 0)?, row_stride: a_row, col_stride: a_col };
+        let a = MatrixRef {
+            data: operand(inputs, 0)?,
+            row_stride: a_row,
+            col_stride: a_col,
+        };
         let bias = match self.bias {
             None => None,
-            Some(s) => {
-                Some(MatrixRef { data: operand(inputs, 2)?, row_stride: s.row, col_stride: s.col })
-            }
+            Some(s) => Some(MatrixRef {
+                data: operand(inputs, 2)?,
+                row_stride: s.row,
+                col_stride: s.col,
+            }),
         };
-        let cores = Cores { isa: cx.isa, team: cx.team };
+        let cores = Cores {
+            isa: cx.isa,
+            team: cx.team,
+        };
         let n = self.weights.n();
-        gemm(cores, self.rows, a, &self.weights, result(outputs)?, n, &self.finish.epilogue(bias), scratch);
+        gemm(
+            cores,
+            self.rows,
+            a,
+            &self.weights,
+            result(outputs)?,
+            n,
+            &self.finish.epilogue(bias),
+            scratch,
+        );
         Ok(())
     }
 }
@@ -237,8 +306,16 @@ impl Kernel for BatchedLinear {
     ) -> Result<(), Error> {
         let [a_row, a_col] = self.a_strides;
         let [b_row, b_col] = self.b_strides;
-        let a = MatrixRef { data: operand(inputs, 0)?, row_stride: a_row, col_stride: a_col };
-        let b = MatrixRef { data: operand(inputs, 1)?, row_stride: b_row, col_stride: b_col };
+        let a = MatrixRef {
+            data: operand(inputs, 0)?,
+            row_stride: a_row,
+            col_stride: a_col,
+        };
+        let b = MatrixRef {
+            data: operand(inputs, 1)?,
+            row_stride: b_row,
+            col_stride: b_col,
+        };
         let bias = match self.bias {
             None => None,
             Some(s) => Some((operand(inputs, 2)?, s)),
@@ -255,11 +332,24 @@ impl Kernel for BatchedLinear {
             let [a, b, c, _] = self.offsets[member];
             [a, b, c]
         };
-        let cores = Cores { isa: cx.isa, team: cx.team };
+        let cores = Cores {
+            isa: cx.isa,
+            team: cx.team,
+        };
         let c = result(outputs)?;
         // SAFETY: the members of C lie `m * n` apart, each as long, so no two share an element.
         unsafe {
-            gemm_batched(cores, self.shape, a, b, c, self.shape.n, &offsets, &epilogue, scratch);
+            gemm_batched(
+                cores,
+                self.shape,
+                a,
+                b,
+                c,
+                self.shape.n,
+                &offsets,
+                &epilogue,
+                scratch,
+            );
         }
         Ok(())
     }

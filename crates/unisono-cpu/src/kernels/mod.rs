@@ -5,11 +5,15 @@
 
 pub mod control;
 pub mod conv;
+pub mod elementwise;
 pub mod linear;
+pub mod normalize;
 mod operands;
 pub mod pool;
+pub mod reduce;
 pub mod reference;
 pub mod rowwise;
+mod split;
 
 use crate::exec::kernel::{Build, Builder, Kernel};
 use unisono_graph::Operator;
@@ -18,12 +22,21 @@ use unisono_runtime::Error;
 /// Kernels of our own, by the operator's kind. A kind may stand here more than once; the first that takes the types
 /// and shapes serves.
 const KERNELS: &[(&str, Builder)] = &[
+    ("Activation", elementwise::build_unary),
+    ("BatchNormalization", normalize::build_batch_norm),
+    ("Binary", elementwise::build_binary),
     ("Conv", conv::build_conv),
     ("ConvTranspose", conv::build_conv_transpose),
     ("GlobalPool", pool::build_global_pool),
     ("If", control::build_if),
+    ("LayerNormalization", normalize::build_layer_norm),
     ("Linear", linear::build_linear),
     ("Pool", pool::build_pool),
+    ("Reduce", reduce::build_reduce),
+    ("RmsNormalization", normalize::build_rms_norm),
+    ("Softmax", normalize::build_softmax),
+    ("Unary", elementwise::build_unary),
+    ("Variadic", elementwise::build_binary),
 ];
 
 /// Has the device an implementation of this operator?

@@ -22,9 +22,13 @@ struct GlobalPoolKernel {
 
 /// Builds a pooling by windows, unless positions of winners are wanted.
 pub fn build_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
-    let Some(op) = build.op::<Pool>() else { return Ok(None) };
+    let Some(op) = build.op::<Pool>() else {
+        return Ok(None);
+    };
     let x = build.shape(0);
-    let (Some(planes), Some(spatial)) = (x.get(..2), x.get(2..)) else { return Ok(None) };
+    let (Some(planes), Some(spatial)) = (x.get(..2), x.get(2..)) else {
+        return Ok(None);
+    };
     if !build.all_of(DType::F32)
         || build.output(1).is_some()
         || spatial.is_empty()
@@ -33,7 +37,10 @@ pub fn build_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
     {
         return Ok(None);
     }
-    let axes = op.window.place(spatial, &op.window.kernel).map_err(|e| failed(e.to_string()))?;
+    let axes = op
+        .window
+        .place(spatial, &op.window.kernel)
+        .map_err(|e| failed(e.to_string()))?;
     let pick = |pick: fn(&WindowAxis) -> usize, neutral: usize| {
         let values: Vec<usize> = axes.iter().map(pick).collect();
         ConvShape::from_spatial(&values, neutral)
@@ -49,21 +56,36 @@ pub fn build_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
         pads_end: pick(|a| a.pad_end, 0),
     };
     // Positions are computed without checks for overflow; an absurd geometry goes to the reference, which has them.
-    let limits = [shape.input, shape.output, shape.kernel, shape.strides, shape.dilations, shape.pads, shape.pads_end];
+    let limits = [
+        shape.input,
+        shape.output,
+        shape.kernel,
+        shape.strides,
+        shape.dilations,
+        shape.pads,
+        shape.pads_end,
+    ];
     if limits.iter().flatten().any(|&n| n >= 1 << 20) {
         return Ok(None);
     }
-    Ok(Some(Box::new(PoolKernel { shape, function: op.function })))
+    Ok(Some(Box::new(PoolKernel {
+        shape,
+        function: op.function,
+    })))
 }
 
 /// Builds a pooling of whole planes.
 pub fn build_global_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
-    let Some(op) = build.op::<GlobalPool>() else { return Ok(None) };
+    let Some(op) = build.op::<GlobalPool>() else {
+        return Ok(None);
+    };
     let empty = build.shape(0).contains(&0);
     if !build.all_of(DType::F32) || empty || matches!(op.function, PoolFunction::Lp { .. }) {
         return Ok(None);
     }
-    Ok(Some(Box::new(GlobalPoolKernel { function: op.function })))
+    Ok(Some(Box::new(GlobalPoolKernel {
+        function: op.function,
+    })))
 }
 
 impl Kernel for PoolKernel {
@@ -74,14 +96,19 @@ impl Kernel for PoolKernel {
         outputs: &mut [Option<TensorMut<'_>>],
         _scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let cores = Cores { isa: cx.isa, team: cx.team };
+        let cores = Cores {
+            isa: cx.isa,
+            team: cx.team,
+        };
         let (x, y) = (operand(inputs, 0)?, result(outputs)?);
         match self.function {
             PoolFunction::Average { count_include_pad } => {
                 average_pool(cores, &self.shape, count_include_pad, x, y);
             }
             // `build_pool` left the norms out.
-            PoolFunction::Max { .. } | PoolFunction::Lp { .. } => max_pool(cores, &self.shape, x, y),
+            PoolFunction::Max { .. } | PoolFunction::Lp { .. } => {
+                max_pool(cores, &self.shape, x, y)
+            }
         }
         Ok(())
     }
@@ -95,7 +122,10 @@ impl Kernel for GlobalPoolKernel {
         outputs: &mut [Option<TensorMut<'_>>],
         _scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let cores = Cores { isa: cx.isa, team: cx.team };
+        let cores = Cores {
+            isa: cx.isa,
+            team: cx.team,
+        };
         let (x, y) = (operand(inputs, 0)?, result(outputs)?);
         match self.function {
             PoolFunction::Average { .. } => global_average_pool(cores, x, y),

@@ -16,6 +16,23 @@ pub fn supports(op: &dyn Operator) -> bool {
     eval::supports(op) || !op.subgraphs().is_empty()
 }
 
+/// Runs an operator with bodies by the reference interpreter. Allocates; used where a body's shapes depend on data, and
+/// for loops.
+pub fn interpret(
+    op: &dyn Operator,
+    inputs: &[Option<TensorRef<'_>>],
+    count: usize,
+) -> Result<Vec<Option<Tensor>>, Error> {
+    let copy = |t: &TensorRef<'_>| Tensor::from_bytes(t.dtype(), t.shape(), t.bytes());
+    let inputs: Vec<Option<Tensor>> = inputs
+        .iter()
+        .map(|t| t.as_ref().map(copy).transpose())
+        .collect::<Result<_, _>>()?;
+    Interpreter::new(Precision::Canonical)
+        .run_operator(op, &inputs, count)
+        .map_err(|e| failed(e.to_string()))
+}
+
 /// Runs an operator's reference implementation, on one thread.
 pub struct ReferenceKernel {
     op: Arc<dyn Operator>,
@@ -24,14 +41,20 @@ pub struct ReferenceKernel {
 impl ReferenceKernel {
     /// For the node that is being built.
     pub fn new(build: &Build<'_>) -> ReferenceKernel {
-        ReferenceKernel { op: Arc::clone(build.op) }
+        ReferenceKernel {
+            op: Arc::clone(build.op),
+        }
     }
 }
 
 impl Kernel for ReferenceKernel {
     fn access(&self, index: usize) -> Access {
         // Embedding tables are large and only copied from.
-        if index == 0 && self.op.is::<Gather>() { Access::Bytes } else { Access::Typed }
+        if index == 0 && self.op.is::<Gather>() {
+            Access::Bytes
+        } else {
+            Access::Typed
+        }
     }
 
     fn run(
@@ -42,7 +65,23 @@ impl Kernel for ReferenceKernel {
         _scratch: &mut [f32],
     ) -> Result<(), Error> {
         if !self.op.subgraphs().is_empty() {
-            return interpret(&*self.op, inputs, outputs);
+            let results = interpret(&*self.op, inputs, outputs.len())?;
+            for (index, (result, output)) in results.iter().zip(outputs).enumerate() {
+                let (Some(result), Some(output)) = (result, output) else {
+                    continue;
+                };
+                if result.shape() != output.shape() || result.dtype() != output.dtype() {
+                    return Err(failed(format!(
+                        "output {index} is {}{:?}, but {}{:?} was inferred",
+                        result.dtype(),
+                        result.shape(),
+                        output.dtype(),
+                        output.shape()
+                    )));
+                }
+                output.bytes_mut().copy_from_slice(result.bytes());
+            }
+            return Ok(());
         }
         eval::evaluate(&*self.op, inputs, outputs).map_err(|e| failed(e.to_string()))
     }
