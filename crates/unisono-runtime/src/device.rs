@@ -84,13 +84,18 @@ impl Device {
     pub(crate) fn prepare(&self, model: &Arc<ModelGraph>) -> Result<Arc<Prepared>, Error> {
         let mut list = lock(&self.0.prepared);
         list.retain(|(_, prepared)| prepared.strong_count() > 0);
-        let known = list.iter().find(|(m, _)| std::ptr::eq(m.as_ptr(), Arc::as_ptr(model)));
+        let known = list
+            .iter()
+            .find(|(m, _)| std::ptr::eq(m.as_ptr(), Arc::as_ptr(model)));
         if let Some(prepared) = known.and_then(|(_, p)| p.upgrade()) {
             return Ok(prepared);
         }
         let executable = self.0.backend.prepare(Arc::clone(model))?;
         let token = self.0.census.count(Resource::Model, executable.bytes());
-        let prepared = Arc::new(Prepared { executable, token: Mutex::new(token) });
+        let prepared = Arc::new(Prepared {
+            executable,
+            token: Mutex::new(token),
+        });
         list.push((Arc::downgrade(model), Arc::downgrade(&prepared)));
         Ok(prepared)
     }
@@ -98,6 +103,8 @@ impl Device {
 
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Device").field("info", &self.info()).finish_non_exhaustive()
+        f.debug_struct("Device")
+            .field("info", &self.info())
+            .finish_non_exhaustive()
     }
 }

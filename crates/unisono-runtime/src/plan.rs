@@ -38,7 +38,13 @@ impl PlanKey {
         let mut rest = self.packed.as_slice();
         while let Some((&rank, tail)) = rest.split_first() {
             let (shape, tail) = tail.split_at(rank.min(tail.len()));
-            let dim = |&n: &usize| if n == ROWS { Dim::symbol(rows) } else { Dim::from(n) };
+            let dim = |&n: &usize| {
+                if n == ROWS {
+                    Dim::symbol(rows)
+                } else {
+                    Dim::from(n)
+                }
+            };
             shapes.push(shape.iter().map(dim).collect());
             rest = tail;
         }
@@ -68,7 +74,12 @@ pub struct DeviceInfo {
 impl DeviceInfo {
     /// All of it.
     pub fn new(id: DeviceId, name: String, threads: usize, isa: String) -> DeviceInfo {
-        DeviceInfo { id, name, threads, isa }
+        DeviceInfo {
+            id,
+            name,
+            threads,
+            isa,
+        }
     }
 }
 
@@ -130,6 +141,9 @@ pub(crate) struct CountedPlan {
 
 impl CountedPlan {
     pub(crate) fn new(plan: Arc<dyn Plan>, token: crate::census::Token) -> CountedPlan {
-        CountedPlan { plan, _token: Arc::new(token) }
+        CountedPlan {
+            plan,
+            _token: Arc::new(token),
+        }
     }
 }

@@ -51,7 +51,10 @@ impl<'a> Inputs<'a> {
         }
         let mut arranged = SmallVec::new();
         for port in ports {
-            let mut found = self.entries.iter().filter(|(name, _)| *name == Some(&*port.name));
+            let mut found = self
+                .entries
+                .iter()
+                .filter(|(name, _)| *name == Some(&*port.name));
             match (found.next(), found.next()) {
                 (Some((_, tensor)), None) => arranged.push(tensor.clone()),
                 (None, _) => {
@@ -62,7 +65,9 @@ impl<'a> Inputs<'a> {
                         names()
                     ));
                 }
-                (Some(_), Some(_)) => return refuse(format!("input \"{}\" is given twice", port.name)),
+                (Some(_), Some(_)) => {
+                    return refuse(format!("input \"{}\" is given twice", port.name));
+                }
             }
         }
         Ok(arranged)
@@ -71,13 +76,17 @@ impl<'a> Inputs<'a> {
 
 impl From<&Tensor> for Inputs<'_> {
     fn from(tensor: &Tensor) -> Self {
-        Inputs { entries: SmallVec::from_iter([(None, tensor.clone())]) }
+        Inputs {
+            entries: SmallVec::from_iter([(None, tensor.clone())]),
+        }
     }
 }
 
 impl From<&[Tensor]> for Inputs<'_> {
     fn from(tensors: &[Tensor]) -> Self {
-        Inputs { entries: tensors.iter().map(|t| (None, t.clone())).collect() }
+        Inputs {
+            entries: tensors.iter().map(|t| (None, t.clone())).collect(),
+        }
     }
 }
 
@@ -95,7 +104,12 @@ impl<const N: usize> From<&[Tensor; N]> for Inputs<'_> {
 
 impl<'a> From<&[(&'a str, &Tensor)]> for Inputs<'a> {
     fn from(entries: &[(&'a str, &Tensor)]) -> Self {
-        Inputs { entries: entries.iter().map(|(n, t)| (Some(*n), (*t).clone())).collect() }
+        Inputs {
+            entries: entries
+                .iter()
+                .map(|(n, t)| (Some(*n), (*t).clone()))
+                .collect(),
+        }
     }
 }
 
@@ -163,7 +177,10 @@ impl Outputs {
 
     /// Names and tensors.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.names.iter().zip(&self.tensors).filter_map(|(n, t)| Some((&**n, t.as_ref()?)))
+        self.names
+            .iter()
+            .zip(&self.tensors)
+            .filter_map(|(n, t)| Some((&**n, t.as_ref()?)))
     }
 }
 

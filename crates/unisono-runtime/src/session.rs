@@ -26,7 +26,9 @@ pub struct SessionOptions {
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        SessionOptions { plan_cache_bytes: 256 << 20 }
+        SessionOptions {
+            plan_cache_bytes: 256 << 20,
+        }
     }
 }
 
@@ -101,7 +103,10 @@ impl Session {
             device: device.clone(),
             prepared,
             plans: PlanCache::new(options.plan_cache_bytes),
-            gate: Mutex::new(Gate { inside: 0, closed: None }),
+            gate: Mutex::new(Gate {
+                inside: 0,
+                closed: None,
+            }),
             idle: Condvar::new(),
             _token: token,
         })))
@@ -174,9 +179,12 @@ impl Session {
         if !Arc::ptr_eq(&outputs.names, inner.model.output_names()) {
             outputs.names = Arc::clone(inner.model.output_names());
         }
-        outputs.tensors.resize_with(inner.model.outputs().len(), || None);
+        outputs
+            .tensors
+            .resize_with(inner.model.outputs().len(), || None);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            plan.plan.run(&mut *lane.lane, rows, &tensors, &mut outputs.tensors)
+            plan.plan
+                .run(&mut *lane.lane, rows, &tensors, &mut outputs.tensors)
         }));
         lane.recount();
         match result {
@@ -206,16 +214,23 @@ impl Inner {
         }
         gate.inside += 1;
         drop(gate);
-        Ok(Visit { session: self, _token: self.device.census().count(Resource::Request, 0) })
+        Ok(Visit {
+            session: self,
+            _token: self.device.census().count(Resource::Request, 0),
+        })
     }
 
     fn plan(&self, key: &PlanKey) -> Result<CountedPlan, Error> {
         let orphaned = || {
-            Error::new(ErrorKind::Panic, "compiling the plan panicked on another thread; try again")
+            Error::new(
+                ErrorKind::Panic,
+                "compiling the plan panicked on another thread; try again",
+            )
         };
         let compile = || {
             let compiled = catch_unwind(AssertUnwindSafe(|| self.prepared.executable.compile(key)));
-            let plan = compiled.unwrap_or_else(|panic| Err(panicked("compiling a plan", &*panic)))?;
+            let plan =
+                compiled.unwrap_or_else(|panic| Err(panicked("compiling a plan", &*panic)))?;
             self.prepared.recount();
             let token = self.device.census().count(Resource::Plan, plan.bytes());
             Ok(CountedPlan::new(plan, token))
@@ -235,7 +250,10 @@ fn in_time(deadline: Option<Instant>) -> Result<(), Error> {
 }
 
 fn shut_down() -> Error {
-    Error::new(ErrorKind::ShutDown, "the session was shut down; make a new one")
+    Error::new(
+        ErrorKind::ShutDown,
+        "the session was shut down; make a new one",
+    )
 }
 
 fn panicked(doing: &str, panic: &(dyn std::any::Any + Send)) -> Error {
@@ -244,5 +262,8 @@ fn panicked(doing: &str, panic: &(dyn std::any::Any + Send)) -> Error {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    Error::new(ErrorKind::Panic, format!("{doing} panicked: {what}. Please report it; the session stays usable"))
+    Error::new(
+        ErrorKind::Panic,
+        format!("{doing} panicked: {what}. Please report it; the session stays usable"),
+    )
 }
