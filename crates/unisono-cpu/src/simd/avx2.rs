@@ -112,6 +112,11 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_or_ps(_mm256_min_ps(a, b), _mm256_min_ps(b, a)) }
     }
     #[inline(always)]
+    fn max_of_numbers(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token says that the machine has the instructions.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+    #[inline(always)]
     fn at_least(self, x: __m256, limit: __m256) -> __m256 {
         // SAFETY: the token says that the machine has the instructions.
         unsafe { _mm256_max_ps(limit, x) }

@@ -112,6 +112,11 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_or_ps(_mm512_min_ps(a, b), _mm512_min_ps(b, a)) }
     }
     #[inline(always)]
+    fn max_of_numbers(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token says that the machine has the instructions.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
     fn at_least(self, x: __m512, limit: __m512) -> __m512 {
         // SAFETY: the token says that the machine has the instructions.
         unsafe { _mm512_max_ps(limit, x) }

@@ -109,6 +109,11 @@ unsafe impl Simd for Neon {
         unsafe { vminq_f32(a, b) }
     }
     #[inline(always)]
+    fn max_of_numbers(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: the token says that the machine has the instructions.
+        unsafe { vmaxq_f32(a, b) }
+    }
+    #[inline(always)]
     fn at_least(self, x: float32x4_t, limit: float32x4_t) -> float32x4_t {
         // SAFETY: the token says that the machine has the instructions.
         unsafe { vmaxq_f32(limit, x) }

@@ -87,6 +87,10 @@ unsafe impl Simd for Scalar {
         min(a, b)
     }
     #[inline(always)]
+    fn max_of_numbers(self, a: f32, b: f32) -> f32 {
+        if a > b { a } else { b }
+    }
+    #[inline(always)]
     fn at_least(self, x: f32, limit: f32) -> f32 {
         if x < limit { limit } else { x }
     }

@@ -74,6 +74,8 @@ pub unsafe trait Simd: Copy {
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// The lesser: NaN if either is, -0 below +0.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The greater of two numbers that are not zeros of different signs; of other pairs, one of the two or NaN.
+    fn max_of_numbers(self, a: Self::F, b: Self::F) -> Self::F;
     /// `x < limit ? limit : x` for a limit that is neither NaN nor zero. NaN passes.
     fn at_least(self, x: Self::F, limit: Self::F) -> Self::F;
     /// `x > limit ? limit : x` for a limit that is neither NaN nor zero. NaN passes.
@@ -201,26 +203,5 @@ pub unsafe trait Simd: Copy {
     #[inline(always)]
     fn power_of_two(self, n: Self::I) -> Self::F {
         self.with_bits(self.shl_23(self.add_int(n, self.splat_int(127))))
-    }
-
-    /// Lets the 32 virtual lanes meet in the canonical halving tree.
-    #[inline(always)]
-    fn meet(self, lanes: Self::Wide, join: impl Fn(Self::F, Self::F) -> Self::F) -> f32 {
-        let mut lanes = lanes;
-        let vectors = lanes.as_mut();
-        let mut half = vectors.len() / 2;
-        while half > 0 {
-            for i in 0..half {
-                vectors[i] = join(vectors[i], vectors[i + half]);
-            }
-            half /= 2;
-        }
-        let mut v = vectors[0];
-        let mut width = Self::LANES;
-        while width > 1 {
-            v = join(v, self.upper_half(v, width));
-            width /= 2;
-        }
-        self.first_lane(v)
     }
 }

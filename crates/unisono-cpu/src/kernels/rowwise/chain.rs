@@ -46,6 +46,9 @@ chains! {
     Product, 1.0, |s, sum, x| s.mul(sum, x), mul;
     /// The greatest.
     Maximum, f32::NEG_INFINITY, |s, sum, x| s.max(sum, x), max;
+    /// The greatest of a row whose NaNs and whose sign of zero do not matter to the caller, because what it computes from the row is NaN
+    /// if the row has one, and the same for both zeros.
+    MaximumOfNumbers, f32::NEG_INFINITY, |s, sum, x| s.max_of_numbers(sum, x), max_of_numbers;
     /// The least.
     Minimum, f32::INFINITY, |s, sum, x| s.min(sum, x), min;
 }
@@ -83,14 +86,22 @@ impl<S: Simd> Chain<S> for SumExpFrom<S::F> {
     }
 }
 
-/// Folds `n` elements in `Order::Lanes`. `load(at)` gives the elements from `at` on, as many as a vector has or as are left.
+/// Where the elements of a fold in `Order::Lanes` come from. A trait and not a closure, so that it can be marked `#[inline(always)]`: code
+/// that is not inlined into the entry of a kernel is compiled without its instructions.
+pub(super) trait Row<S: Simd> {
+    /// The elements from `at` on, as many as a vector has or as are left.
+    fn load(&self, s: S, at: usize) -> S::F;
+}
+
+/// Where the elements of a fold in `Order::Slices` come from, one output per lane.
+pub(super) trait Columns<S: Simd> {
+    /// The i-th element of each output in the v-th vector of outputs. Called once for each, with i rising.
+    fn load(&mut self, s: S, i: usize, v: usize) -> S::F;
+}
+
+/// Folds the `n` elements of a row in `Order::Lanes`.
 #[inline(always)]
-pub(super) fn fold_lanes<S: Simd, C: Chain<S>>(
-    s: S,
-    chain: C,
-    n: usize,
-    mut load: impl FnMut(usize) -> S::F,
-) -> f32 {
+pub(super) fn fold_lanes<S: Simd, C: Chain<S>>(s: S, chain: C, n: usize, row: &impl Row<S>) -> f32 {
     let neutral = s.splat(C::NEUTRAL);
     let mut total = neutral;
     let mut start = 0;
@@ -100,7 +111,7 @@ pub(super) fn fold_lanes<S: Simd, C: Chain<S>>(
         let mut at = start;
         while at + LANES <= end {
             for (i, sum) in lanes.as_mut().iter_mut().enumerate() {
-                *sum = chain.step(s, *sum, load(at + i * S::LANES));
+                *sum = chain.step(s, *sum, row.load(s, at + i * S::LANES));
             }
             at += LANES;
         }
@@ -109,25 +120,44 @@ pub(super) fn fold_lanes<S: Simd, C: Chain<S>>(
                 break;
             }
             // Lanes without an element keep what they have.
-            let stepped = chain.step(s, *sum, load(at));
+            let stepped = chain.step(s, *sum, row.load(s, at));
             *sum = s.select(s.first((end - at).min(S::LANES)), stepped, *sum);
             at += S::LANES;
         }
-        let met = s.meet(lanes, |a, b| chain.join(s, a, b));
-        total = chain.join(s, total, s.splat(met));
+        let met = s.splat(meet(s, chain, lanes));
+        total = chain.join(s, total, met);
         start = end;
     }
     s.first_lane(total)
 }
 
-/// Folds `n` elements in `Order::Slices`, one output per lane, `V` vectors at a time: `load(i, v)` gives the i-th element of each output
-/// in vector v.
+/// Lets the 32 virtual lanes meet in the canonical halving tree.
+#[inline(always)]
+fn meet<S: Simd, C: Chain<S>>(s: S, chain: C, mut lanes: S::Wide) -> f32 {
+    let vectors = lanes.as_mut();
+    let mut half = vectors.len() / 2;
+    while half > 0 {
+        for i in 0..half {
+            vectors[i] = chain.join(s, vectors[i], vectors[i + half]);
+        }
+        half /= 2;
+    }
+    let mut v = vectors[0];
+    let mut width = S::LANES;
+    while width > 1 {
+        v = chain.join(s, v, s.upper_half(v, width));
+        width /= 2;
+    }
+    s.first_lane(v)
+}
+
+/// Folds `n` elements per output in `Order::Slices`, `V` vectors of outputs at a time.
 #[inline(always)]
 pub(super) fn fold_slices<S: Simd, C: Chain<S>, const V: usize>(
     s: S,
-    chains: [C; V],
+    chain: C,
     n: usize,
-    mut load: impl FnMut(usize, usize) -> S::F,
+    columns: &mut impl Columns<S>,
 ) -> [S::F; V] {
     let neutral = s.splat(C::NEUTRAL);
     let mut totals = [neutral; V];
@@ -136,12 +166,12 @@ pub(super) fn fold_slices<S: Simd, C: Chain<S>, const V: usize>(
         let end = n.min(start + SLICE);
         let mut sums = [neutral; V];
         for i in start..end {
-            for v in 0..V {
-                sums[v] = chains[v].step(s, sums[v], load(i, v));
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = chain.step(s, *sum, columns.load(s, i, v));
             }
         }
-        for v in 0..V {
-            totals[v] = chains[v].join(s, totals[v], sums[v]);
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = chain.join(s, *total, sum);
         }
         start = end;
     }

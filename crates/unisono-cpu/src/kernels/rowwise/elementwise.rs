@@ -38,12 +38,7 @@ impl<F: Function> Kernel for MapKernel<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let row = self.data.part(0, self.data.len());
-        let mut at = 0;
-        while at < row.len() {
-            row.store(s, self.f.eval(s, row.load(s, at)), at);
-            at += S::LANES;
-        }
+        self.data.part(0, self.data.len()).map(s, self.f);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use crate::simd::Simd;
+use super::chain::Row;
+use crate::simd::{Function, Simd};
 
 /// The data of a kernel: `(&[f32], &mut [f32])` of equal length, or `&mut [f32]` to work in place.
 ///
@@ -115,6 +116,23 @@ impl Part<'_> {
         }
     }
 
+    /// Writes `f` of every input.
+    #[inline(always)]
+    pub(super) fn map<S: Simd>(self, s: S, f: impl Function) {
+        let mut at = 0;
+        while self.len - at >= S::LANES {
+            // SAFETY: a whole vector lies at `at` in both.
+            unsafe {
+                let y = f.eval(s, s.load_raw(self.from.add(at)));
+                s.store_raw(y, self.to.add(at));
+            }
+            at += S::LANES;
+        }
+        if at < self.len {
+            self.store(s, f.eval(s, self.load(s, at)), at);
+        }
+    }
+
     /// Writes to the output at `at ..`: a whole vector or what is left.
     #[inline(always)]
     pub(super) fn store<S: Simd>(self, s: S, v: S::F, at: usize) {
@@ -127,5 +145,12 @@ impl Part<'_> {
                 s.store_part_raw(v, self.to.wrapping_add(at), left);
             }
         }
+    }
+}
+
+impl<S: Simd> Row<S> for Part<'_> {
+    #[inline(always)]
+    fn load(&self, s: S, at: usize) -> S::F {
+        (*self).load(s, at)
     }
 }

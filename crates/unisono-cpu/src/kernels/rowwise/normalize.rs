@@ -143,8 +143,8 @@ pub fn scale_shift_planes<'a>(
 #[inline(always)]
 fn moments<S: Simd>(s: S, row: Part<'_>, epsilon: f32) -> (f32, f32) {
     let n = row.len();
-    let mean = fold_lanes(s, Sum, n, |at| row.load(s, at)) / n as f32;
-    let squares = fold_lanes(s, SumSquaresFrom(s.splat(mean)), n, |at| row.load(s, at));
+    let mean = fold_lanes(s, Sum, n, &row) / n as f32;
+    let squares = fold_lanes(s, SumSquaresFrom(s.splat(mean)), n, &row);
     (mean, 1.0 / (squares / n as f32 + epsilon).sqrt())
 }
 
@@ -210,7 +210,7 @@ impl Kernel for RmsNorm<'_, '_> {
         let n = self.scale.len();
         for start in (0..self.data.len()).step_by(n.max(1)) {
             let row = self.data.part(start, n);
-            let squares = fold_lanes(s, SumSquares, n, |at| row.load(s, at)) / n as f32;
+            let squares = fold_lanes(s, SumSquares, n, &row) / n as f32;
             let r = s.splat(1.0 / (squares + self.epsilon).sqrt());
             let mut at = 0;
             while at < n {

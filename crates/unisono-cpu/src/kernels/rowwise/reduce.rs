@@ -3,10 +3,11 @@
 use unisono_reference::arith::{Reduction, Unary};
 
 use super::chain::{
-    Maximum, Minimum, Product, Sum, SumAbs, SumExpFrom, SumSquares, fold_lanes, fold_slices,
+    Columns, Maximum, Minimum, Product, Row, Sum, SumAbs, SumExpFrom, SumSquares, fold_lanes,
+    fold_slices,
 };
 use super::unary;
-use crate::simd::{Isa, Kernel, Simd, dispatch};
+use crate::simd::{Isa, Kernel, Simd, dispatch, log};
 
 /// Reduces each row of `n` values to one output, in `Order::Lanes`: for reductions over exactly the last axes.
 ///
@@ -94,7 +95,7 @@ fn finish(isa: Isa, reduction: Reduction, n: usize, out: &mut [f32]) {
 /// A chain that exists for every instruction set.
 trait AnyChain: Copy {
     fn fold_row<S: Simd>(self, s: S, x: &[f32]) -> f32;
-    fn fold_columns<S: Simd, const V: usize>(self, s: S, columns: Columns<'_>) -> [S::F; V];
+    fn fold_columns<S: Simd, const V: usize>(self, s: S, matrix: Matrix<'_>) -> [S::F; V];
 }
 
 macro_rules! any_chain {
@@ -102,11 +103,11 @@ macro_rules! any_chain {
         $(impl AnyChain for $name {
             #[inline(always)]
             fn fold_row<S: Simd>(self, s: S, x: &[f32]) -> f32 {
-                fold_lanes(s, self, x.len(), |at| load(s, x, at))
+                fold_lanes(s, self, x.len(), &Dense(x))
             }
             #[inline(always)]
-            fn fold_columns<S: Simd, const V: usize>(self, s: S, columns: Columns<'_>) -> [S::F; V] {
-                fold_slices(s, [self; V], columns.n, |i, v| columns.load(s, i, v))
+            fn fold_columns<S: Simd, const V: usize>(self, s: S, mut matrix: Matrix<'_>) -> [S::F; V] {
+                fold_slices(s, self, matrix.n, &mut matrix)
             }
         })*
     };
@@ -114,69 +115,41 @@ macro_rules! any_chain {
 
 any_chain!(Sum, SumSquares, SumAbs, Product, Maximum, Minimum);
 
-#[inline(always)]
-fn load<S: Simd>(s: S, x: &[f32], at: usize) -> S::F {
-    let rest = &x[at..];
-    if rest.len() >= S::LANES {
-        s.load(rest)
-    } else {
-        s.load_part(rest)
+/// A row in memory.
+#[derive(Clone, Copy)]
+struct Dense<'a>(&'a [f32]);
+
+impl<S: Simd> Row<S> for Dense<'_> {
+    #[inline(always)]
+    fn load(&self, s: S, at: usize) -> S::F {
+        let rest = &self.0[at..];
+        if rest.len() >= S::LANES {
+            s.load(rest)
+        } else {
+            s.load_part(rest)
+        }
     }
 }
 
-/// Some neighbouring columns of an `n` x `inner` matrix, `x` starting at the first of them.
+/// The columns of an `n` x `inner` matrix from some column on, with which `x` starts.
 #[derive(Clone, Copy)]
-struct Columns<'a> {
+struct Matrix<'a> {
     x: &'a [f32],
     n: usize,
     inner: usize,
-    /// Columns left from the first one on.
+    /// Columns from the first one on.
     left: usize,
 }
 
-impl Columns<'_> {
-    /// Row i of the v-th vector of columns.
+impl<S: Simd> Columns<S> for Matrix<'_> {
     #[inline(always)]
-    fn load<S: Simd>(self, s: S, i: usize, v: usize) -> S::F {
+    fn load(&mut self, s: S, i: usize, v: usize) -> S::F {
         let at = i * self.inner + v * S::LANES;
         let left = self.left - v * S::LANES;
         if left >= S::LANES {
             s.load(&self.x[at..])
         } else {
             s.load_part(&self.x[at..at + left])
-        }
-    }
-}
-
-/// Calls `visit` for all columns of an outer x n x inner tensor, four vectors at a time as long as there are as many, with the columns and
-/// the place of their outputs.
-#[inline(always)]
-fn tile_columns<S: Simd>(
-    [outer, n, inner]: [usize; 3],
-    x: &[f32],
-    out: &mut [f32],
-    mut four: impl FnMut(Columns<'_>, &mut [f32]),
-    mut one: impl FnMut(Columns<'_>, &mut [f32]),
-) {
-    for o in 0..outer {
-        let mut column = 0;
-        while column < inner {
-            let left = inner - column;
-            let columns = Columns {
-                // Empty reductions have no values to point at.
-                x: x.get(o * n * inner + column..).unwrap_or_default(),
-                n,
-                inner,
-                left,
-            };
-            let out = &mut out[o * inner + column..(o + 1) * inner];
-            if left >= 4 * S::LANES {
-                four(columns, out);
-                column += 4 * S::LANES;
-            } else {
-                one(columns, out);
-                column += S::LANES;
-            }
         }
     }
 }
@@ -229,22 +202,38 @@ impl<C: AnyChain> Kernel for Middle<'_, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let chain = self.chain;
-        tile_columns::<S>(
-            self.shape,
-            self.x,
-            self.out,
-            |columns, out| {
-                let totals = chain.fold_columns::<S, 4>(s, columns);
-                for (v, total) in totals.into_iter().enumerate() {
-                    s.store(total, &mut out[v * S::LANES..]);
+        let (chain, [outer, n, inner]) = (self.chain, self.shape);
+        for o in 0..outer {
+            let mut column = 0;
+            while column < inner {
+                let matrix = matrix(self.x, self.shape, o, column);
+                let out = &mut self.out[o * inner + column..(o + 1) * inner];
+                // Four vectors at once hide the latency of the chains.
+                if matrix.left >= 4 * S::LANES && n > 0 {
+                    let totals = chain.fold_columns::<S, 4>(s, matrix);
+                    for (v, total) in totals.into_iter().enumerate() {
+                        s.store(total, &mut out[v * S::LANES..]);
+                    }
+                    column += 4 * S::LANES;
+                } else {
+                    let [total] = chain.fold_columns::<S, 1>(s, matrix);
+                    s.store_part(total, out);
+                    column += S::LANES;
                 }
-            },
-            |columns, out| {
-                let [total] = chain.fold_columns::<S, 1>(s, columns);
-                s.store_part(total, out);
-            },
-        );
+            }
+        }
+    }
+}
+
+/// The columns from `column` on of the o-th matrix of an outer x n x inner tensor.
+#[inline(always)]
+fn matrix(x: &[f32], [_, n, inner]: [usize; 3], o: usize, column: usize) -> Matrix<'_> {
+    Matrix {
+        // A reduction of nothing has no values to point at.
+        x: x.get(o * n * inner + column..).unwrap_or_default(),
+        n,
+        inner,
+        left: inner - column,
     }
 }
 
@@ -268,8 +257,8 @@ impl Kernel for LogSumExpRows<'_> {
         for (row, y) in self.out.iter_mut().enumerate() {
             let x = &self.x[row * self.n..(row + 1) * self.n];
             let m = finite_or_zero(s, s.splat(Maximum.fold_row(s, x)));
-            let sum = fold_lanes(s, SumExpFrom(m), x.len(), |at| load(s, x, at));
-            *y = Unary::Log.eval(sum) + s.first_lane(m);
+            let sum = fold_lanes(s, SumExpFrom(m), x.len(), &Dense(x));
+            *y = s.first_lane(s.add(log(s, s.splat(sum)), m));
         }
     }
 }
@@ -288,17 +277,11 @@ impl Kernel for LogSumExpMiddle<'_> {
         let [outer, n, inner] = self.shape;
         for o in 0..outer {
             for column in (0..inner).step_by(S::LANES) {
-                let columns = Columns {
-                    x: self.x.get(o * n * inner + column..).unwrap_or_default(),
-                    n,
-                    inner,
-                    left: inner - column,
-                };
-                let [m] = Maximum.fold_columns::<S, 1>(s, columns);
+                let mut matrix = matrix(self.x, self.shape, o, column);
+                let [m] = Maximum.fold_columns::<S, 1>(s, matrix);
                 let m = finite_or_zero(s, m);
-                let load = |i, v| columns.load(s, i, v);
-                let [sum] = fold_slices(s, [SumExpFrom(m)], n, load);
-                let y = s.add(crate::simd::log(s, sum), m);
+                let [sum] = fold_slices(s, SumExpFrom(m), n, &mut matrix);
+                let y = s.add(log(s, sum), m);
                 s.store_part(y, &mut self.out[o * inner + column..(o + 1) * inner]);
             }
         }
@@ -311,32 +294,46 @@ struct SumRowsInSlices<'a> {
     out: &'a mut [f32],
 }
 
-/// Columns that are turned into vectors of rows at a time.
+/// Columns that are turned at a time.
 const TURN: usize = 32;
+
+/// Neighbouring rows, one per lane. They are turned into columns some at a time, since one chain per row has no use for neighbours in
+/// memory.
+struct Turned<'a> {
+    x: &'a [f32],
+    n: usize,
+    rows: usize,
+    columns: [f32; TURN * 16],
+}
+
+impl<S: Simd> Columns<S> for Turned<'_> {
+    #[inline(always)]
+    fn load(&mut self, s: S, i: usize, _: usize) -> S::F {
+        if i.is_multiple_of(TURN) {
+            for lane in 0..self.rows {
+                let row = &self.x[lane * self.n + i..][..TURN.min(self.n - i)];
+                for (column, &x) in row.iter().enumerate() {
+                    self.columns[column * S::LANES + lane] = x;
+                }
+            }
+        }
+        s.load(&self.columns[i % TURN * S::LANES..])
+    }
+}
 
 impl Kernel for SumRowsInSlices<'_> {
     type Output = ();
 
-    /// One chain per row cannot use neighbouring lanes, so as many rows as there are lanes are turned, some columns at a time.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let n = self.n;
-        let mut turned = [0.0f32; TURN * 16];
         for (group, out) in self.out.chunks_mut(S::LANES).enumerate() {
-            let first = group * S::LANES;
-            let load = |i: usize, _| {
-                if i.is_multiple_of(TURN) {
-                    let columns = TURN.min(n - i);
-                    for lane in 0..out.len() {
-                        let row = &self.x[(first + lane) * n + i..][..columns];
-                        for (column, &x) in row.iter().enumerate() {
-                            turned[column * S::LANES + lane] = x;
-                        }
-                    }
-                }
-                s.load(&turned[i % TURN * S::LANES..])
+            let mut turned = Turned {
+                x: &self.x[group * S::LANES * self.n..],
+                n: self.n,
+                rows: out.len(),
+                columns: [0.0; TURN * 16],
             };
-            let [total] = fold_slices(s, [Sum], n, load);
+            let [total] = fold_slices(s, Sum, self.n, &mut turned);
             s.store_part(total, out);
         }
     }

@@ -1,10 +1,12 @@
 //! Softmax and its logarithm.
-
-use unisono_reference::arith::Unary;
+//!
+//! The maximum is taken without regard to NaN and to the sign of zero: a row with NaN has a NaN sum, which makes every result NaN, and
+//! `x - m` has the same exponential for both zeros.
 
 use super::InOut;
-use super::chain::{Maximum, Sum, SumExpFrom, fold_lanes, fold_slices};
-use crate::simd::{Isa, Kernel, Simd, dispatch, exp};
+use super::chain::{Columns, MaximumOfNumbers, Row, Sum, SumExpFrom, fold_lanes, fold_slices};
+use super::in_out::Part;
+use crate::simd::{Isa, Kernel, Simd, dispatch, exp, log};
 
 /// Softmax of each row of `n` values, in `Order::Lanes`: `e = exp(x - max)`, `y = e * (1 / sum(e))`.
 ///
@@ -55,6 +57,21 @@ struct SoftmaxRows<'a> {
     data: InOut<'a>,
 }
 
+/// The elements' exponentials, stored as they are computed.
+struct Exponentials<'a, F> {
+    row: Part<'a>,
+    m: F,
+}
+
+impl<S: Simd> Row<S> for Exponentials<'_, S::F> {
+    #[inline(always)]
+    fn load(&self, s: S, at: usize) -> S::F {
+        let e = exp(s, s.sub(self.row.load(s, at), self.m));
+        self.row.store(s, e, at);
+        e
+    }
+}
+
 impl Kernel for SoftmaxRows<'_> {
     type Output = ();
 
@@ -63,12 +80,8 @@ impl Kernel for SoftmaxRows<'_> {
         let n = self.n;
         for start in (0..self.data.len()).step_by(n.max(1)) {
             let row = self.data.part(start, n);
-            let m = s.splat(fold_lanes(s, Maximum, n, |at| row.load(s, at)));
-            let sum = fold_lanes(s, Sum, n, |at| {
-                let e = exp(s, s.sub(row.load(s, at), m));
-                row.store(s, e, at);
-                e
-            });
+            let m = s.splat(fold_lanes(s, MaximumOfNumbers, n, &row));
+            let sum = fold_lanes(s, Sum, n, &Exponentials { row, m });
             let scale = s.splat(1.0 / sum);
             let mut at = 0;
             while at < n {
@@ -92,9 +105,9 @@ impl Kernel for LogSoftmaxRows<'_> {
         let n = self.n;
         for start in (0..self.data.len()).step_by(n.max(1)) {
             let row = self.data.part(start, n);
-            let m = s.splat(fold_lanes(s, Maximum, n, |at| row.load(s, at)));
-            let sum = fold_lanes(s, SumExpFrom(m), n, |at| row.load(s, at));
-            let log_sum = s.splat(Unary::Log.eval(sum));
+            let m = s.splat(fold_lanes(s, MaximumOfNumbers, n, &row));
+            let sum = fold_lanes(s, SumExpFrom(m), n, &row);
+            let log_sum = log(s, s.splat(sum));
             let mut at = 0;
             while at < n {
                 let y = s.sub(s.sub(row.load(s, at), m), log_sum);
@@ -110,6 +123,44 @@ struct SoftmaxMiddle<'a> {
     data: InOut<'a>,
 }
 
+/// As many neighbouring columns as a vector has, or as are left, over the middle axis.
+struct Inputs<'a> {
+    data: &'a InOut<'a>,
+    first: usize,
+    inner: usize,
+    width: usize,
+}
+
+impl Inputs<'_> {
+    #[inline(always)]
+    fn at(&self, i: usize) -> Part<'_> {
+        self.data.part(self.first + i * self.inner, self.width)
+    }
+}
+
+impl<S: Simd> Columns<S> for Inputs<'_> {
+    #[inline(always)]
+    fn load(&mut self, s: S, i: usize, _: usize) -> S::F {
+        self.at(i).load(s, 0)
+    }
+}
+
+/// Their exponentials, stored as they are computed.
+struct ColumnExponentials<'a, F> {
+    inputs: &'a Inputs<'a>,
+    m: F,
+}
+
+impl<S: Simd> Columns<S> for ColumnExponentials<'_, S::F> {
+    #[inline(always)]
+    fn load(&mut self, s: S, i: usize, _: usize) -> S::F {
+        let place = self.inputs.at(i);
+        let e = exp(s, s.sub(place.load(s, 0), self.m));
+        place.store(s, e, 0);
+        e
+    }
+}
+
 impl Kernel for SoftmaxMiddle<'_> {
     type Output = ();
 
@@ -118,18 +169,19 @@ impl Kernel for SoftmaxMiddle<'_> {
         let [outer, n, inner] = self.shape;
         for o in 0..outer {
             for column in (0..inner).step_by(S::LANES) {
-                let width = (inner - column).min(S::LANES);
-                let place = |i| self.data.part((o * n + i) * inner + column, width);
-                let [m] = fold_slices(s, [Maximum], n, |i, _| place(i).load(s, 0));
-                let [sum] = fold_slices(s, [Sum], n, |i, _| {
-                    let e = exp(s, s.sub(place(i).load(s, 0), m));
-                    place(i).store(s, e, 0);
-                    e
-                });
+                let mut inputs = Inputs {
+                    data: &self.data,
+                    first: o * n * inner + column,
+                    inner,
+                    width: (inner - column).min(S::LANES),
+                };
+                let [m] = fold_slices(s, MaximumOfNumbers, n, &mut inputs);
+                let inputs = &inputs;
+                let [sum] = fold_slices(s, Sum, n, &mut ColumnExponentials { inputs, m });
                 let scale = s.div(s.splat(1.0), sum);
                 for i in 0..n {
-                    let y = s.mul(place(i).load_stored(s, 0), scale);
-                    place(i).store(s, y, 0);
+                    let place = inputs.at(i);
+                    place.store(s, s.mul(place.load_stored(s, 0), scale), 0);
                 }
             }
         }
