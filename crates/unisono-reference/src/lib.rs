@@ -11,3 +11,4 @@
 
 pub mod arith;
 pub mod eval;
+pub mod interpret;

@@ -122,7 +122,7 @@ macro_rules! with_convert {
 }
 
 /// Converts every element to the output's type.
-pub(super) fn convert(x: TensorRef<'_>, out: &mut TensorMut<'_>) -> Result<(), EvalError> {
+pub(crate) fn convert(x: TensorRef<'_>, out: &mut TensorMut<'_>) -> Result<(), EvalError> {
     if x.dtype() == out.dtype() {
         return same_bytes(x, out);
     }

@@ -218,7 +218,8 @@ pub(super) fn conv_transpose(op: &dyn Operator, mut io: Io<'_, '_>) -> Result<()
             .saturating_add(or(&op.output_padding, 0) as i64)
             .saturating_add((dilation as i64).saturating_mul(kernel as i64 - 1))
             .saturating_add(1);
-        let cut = full.saturating_sub(output as i64);
+        // An output that is asked to be longer than the full one ends with positions that no tap reaches.
+        let cut = full.saturating_sub(output as i64).max(0);
         let pad_begin = match &op.padding {
             Padding::Explicit(pads) if op.output_shape.is_empty() => or(pads, 0) as i64,
             Padding::SameUpper => cut / 2,

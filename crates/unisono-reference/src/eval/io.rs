@@ -144,7 +144,7 @@ pub(super) fn position(what: &'static str, index: i64, limit: usize) -> Result<u
 }
 
 /// The axis that `axis` means in a tensor of this rank.
-pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, EvalError> {
+pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize, EvalError> {
     position("axis", axis, rank)
 }
 

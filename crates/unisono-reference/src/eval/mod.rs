@@ -43,6 +43,11 @@ pub use reduce::canonical_reduction;
 pub use shapes::{output_shapes, output_types};
 pub use unary::canonical_unary;
 
+pub(crate) use cast::convert;
+pub(crate) use io::axis as resolve_axis;
+pub(crate) use movement::{cut, insert};
+pub(crate) use shapes::{fact, output_types_from};
+
 use io::Io;
 use smallvec::SmallVec;
 use unisono_graph::Operator;

@@ -184,6 +184,52 @@ pub(super) fn split(io: &mut Io<'_, '_>, axis: usize, lens: &[usize]) -> Result<
     Ok(())
 }
 
+/// Slice number `at` along `axis`, which the output does not have.
+pub(crate) fn cut(
+    x: TensorRef<'_>,
+    out: &mut TensorMut<'_>,
+    axis: usize,
+    at: usize,
+) -> Result<(), EvalError> {
+    same_type(x, out)?;
+    let [outer, len, inner] = around(x.shape(), axis);
+    let row = inner.wrapping_mul(x.dtype().size());
+    ensure(
+        at < len && out.len() == outer.wrapping_mul(inner),
+        "a slice should have the other axes' lengths",
+    )?;
+    if row > 0 {
+        for (o, to) in out.bytes_mut().chunks_exact_mut(row).enumerate() {
+            let from = (o * len + at) * row;
+            to.copy_from_slice(&x.bytes()[from..from + row]);
+        }
+    }
+    Ok(())
+}
+
+/// Writes a slice without the axis `axis` of the output as its number `at` along it.
+pub(crate) fn insert(
+    x: TensorRef<'_>,
+    out: &mut TensorMut<'_>,
+    axis: usize,
+    at: usize,
+) -> Result<(), EvalError> {
+    same_type(x, out)?;
+    let [outer, len, inner] = around(out.shape(), axis);
+    let row = inner.wrapping_mul(x.dtype().size());
+    ensure(
+        at < len && x.len() == outer.wrapping_mul(inner),
+        "a slice should have the other axes' lengths",
+    )?;
+    if row > 0 {
+        let places = out.bytes_mut().chunks_exact_mut(row).skip(at).step_by(len);
+        for (to, from) in places.zip(x.bytes().chunks_exact(row)) {
+            to.copy_from_slice(from);
+        }
+    }
+    Ok(())
+}
+
 /// Repeats the whole tensor `out[a] / x[a]` times along every axis.
 pub(super) fn tile(x: TensorRef<'_>, out: &mut TensorMut<'_>) -> Result<(), EvalError> {
     let (small, large) = (x.shape(), out.shape());
