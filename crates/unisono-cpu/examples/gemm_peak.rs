@@ -1,4 +1,4 @@
-//! How near the matrix product comes to what the machine can do: `cargo run --release -p unisono-cpu --example gemm_peak`.
+//! How near the matrix product comes to what the machine can do: `cargo run --release -p unisono-cpu --example gemm_peak [ISA]`.
 //!
 //! For each shape, rounds of the product alternate with rounds of a loop that does nothing but fused multiply-adds in registers, so
 //! that both see the same clock frequency and the same neighbours. Medians are compared with medians and the best with the best (a machine
@@ -10,8 +10,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use unisono_cpu::gemm::{Cores, Epilogue, MatrixRef, PackedB, gemm, gemm_scratch};
-use unisono_cpu::simd::Isa;
 use unisono_runtime::team::{Team, TeamOptions};
+
+#[path = "support/peak.rs"]
+mod support;
 
 const SHAPES: [[usize; 3]; 14] = [
     [1024, 1024, 1024],
@@ -32,12 +34,7 @@ const SHAPES: [[usize; 3]; 14] = [
 
 fn main() {
     let rounds = 41;
-    let only = std::env::args().nth(1);
-    let wanted = |isa: &Isa| match &only {
-        Some(name) => isa.name() == name,
-        None => *isa != Isa::Scalar,
-    };
-    for isa in Isa::available().filter(wanted) {
+    for isa in support::instruction_sets() {
         for threads in [1, 2] {
             let team = Team::new(TeamOptions::default().threads(threads)).expect("threads");
             println!("\n{} with {threads} threads", isa.name());
@@ -57,31 +54,23 @@ fn report(mut product: Product<'_>, team: &Team, rounds: usize) {
     let [m, n, k] = product.shape;
     let flops = 2.0 * (m * n * k) as f64;
     let reps = ((3e8 / flops) as usize).clamp(1, 2000);
-    let (mut times, mut peaks) = (Vec::new(), Vec::new());
+    let mut rates = support::Rates::default();
     for _ in 0..rounds {
-        peaks.push(peak(product.cores.isa, team));
+        rates.peaks.push(support::peak(product.cores.isa, team));
         product.run();
         let start = Instant::now();
         for _ in 0..reps {
             product.run();
         }
-        let time = start.elapsed().as_secs_f64() / reps as f64;
-        times.push(time);
+        rates
+            .times
+            .push(start.elapsed().as_secs_f64() / reps as f64);
     }
-    times.sort_by(f64::total_cmp);
-    peaks.sort_by(f64::total_cmp);
-    let (best, time) = (times[0], times[rounds / 2]);
-    let (best_peak, peak) = (peaks[rounds - 1], peaks[rounds / 2]);
+    let summary = rates.summary(flops);
+    let weights = (n * k * 4) as f64 / rates.best() / 1e9;
     println!(
-        "{:>18} {:>7.1} us {:>8.1} {:>6.1}% {:>9.1} us {:>8.1} {:>6.1}% {:>4.0} GB/s",
-        format!("{m}x{n}x{k}"),
-        time * 1e6,
-        flops / time / 1e9,
-        flops / time / peak * 100.0,
-        best * 1e6,
-        flops / best / 1e9,
-        flops / best / best_peak * 100.0,
-        (n * k * 4) as f64 / best / 1e9
+        "{:>18} {summary} {weights:>4.0} GB/s",
+        format!("{m}x{n}x{k}")
     );
 }
 
@@ -123,71 +112,4 @@ impl<'a> Product<'a> {
             &mut self.scratch,
         );
     }
-}
-
-/// Floating-point operations per second of multiply-adds in registers, on all threads of the team, by the clock on the wall.
-///
-/// The tiles are handed out as a product's are: if a neighbour takes half a core, it takes it from both.
-fn peak(isa: Isa, team: &Team) -> f64 {
-    const TILES: usize = 32;
-    const REPS: usize = 10_000;
-    let start = Instant::now();
-    team.run(TILES, 1 << 40, |_, _| multiply_adds(isa, REPS));
-    let time = start.elapsed().as_secs_f64();
-    TILES as f64 * flops_of(isa, REPS) / time
-}
-
-fn flops_of(isa: Isa, reps: usize) -> f64 {
-    let lanes = match isa {
-        Isa::Avx512 => 24 * 16,
-        Isa::Avx2 => 12 * 8,
-        _ => 64,
-    };
-    (reps * lanes * 2) as f64
-}
-
-#[cfg(target_arch = "x86_64")]
-fn multiply_adds(isa: Isa, reps: usize) {
-    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
-    #[target_feature(enable = "avx512f")]
-    fn wide(reps: usize) {
-        let x = _mm512_set1_ps(black_box(0.999));
-        let mut sums = [x; 24];
-        for _ in 0..reps {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, x, x);
-            }
-        }
-        black_box(sums);
-    }
-    #[target_feature(enable = "avx2,fma")]
-    fn narrow(reps: usize) {
-        let x = _mm256_set1_ps(black_box(0.999));
-        let mut sums = [x; 12];
-        for _ in 0..reps {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, x, x);
-            }
-        }
-        black_box(sums);
-    }
-    // SAFETY: `main` asks only for instruction sets that are available.
-    unsafe {
-        if isa == Isa::Avx512 {
-            wide(reps);
-        } else {
-            narrow(reps);
-        }
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn multiply_adds(_: Isa, reps: usize) {
-    let mut sums = [black_box(0.999_f32); 64];
-    for _ in 0..reps {
-        for sum in &mut sums {
-            *sum = sum.mul_add(0.999, 0.999);
-        }
-    }
-    black_box(sums);
 }

@@ -82,7 +82,11 @@ impl Cut {
             (1, NEAR_SLICES)
         };
         let panel_area = most_terms.min(slices * crate::gemm::SLICE) * width;
-        let copy = if kind.transposed { panels * width * outs } else { 0 };
+        let copy = if kind.transposed {
+            panels * width * outs
+        } else {
+            0
+        };
         Self {
             position_tiles,
             strip_tiles,
@@ -175,12 +179,18 @@ impl Part<'_> {
     /// # Safety
     /// `y` is writable for all planes of the group at this tile's positions and channels, by this caller alone.
     unsafe fn compute(&self, area: &mut [f32]) {
-        let Self { cut, lattice, pass, .. } = self;
+        let Self {
+            cut, lattice, pass, ..
+        } = self;
         let kernels = Microkernels::of(self.cores.isa);
         let width = kernels.cols;
         let weights = &pass.weights[self.group];
         let positions = lattice.positions();
-        let panels = part(self.position_tile, positions.div_ceil(width), cut.position_tiles);
+        let panels = part(
+            self.position_tile,
+            positions.div_ceil(width),
+            cut.position_tiles,
+        );
         let strips = part(self.strip_tile, weights.strips(), cut.strip_tiles);
         if strips.is_empty() || panels.is_empty() {
             return;
@@ -209,17 +219,29 @@ impl Part<'_> {
                 }
             }
             for (g, group) in pass.slices.chunks(cut.slices).enumerate() {
-                let (Some(first_slice), Some(last_slice)) = (group.first(), group.last()) else { break };
+                let (Some(first_slice), Some(last_slice)) = (group.first(), group.last()) else {
+                    break;
+                };
                 let terms = first_slice.start..last_slice.end;
                 for (i, panel) in together.clone().enumerate() {
-                    let columns = Columns::new(lattice, panel * width, positions.min((panel + 1) * width));
+                    let columns =
+                        Columns::new(lattice, panel * width, positions.min((panel + 1) * width));
                     let out = &mut gathered[i * cut.panel_area..][..cut.panel_area];
-                    fill(self.cores.isa, pass, &columns, self.planes, terms.clone(), width, out);
+                    fill(
+                        self.cores.isa,
+                        pass,
+                        &columns,
+                        self.planes,
+                        terms.clone(),
+                        width,
+                        out,
+                    );
                 }
                 for (s, slice) in group.iter().enumerate() {
                     for some in strips.clone().step_by(STRIPS_AT_ONCE) {
                         for (i, panel) in together.clone().enumerate() {
-                            let b = &gathered[i * cut.panel_area + (slice.start - terms.start) * width..];
+                            let b = &gathered
+                                [i * cut.panel_area + (slice.start - terms.start) * width..];
                             let cols = width.min(positions - panel * width);
                             for strip in some..strips.end.min(some + STRIPS_AT_ONCE) {
                                 let (rows, a) = weights.strip(strip, slice.start);
@@ -234,7 +256,7 @@ impl Part<'_> {
                                     first: g == 0 && s == 0,
                                 };
                                 // SAFETY: the strip and the panel hold the slice's terms, C has the rows and columns, and the instruction
-                                // set is available as `Cores` says.
+                                // set is available, as `conv` checked.
                                 unsafe { kernels.run(&tile, rows.len(), cols) };
                             }
                         }

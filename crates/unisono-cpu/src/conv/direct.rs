@@ -11,7 +11,7 @@ use unisono_reference::arith::fma_f32;
 use super::{ConvEpilogue, ConvKind, ConvShape, part};
 use crate::gemm::{Cores, Epilogue, MatrixRef, SLICE, estimated_ns};
 use crate::memory::{Seats, SharedMut};
-use crate::simd::Isa;
+use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// Elements of the copied input that a tile aims at: it stays in the first-level cache with the output.
 const NEAR_INPUT: usize = 8 * 1024;
@@ -99,7 +99,15 @@ pub(super) fn run(
         let (image, group) = (tile / shape.groups, tile % shape.groups);
         // SAFETY: a seat has one holder at a time.
         let area = unsafe { seats.area(seat) };
-        let block = Block { isa: cores.isa, shape, cut, image, group, z, row_tile };
+        let block = Block {
+            isa: cores.isa,
+            shape,
+            cut,
+            image,
+            group,
+            z,
+            row_tile,
+        };
         // SAFETY: tiles write disjoint rows of the output.
         unsafe { block.compute(weights, x, y.ptr(), epilogue, area) };
     });
@@ -129,7 +137,10 @@ impl Block<'_> {
         area: &mut [f32],
     ) {
         let Self { shape, cut, .. } = self;
-        let (ins, outs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+        let (ins, outs) = (
+            shape.in_channels / shape.groups,
+            shape.out_channels / shape.groups,
+        );
         let [_, out_rows, out_cols] = shape.output;
         let rows = part(self.row_tile, out_rows, cut.row_tiles);
         let (input, run) = area.split_at_mut(cut.run);
@@ -141,7 +152,18 @@ impl Block<'_> {
             let plane = z
                 .filter(|&z| z < depth)
                 .map(|z| &x[channel * in_plane + z * h * w..][..h * w]);
-            self.deal(plane, rows.start, &mut input[ci * cut.channel..][..cut.channel]);
+            let out = &mut input[ci * cut.channel..][..cut.channel];
+            out.fill(0.0);
+            if let Some(plane) = plane {
+                let deal = Deal {
+                    shape,
+                    cut,
+                    plane,
+                    first_row: rows.start,
+                    out,
+                };
+                dispatch(self.isa, deal);
+            }
         }
         let lanes = (rows.len() - 1) * cut.pitch + out_cols;
         let out_plane: usize = shape.output.iter().product();
@@ -159,18 +181,23 @@ impl Block<'_> {
                     lanes,
                 );
             }
-            let first = (self.image * shape.out_channels + co) * out_plane
-                + self.z * out_rows * out_cols;
-            for (row, from) in rows.clone().zip(run.chunks(cut.pitch)) {
-                // SAFETY: the row lies in the output and is ours alone.
-                unsafe {
-                    std::ptr::copy_nonoverlapping(
-                        from.as_ptr(),
-                        y.add(first + row * out_cols),
-                        out_cols,
-                    );
-                }
-            }
+            let first =
+                (self.image * shape.out_channels + co) * out_plane + self.z * out_rows * out_cols;
+            // SAFETY: the rows lie in the output and are ours alone.
+            let y = unsafe { y.add(first) };
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(y.add(rows.start * out_cols), rows.len() * out_cols)
+            };
+            let cols = out_cols;
+            dispatch(
+                self.isa,
+                Collect {
+                    run,
+                    pitch: cut.pitch,
+                    cols,
+                    out,
+                },
+            );
             let finish = Epilogue {
                 bias: epilogue.bias.map(|bias| MatrixRef {
                     data: &bias[co..],
@@ -185,17 +212,32 @@ impl Block<'_> {
             };
             let cols = rows.start * out_cols..rows.end * out_cols;
             // SAFETY: the rows lie in the output and are ours alone; bias and residual cover them.
-            unsafe { finish.apply(self.isa, y.add(first), out_plane, 0..1, cols) };
+            unsafe { finish.apply(self.isa, y, out_plane, 0..1, cols) };
         }
     }
+}
 
-    /// Copies what output rows from `first_row` on read of a plane (zeros if there is none), dealt to phases.
-    fn deal(&self, plane: Option<&[f32]>, first_row: usize, out: &mut [f32]) {
-        let Self { shape, cut, .. } = self;
+/// Copies what output rows from `first_row` on read of a plane, dealt to phases. `out` is zero before.
+struct Deal<'a> {
+    shape: &'a ConvShape,
+    cut: &'a Cut,
+    plane: &'a [f32],
+    first_row: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Deal<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            shape, cut, plane, ..
+        } = self;
         let [_, h, w] = shape.input;
         let [_, sy, sx] = shape.strides;
         let [_, pad_y, pad_x] = shape.pads;
-        for (phase, out) in out.chunks_exact_mut(cut.phase).enumerate() {
+        for (phase, out) in self.out.chunks_exact_mut(cut.phase).enumerate() {
             let (py, px) = (phase / sx, phase % sx);
             // Columns of the phase whose input column `i * sx + px - pad_x` exists.
             let low = pad_x.saturating_sub(px).div_ceil(sx).min(cut.pitch);
@@ -203,25 +245,71 @@ impl Block<'_> {
                 .saturating_sub(px)
                 .div_ceil(sx)
                 .clamp(low, cut.pitch);
+            if low == high {
+                continue;
+            }
+            let first = low * sx + px - pad_x;
             for (i, row) in out.chunks_exact_mut(cut.pitch).enumerate() {
-                let at = ((first_row + i) * sy + py).checked_sub(pad_y).filter(|&at| at < h);
-                let (Some(at), Some(plane)) = (at, plane) else {
-                    row.fill(0.0);
+                let at = ((self.first_row + i) * sy + py).wrapping_sub(pad_y);
+                if at >= h {
                     continue;
-                };
-                row[..low].fill(0.0);
-                row[high..].fill(0.0);
-                if low < high {
-                    let source = &plane[at * w + low * sx + px - pad_x..(at + 1) * w];
-                    if sx == 1 {
-                        row[low..high].copy_from_slice(&source[..high - low]);
-                    } else {
-                        let every = source.iter().step_by(sx);
-                        row[low..high].iter_mut().zip(every).for_each(|(to, &from)| *to = from);
+                }
+                let (source, row) = (&plane[at * w + first..(at + 1) * w], &mut row[low..high]);
+                match sx {
+                    1 => copy(s, source, row),
+                    2 => {
+                        // The last pair may lack its second half.
+                        let pairs = source.as_chunks::<2>().0;
+                        let (most, last) = row.split_at_mut(pairs.len().min(row.len()));
+                        for (to, pair) in most.iter_mut().zip(pairs) {
+                            *to = pair[0];
+                        }
+                        if let (Some(to), Some(&from)) = (last.first_mut(), source.last()) {
+                            *to = from;
+                        }
+                    }
+                    _ => {
+                        for (to, &from) in row.iter_mut().zip(source.iter().step_by(sx)) {
+                            *to = from;
+                        }
                     }
                 }
             }
         }
+    }
+}
+
+/// Takes the rows of the output out of the run.
+struct Collect<'a> {
+    run: &'a [f32],
+    pitch: usize,
+    cols: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Collect<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let rows = self.out.chunks_exact_mut(self.cols);
+        for (row, from) in rows.zip(self.run.chunks(self.pitch)) {
+            copy(s, from, row);
+        }
+    }
+}
+
+/// Copies the first elements of `from` to all of `to`. Rows are short; a call of the library's copy would cost more than the copy.
+#[inline(always)]
+fn copy<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
+    let from = &from[..to.len()];
+    let mut at = 0;
+    while at + S::LANES <= to.len() {
+        s.store(s.load(&from[at..]), &mut to[at..]);
+        at += S::LANES;
+    }
+    if at < to.len() {
+        s.store_part(s.load_part(&from[at..]), &mut to[at..]);
     }
 }
 
@@ -243,10 +331,8 @@ impl Taps<'_> {
             let (tap, ci) = (term / self.ins, term % self.ins);
             let (y, x) = (tap / kernel_cols * dy, tap % kernel_cols * dx);
             let phase = y % sy * sx + x % sx;
-            *place = ci * self.cut.channel
-                + phase * self.cut.phase
-                + y / sy * self.cut.pitch
-                + x / sx;
+            *place =
+                ci * self.cut.channel + phase * self.cut.phase + y / sy * self.cut.pitch + x / sx;
         }
     }
 }
@@ -267,7 +353,14 @@ unsafe fn chains(
     for (s, weights) in weights.chunks(SLICE).enumerate() {
         let places = &mut places[..weights.len()];
         taps.fill(s * SLICE, places);
-        let slice = Slice { places, weights, input, out, lanes, first: s == 0 };
+        let slice = Slice {
+            places,
+            weights,
+            input,
+            out,
+            lanes,
+            first: s == 0,
+        };
         // SAFETY: the caller's promise.
         unsafe {
             match isa {

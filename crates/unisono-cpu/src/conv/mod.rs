@@ -125,7 +125,8 @@ impl ConvWeights {
             kind.in_per_group() * kind.out_channels * kind.taps(),
             "weights"
         );
-        let direct = !kind.transposed && kind.kernel[0] == 1 && kind.out_per_group() <= DIRECT_OUTPUTS;
+        let direct =
+            !kind.transposed && kind.kernel[0] == 1 && kind.out_per_group() <= DIRECT_OUTPUTS;
         let method = if direct {
             Method::Direct(direct::order_weights(&kind, w))
         } else {
@@ -148,7 +149,10 @@ impl ConvWeights {
     }
 
     fn check(&self, isa: Isa, shape: &ConvShape) {
-        assert_eq!(self.isa, isa, "the weights are packed for another instruction set");
+        assert_eq!(
+            self.isa, isa,
+            "the weights are packed for another instruction set"
+        );
         assert_eq!(
             self.kind,
             ConvKind::of(shape, self.kind.transposed),
@@ -166,11 +170,17 @@ impl ConvWeights {
         let reach = (0..3).map(|axis| {
             shape.pads[axis].max(shape.kernel[axis].saturating_mul(shape.dilations[axis]))
         });
-        assert!(reach.max() < Some(1 << 30), "a kernel or padding of 2^30 or more elements");
+        assert!(
+            reach.max() < Some(1 << 30),
+            "a kernel or padding of 2^30 or more elements"
+        );
         if !self.kind.transposed {
             // Positions are computed with 32 bits.
             let far = (0..3).map(|axis| shape.output[axis].saturating_mul(shape.strides[axis]));
-            assert!(far.max() < Some(1 << 30), "an output that reaches 2^30 or more elements");
+            assert!(
+                far.max() < Some(1 << 30),
+                "an output that reaches 2^30 or more elements"
+            );
         }
     }
 }
@@ -209,6 +219,7 @@ pub fn conv(
     epilogue: &ConvEpilogue<'_>,
     scratch: &mut [f32],
 ) {
+    cores.check();
     weights.check(cores.isa, shape);
     assert_eq!(x.len(), shape.input_len(), "input");
     assert_eq!(y.len(), shape.output_len(), "output");
@@ -217,7 +228,10 @@ pub fn conv(
     }
     if let Some(residual) = epilogue.residual {
         assert_eq!(residual.len(), y.len(), "residual");
-        assert!(!weights.kind.transposed, "no residual for transposed convolutions");
+        assert!(
+            !weights.kind.transposed,
+            "no residual for transposed convolutions"
+        );
     }
     if y.is_empty() {
         return;
@@ -225,7 +239,17 @@ pub fn conv(
     match &weights.method {
         Method::Dense(passes) => {
             let cut = dense::Cut::new(cores, shape, &weights.kind, passes);
-            dense::run(cores, shape, &weights.kind, passes, &cut, x, y, epilogue, scratch);
+            dense::run(
+                cores,
+                shape,
+                &weights.kind,
+                passes,
+                &cut,
+                x,
+                y,
+                epilogue,
+                scratch,
+            );
         }
         Method::Direct(w) => {
             let cut = direct::Cut::new(cores, shape);

@@ -102,7 +102,9 @@ pub(super) fn pack(isa: Isa, kind: &ConvKind, w: &[f32]) -> Vec<Pass> {
     if !kind.transposed {
         let reach = |tap| {
             let at = unravel(tap, kind.kernel);
-            Some(std::array::from_fn(|axis| (at[axis] * kind.dilations[axis]) as i32))
+            Some(std::array::from_fn(|axis| {
+                (at[axis] * kind.dilations[axis]) as i32
+            }))
         };
         let taps: Vec<usize> = (0..kind.taps()).collect();
         return vec![pack_pass(isa, kind, w, [0; 3], &taps, reach)];
@@ -146,7 +148,9 @@ fn pack_pass(
     // A new slice begins wherever the place among all terms, those left out included, passes a multiple of the slice's length.
     let mut slices: Vec<Range<usize>> = Vec::new();
     let mut current = None;
-    let terms = taps.iter().flat_map(|tap| (0..ins).map(move |ci| tap * ins + ci));
+    let terms = taps
+        .iter()
+        .flat_map(|tap| (0..ins).map(move |ci| tap * ins + ci));
     for (kept, place) in terms.enumerate() {
         let slice = place / SLICE;
         match slices.last_mut() {

@@ -38,7 +38,10 @@ pub fn average_pool(
     x: &[f32],
     y: &mut [f32],
 ) {
-    let one = PoolShape { planes: 1, ..*shape };
+    let one = PoolShape {
+        planes: 1,
+        ..*shape
+    };
     let slow = shape.kernel.iter().product::<usize>() > SLICE;
     each_plane(cores, shape, x, y, |x, y| {
         if slow {
@@ -93,7 +96,9 @@ pub fn global_max_pool(cores: Cores<'_>, x: &[f32], y: &mut [f32]) {
 pub fn global_average_pool(cores: Cores<'_>, x: &[f32], y: &mut [f32]) {
     let plane = global_plane(x, y);
     global(cores, x, y, plane, |x, y| {
-        let sets = x.chunks(SIDE_BY_SIDE * plane).zip(y.chunks_mut(SIDE_BY_SIDE));
+        let sets = x
+            .chunks(SIDE_BY_SIDE * plane)
+            .zip(y.chunks_mut(SIDE_BY_SIDE));
         for (x, y) in sets {
             // A set that is not full repeats its last plane; the copies' sums are dropped.
             let planes: [&[f32]; SIDE_BY_SIDE] = std::array::from_fn(|i| {
@@ -149,6 +154,7 @@ fn each_plane(
     y: &mut [f32],
     work: impl Fn(&[f32], &mut [f32]) + Sync,
 ) {
+    cores.check();
     let input: usize = shape.input.iter().product();
     let output: usize = shape.output.iter().product();
     assert_eq!(x.len(), shape.planes * input, "input");
@@ -206,7 +212,7 @@ fn greater(a: f32, b: f32) -> f32 {
 fn sweep(isa: Isa, shape: &PoolShape, x: &[f32], y: &mut [f32], fold: Fold) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the instruction set is available, as `Cores` says.
+        // SAFETY: the instruction set is available, `each_plane` checked it.
         Isa::Avx512 => unsafe { sweep_avx512(shape, x, y, fold) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -249,13 +255,20 @@ fn sweep_with(shape: &PoolShape, x: &[f32], y: &mut [f32], fold: impl Fn(f32, f3
     for (index, y) in y.chunks_exact_mut(cols).enumerate() {
         let (z, row) = (index / rows, index % rows);
         for kz in 0..shape.kernel[0] {
-            let Some(from_z) = source(0, z, kz) else { continue };
+            let Some(from_z) = source(0, z, kz) else {
+                continue;
+            };
             for ky in 0..shape.kernel[1] {
-                let Some(from_y) = source(1, row, ky) else { continue };
+                let Some(from_y) = source(1, row, ky) else {
+                    continue;
+                };
                 let line = &x[(from_z * h + from_y) * w..][..w];
                 for kx in 0..shape.kernel[2] {
                     let ahead = kx * shape.dilations[2];
-                    let low = shape.pads[2].saturating_sub(ahead).div_ceil(stride).min(cols);
+                    let low = shape.pads[2]
+                        .saturating_sub(ahead)
+                        .div_ceil(stride)
+                        .min(cols);
                     let high = (w + shape.pads[2])
                         .saturating_sub(ahead)
                         .div_ceil(stride)
@@ -266,7 +279,10 @@ fn sweep_with(shape: &PoolShape, x: &[f32], y: &mut [f32], fold: impl Fn(f32, f3
                     let values = &line[low * stride + ahead - shape.pads[2]..];
                     let y = &mut y[low..high];
                     match stride {
-                        1 => y.iter_mut().zip(values).for_each(|(y, &v)| *y = fold(*y, v)),
+                        1 => y
+                            .iter_mut()
+                            .zip(values)
+                            .for_each(|(y, &v)| *y = fold(*y, v)),
                         2 => {
                             // The last pair may lack its second half.
                             let pairs = values.as_chunks::<2>().0;

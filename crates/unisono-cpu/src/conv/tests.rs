@@ -8,7 +8,11 @@ fn sizes() -> impl Strategy<Value = ([usize; 3], [usize; 3], [usize; 3], [usize;
     // Input, kernel, strides, dilations, pads: mostly two axes, sometimes one or three.
     let deep = prop_oneof![5 => Just(1_usize), 1 => 2..=4_usize];
     (
-        (deep, prop_oneof![1 => Just(1_usize), 4 => 1..=12_usize], 1..=40_usize),
+        (
+            deep,
+            prop_oneof![1 => Just(1_usize), 4 => 1..=12_usize],
+            1..=40_usize,
+        ),
         (1..=4_usize, 1..=4_usize, 1..=5_usize),
         (1..=2_usize, 1..=3_usize, 1..=3_usize),
         (1..=2_usize, 1..=2_usize, 1..=3_usize),
@@ -46,45 +50,64 @@ fn cases() -> impl Strategy<Value = Case> {
     );
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let end = (0..=2_usize, 0..=2_usize, 0..=2_usize);
-    (channels, sizes(), flags, end, prop_oneof![Just(None), Just(Some(Unary::Relu))], any::<bool>(), any::<u64>()).prop_filter_map(
-        "an output",
-        |((batch, groups, ins, outs), (input, kernel, strides, dilations, pads), flags, end, activation, special_weights, seed)| {
-            let (transposed, bias, residual, special_input) = flags;
-            let end = [end.0, end.1, end.2];
-            let mut output = [0; 3];
-            for axis in 0..3 {
-                let reach = (kernel[axis] - 1) * dilations[axis] + 1;
-                output[axis] = if transposed {
-                    ((input[axis] - 1) * strides[axis] + reach + end[axis]).checked_sub(pads[axis])?
-                } else {
-                    (input[axis] + pads[axis] + end[axis]).checked_sub(reach)? / strides[axis] + 1
-                };
-            }
-            let shape = ConvShape {
-                batch,
-                in_channels: groups * ins,
-                out_channels: groups * outs,
-                groups,
-                input,
-                output,
-                kernel,
-                strides,
-                dilations,
-                pads,
-            };
-            // The reference needs a while for large ones.
-            (shape.output_len() * shape.terms() < 300_000).then_some(Case {
-                shape,
-                transposed,
-                bias,
-                residual: residual && !transposed,
+    (
+        channels,
+        sizes(),
+        flags,
+        end,
+        prop_oneof![Just(None), Just(Some(Unary::Relu))],
+        any::<bool>(),
+        any::<u64>(),
+    )
+        .prop_filter_map(
+            "an output",
+            |(
+                (batch, groups, ins, outs),
+                (input, kernel, strides, dilations, pads),
+                flags,
+                end,
                 activation,
-                special_input,
                 special_weights,
                 seed,
-            })
-        },
-    )
+            )| {
+                let (transposed, bias, residual, special_input) = flags;
+                let end = [end.0, end.1, end.2];
+                let mut output = [0; 3];
+                for axis in 0..3 {
+                    let reach = (kernel[axis] - 1) * dilations[axis] + 1;
+                    output[axis] = if transposed {
+                        ((input[axis] - 1) * strides[axis] + reach + end[axis])
+                            .checked_sub(pads[axis])?
+                    } else {
+                        (input[axis] + pads[axis] + end[axis]).checked_sub(reach)? / strides[axis]
+                            + 1
+                    };
+                }
+                let shape = ConvShape {
+                    batch,
+                    in_channels: groups * ins,
+                    out_channels: groups * outs,
+                    groups,
+                    input,
+                    output,
+                    kernel,
+                    strides,
+                    dilations,
+                    pads,
+                };
+                // The reference needs a while for large ones.
+                (shape.output_len() * shape.terms() < 300_000).then_some(Case {
+                    shape,
+                    transposed,
+                    bias,
+                    residual: residual && !transposed,
+                    activation,
+                    special_input,
+                    special_weights,
+                    seed,
+                })
+            },
+        )
 }
 
 impl Case {
@@ -143,9 +166,19 @@ fn pool_cases() -> impl Strategy<Value = (PoolShape, bool, u64)> {
                 let reach = (kernel[axis] - 1) * dilations[axis] + 1;
                 let room = (input[axis] + pads[axis] + pads_end[axis]).checked_sub(reach)?;
                 // Sometimes rounded up, so that the last window reaches beyond the padding.
-                output[axis] = (room + if flag { strides[axis] - 1 } else { 0 }) / strides[axis] + 1;
+                output[axis] =
+                    (room + if flag { strides[axis] - 1 } else { 0 }) / strides[axis] + 1;
             }
-            let shape = PoolShape { planes, input, output, kernel, strides, dilations, pads, pads_end };
+            let shape = PoolShape {
+                planes,
+                input,
+                output,
+                kernel,
+                strides,
+                dilations,
+                pads,
+                pads_end,
+            };
             Some((shape, flag, seed))
         },
     )
@@ -186,7 +219,13 @@ proptest! {
     }
 }
 
-fn square(channels: [usize; 3], size: usize, kernel: usize, stride: usize, pad: usize) -> ConvShape {
+fn square(
+    channels: [usize; 3],
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+) -> ConvShape {
     let [in_channels, out_channels, groups] = channels;
     let output = (size + 2 * pad - kernel) / stride + 1;
     ConvShape {
@@ -277,7 +316,10 @@ fn global_pools_and_large_windows_give_the_references_bits() {
         arith::max_pool(&shape, &x, &mut greatest, None);
         arith::average_pool(&shape, false, &x, &mut mean);
         for team in &teams() {
-            let cores = Cores { isa: Isa::detect(), team };
+            let cores = Cores {
+                isa: Isa::detect(),
+                team,
+            };
             let mut y = vec![0.0; planes];
             global_max_pool(cores, &x, &mut y);
             assert_eq!(first_difference(&y, &greatest), None);
@@ -300,7 +342,15 @@ fn an_image_has_the_same_bits_alone_and_in_a_batch() {
             let run = |shape: &ConvShape, x: &[f32]| {
                 let mut y = vec![0.0; shape.output_len()];
                 let mut scratch = vec![0.0; conv_scratch(cores, shape, &weights)];
-                conv(cores, shape, x, &weights, &mut y, &ConvEpilogue::default(), &mut scratch);
+                conv(
+                    cores,
+                    shape,
+                    x,
+                    &weights,
+                    &mut y,
+                    &ConvEpilogue::default(),
+                    &mut scratch,
+                );
                 y
             };
             let all = run(&shape, &x);

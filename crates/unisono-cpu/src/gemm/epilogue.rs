@@ -5,10 +5,13 @@
 
 use std::ops::Range;
 
-use unisono_reference::arith::{MatrixRef, Unary, fma_f32};
+use unisono_reference::arith::{MatrixRef, Unary};
 
 use super::pack::assert_covers;
-use crate::simd::Isa;
+use crate::simd::{Function, Isa, Kernel, Simd, UnaryVisitor, dispatch, visit_unary};
+
+/// More than the lanes of any instruction set.
+const MAX_LANES: usize = 16;
 
 /// `activation(alpha * total + beta * bias + residual)`, each step only where present.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +62,7 @@ impl Epilogue<'_> {
     /// Finishes `rows` x `cols` of C, of which `c` is the element (0, 0).
     ///
     /// # Safety
-    /// `isa` is available, the range of C (rows `c_step` apart) is writable by this caller alone, and [`Epilogue::check`] passed for a C
+    /// The range of C (rows `c_step` apart) is writable by this caller alone, and [`Epilogue::check`] passed for a C
     /// that contains the range.
     pub(crate) unsafe fn apply(
         &self,
@@ -72,96 +75,193 @@ impl Epilogue<'_> {
         if self.is_identity() {
             return;
         }
-        for i in rows {
-            // SAFETY: the row's part of C is the caller's alone.
-            let row = unsafe {
-                std::slice::from_raw_parts_mut(c.add(i * c_step + cols.start), cols.len())
-            };
-            // SAFETY: `isa` is available.
-            unsafe { self.finish_row_on(isa, i, cols.start, row) };
-        }
-    }
-
-    /// # Safety
-    /// `isa` is available.
-    unsafe fn finish_row_on(&self, isa: Isa, i: usize, j: usize, row: &mut [f32]) {
-        match isa {
-            // SAFETY: the caller says that the instruction set is available.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { self.finish_row_avx512(i, j, row) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { self.finish_row_avx2(i, j, row) },
-            _ => self.finish_row(i, j, row, fma_f32),
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    fn finish_row_avx512(&self, i: usize, j: usize, row: &mut [f32]) {
-        self.finish_row(i, j, row, f32::mul_add);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn finish_row_avx2(&self, i: usize, j: usize, row: &mut [f32]) {
-        self.finish_row(i, j, row, f32::mul_add);
-    }
-
-    /// Finishes the row's elements (i, j..). Written so that a compiler can put the lanes of a vector across `row`.
-    #[inline(always)]
-    fn finish_row(&self, i: usize, j: usize, row: &mut [f32], fma: impl Fn(f32, f32, f32) -> f32) {
-        if self.alpha != 1.0 {
-            row.iter_mut().for_each(|y| *y *= self.alpha);
-        }
-        if let Some(bias) = &self.bias {
-            if self.beta == 1.0 {
-                add_row(bias, i, j, row, |y, c| y + c);
-            } else {
-                add_row(bias, i, j, row, |y, c| fma(self.beta, c, y));
-            }
-        }
-        if let Some(residual) = &self.residual {
-            add_row(residual, i, j, row, |y, c| y + c);
-        }
+        let region = Region {
+            epilogue: self,
+            c,
+            c_step,
+            rows,
+            cols,
+        };
         match self.activation {
-            None => {}
-            // A NaN is unordered, so it takes the `else`; -0 is not above +0 and takes the first branch.
-            Some(Unary::Relu) => row
-                .iter_mut()
-                .for_each(|y| *y = if *y <= 0.0 { 0.0 } else { *y }),
-            Some(Unary::LeakyRelu { alpha }) => row
-                .iter_mut()
-                .for_each(|y| *y = if *y < 0.0 { alpha * *y } else { *y }),
-            Some(activation) => row.iter_mut().for_each(|y| *y = activation.eval(*y)),
+            None => dispatch(
+                isa,
+                Finish {
+                    region,
+                    activation: Identity,
+                },
+            ),
+            Some(activation) => visit_unary(activation, OnRegion { isa, region }),
         }
     }
 }
 
-/// Combines the elements (i, j..) of `matrix` with `row`.
-#[inline(always)]
-fn add_row(
-    matrix: &MatrixRef<'_, f32>,
-    i: usize,
-    j: usize,
-    row: &mut [f32],
-    combine: impl Fn(f32, f32) -> f32,
-) {
-    let from = i * matrix.row_stride + j * matrix.col_stride;
-    match matrix.col_stride {
-        0 => {
-            let c = matrix.data[from];
-            row.iter_mut().for_each(|y| *y = combine(*y, c));
+/// A part of C to be finished, all of it writable by its holder alone.
+struct Region<'a> {
+    epilogue: &'a Epilogue<'a>,
+    c: *mut f32,
+    c_step: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+}
+
+/// No activation.
+#[derive(Clone, Copy)]
+struct Identity;
+
+impl Function for Identity {
+    #[inline(always)]
+    fn eval<S: Simd>(self, _: S, x: S::F) -> S::F {
+        x
+    }
+}
+
+struct OnRegion<'a> {
+    isa: Isa,
+    region: Region<'a>,
+}
+
+impl UnaryVisitor for OnRegion<'_> {
+    type Output = ();
+
+    fn visit<F: Function>(self, activation: F) {
+        dispatch(
+            self.isa,
+            Finish {
+                region: self.region,
+                activation,
+            },
+        );
+    }
+}
+
+/// All steps on one register of C at a time.
+struct Finish<'a, F> {
+    region: Region<'a>,
+    activation: F,
+}
+
+impl<F: Function> Kernel for Finish<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Region {
+            epilogue,
+            c,
+            c_step,
+            rows,
+            cols,
+        } = self.region;
+        for i in rows {
+            // SAFETY: the row's part of C is the region's holder's alone.
+            let row = unsafe {
+                std::slice::from_raw_parts_mut(c.add(i * c_step + cols.start), cols.len())
+            };
+            let steps = Steps {
+                alpha: if epilogue.alpha == 1.0 {
+                    None
+                } else {
+                    Some(s.splat(epilogue.alpha))
+                },
+                beta: if epilogue.beta == 1.0 {
+                    None
+                } else {
+                    Some(s.splat(epilogue.beta))
+                },
+                bias: Row::of(s, epilogue.bias.as_ref(), i, &cols),
+                residual: Row::of(s, epilogue.residual.as_ref(), i, &cols),
+                activation: self.activation,
+            };
+            let mut at = 0;
+            while at + S::LANES <= row.len() {
+                let lanes = &mut row[at..at + S::LANES];
+                let y = steps.finish(s, at, S::LANES, s.load(lanes));
+                s.store(y, lanes);
+                at += S::LANES;
+            }
+            if at < row.len() {
+                let lanes = &mut row[at..];
+                let y = steps.finish(s, at, lanes.len(), s.load_part(lanes));
+                s.store_part(y, lanes);
+            }
         }
-        1 => {
-            let values = &matrix.data[from..from + row.len()];
-            row.iter_mut()
-                .zip(values)
-                .for_each(|(y, &c)| *y = combine(*y, c));
+    }
+}
+
+/// The steps for one row.
+struct Steps<'a, V, F> {
+    alpha: Option<V>,
+    beta: Option<V>,
+    bias: Row<'a, V>,
+    residual: Row<'a, V>,
+    activation: F,
+}
+
+impl<V: Copy, F: Function> Steps<'_, V, F> {
+    /// Finishes `n` totals from column `at` of the region on. Not a closure: those are not inlined for sure, and only what is inlined
+    /// is compiled for the instruction set.
+    #[inline(always)]
+    fn finish<S: Simd<F = V>>(&self, s: S, at: usize, n: usize, mut y: V) -> V {
+        if let Some(alpha) = self.alpha {
+            y = s.mul(alpha, y);
         }
-        stride => row
-            .iter_mut()
-            .enumerate()
-            .for_each(|(at, y)| *y = combine(*y, matrix.data[from + at * stride])),
+        if let Some(c) = self.bias.load(s, at, n) {
+            y = match self.beta {
+                None => s.add(y, c),
+                Some(beta) => s.fma(beta, c, y),
+            };
+        }
+        if let Some(c) = self.residual.load(s, at, n) {
+            y = s.add(y, c);
+        }
+        self.activation.eval(s, y)
+    }
+}
+
+/// A row of a bias or residual, from the region's first column on.
+enum Row<'a, V> {
+    /// There is none.
+    None,
+    /// The same value in every column.
+    Same(V),
+    /// Columns side by side.
+    Dense(&'a [f32]),
+    /// Columns that lie apart.
+    Apart(&'a [f32], usize),
+}
+
+impl<'a, V: Copy> Row<'a, V> {
+    #[inline(always)]
+    fn of<S: Simd<F = V>>(
+        s: S,
+        m: Option<&MatrixRef<'a, f32>>,
+        i: usize,
+        cols: &Range<usize>,
+    ) -> Self {
+        let Some(m) = m else { return Row::None };
+        let data = &m.data[i * m.row_stride + cols.start * m.col_stride..];
+        match m.col_stride {
+            0 => Row::Same(s.splat(data[0])),
+            1 => Row::Dense(data),
+            stride => Row::Apart(data, stride),
+        }
+    }
+
+    /// The `n` values from column `at` on.
+    #[inline(always)]
+    fn load<S: Simd<F = V>>(&self, s: S, at: usize, n: usize) -> Option<V> {
+        Some(match *self {
+            Row::None => return None,
+            Row::Same(value) => value,
+            Row::Dense(data) if n == S::LANES => s.load(&data[at..at + n]),
+            Row::Dense(data) => s.load_part(&data[at..at + n]),
+            Row::Apart(data, stride) => {
+                let mut lanes = [0.0; MAX_LANES];
+                for (lane, value) in lanes[..n].iter_mut().enumerate() {
+                    *value = data[(at + lane) * stride];
+                }
+                s.load(&lanes)
+            }
+        })
     }
 }

@@ -48,10 +48,21 @@ use pack::{pack_panel, pack_strips, strip_count, strip_rows};
 /// What a kernel runs on: an instruction set and a team of threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Cores<'a> {
-    /// The instruction set; it is available on this machine.
+    /// The instruction set; kernels panic if this machine lacks it.
     pub isa: Isa,
     /// The threads.
     pub team: &'a Team,
+}
+
+impl Cores<'_> {
+    /// Panics unless the instruction set is available: the microkernels rely on it.
+    pub(crate) fn check(self) {
+        assert!(
+            self.isa.is_available(),
+            "this machine has no {}",
+            self.isa.name()
+        );
+    }
 }
 
 /// Elements of scratch memory for a [`gemm`] of m x k by k x n.
@@ -180,6 +191,7 @@ impl Problem<'_> {
         epilogue: &(dyn Fn(usize) -> Epilogue<'e> + Sync),
         scratch: &mut [f32],
     ) {
+        self.cores.check();
         let blocking = &self.blocking;
         let (m, n, k) = (blocking.m, blocking.n, blocking.k);
         if m == 0 || n == 0 || blocking.batch == 0 {
@@ -297,8 +309,8 @@ impl Problem<'_> {
                             c_step: self.c_step,
                             first: k0 == 0,
                         };
-                        // SAFETY: strips and panels hold what the kernel reads, the tile lies in C; the instruction set is available
-                        // as `Cores` says.
+                        // SAFETY: strips and panels hold what the kernel reads, the tile lies in C; the instruction set is available,
+                        // as `run` checked.
                         unsafe {
                             if count > width {
                                 kernels.wide[strip.len() - 1](&tile);

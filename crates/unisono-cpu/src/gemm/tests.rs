@@ -74,6 +74,8 @@ fn cases() -> impl Strategy<Value = Case> {
             high: 6.0
         })),
         Just(Some(Unary::HardSwish)),
+        Just(Some(Unary::Sigmoid)),
+        Just(Some(Unary::Tanh)),
     ];
     let shape = (
         size(60),
