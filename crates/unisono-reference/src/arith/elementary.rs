@@ -142,3 +142,30 @@ pub fn mish(x: f32) -> f32 {
     let n = e * (e + 2.0);
     x * (n / (n + 2.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::arith::Unary;
+
+    /// The distance from `exact` in units in the last place of an f32 of its magnitude.
+    fn ulps(found: f32, exact: f64) -> f64 {
+        let exponent = (exact.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+        (f64::from(found) - exact).abs() / 2f64.powi(exponent.max(-126) - 23)
+    }
+
+    #[test]
+    fn normal_results_are_at_most_two_ulp_off() {
+        use Unary::{Erf, Exp, Log, Sigmoid, Softplus, Tanh};
+        for f in [Exp, Log, Tanh, Erf, Sigmoid, Softplus] {
+            for bits in (0..1u64 << 32).step_by(8191) {
+                let x = f32::from_bits(bits as u32);
+                let exact = f.eval(f64::from(x));
+                let magnitude = exact.abs();
+                if magnitude >= f64::from(f32::MIN_POSITIVE) && magnitude <= f64::from(f32::MAX) {
+                    let error = ulps(f.eval(x), exact);
+                    assert!(error <= 2.0, "{f:?}({x:e}) is {error} ulp off");
+                }
+            }
+        }
+    }
+}

@@ -60,6 +60,8 @@ pub mod coefficients;
 mod conv;
 mod double;
 mod elementary;
+#[cfg(test)]
+mod fingerprints;
 mod fma;
 mod gemm;
 mod narrow;
