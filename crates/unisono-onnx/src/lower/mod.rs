@@ -34,7 +34,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use types::Declared;
 use unisono_graph::attribute::Subgraph;
-use unisono_graph::{Dim, Graph, Symbol, ValueId};
+use unisono_graph::{Graph, ValueId};
 use unsupported::Unsupported;
 
 /// Turns one model into a graph.
@@ -219,17 +219,7 @@ impl<'p> Lowerer<'p> {
         let name = input.name;
         let graph = &mut self.building.graph;
         let id = match declared {
-            Declared::Tensor(mut tensor) => {
-                if is_model {
-                    // A length that the exporter left open is one number in every request, so it gets a name.
-                    for (axis, dim) in tensor.shape.iter_mut().flatten().enumerate() {
-                        if dim.has_unknown() {
-                            *dim = Dim::symbol(&Symbol::new(&format!("{name}[{axis}]")));
-                        }
-                    }
-                }
-                graph.add_input(name, tensor)
-            }
+            Declared::Tensor(tensor) => graph.add_input(name, tensor),
             // The inputs of a body have the types of what its node passes.
             Declared::Nothing if !is_model => {
                 let id = graph.add_value(name, None);
