@@ -4,7 +4,8 @@
 //! lengths are equal wherever their normal forms are. An atom is a named symbol of the model (`batch`), an unknown
 //! that appears nowhere else, or an opaque function of other lengths such as a floor division.
 //!
-//! Symbols stand for lengths of at least 1. A model run with an empty axis is inferred with that number instead.
+//! Symbols stand for lengths of at least 1, and no length is taken to reach 10^9. A model run with an empty axis, or one so
+//! long, is inferred with that number instead.
 //!
 //! Arithmetic never fails: what overflows, or grows beyond any use, becomes an unknown. A hostile graph can therefore
 //! make lengths unknown, but neither wrong nor expensive.
@@ -375,6 +376,24 @@ impl Dim {
                     Atom::Apply(_, args) => args.a.mentions(symbol) || args.b.mentions(symbol),
                 })
             }),
+        }
+    }
+
+    /// Is it `min(other, cap)` for a cap of at least 2? A slice of that many elements out of a table is (`table[:n]`).
+    pub fn is_capped(&self, other: &Dim) -> bool {
+        let Repr::Poly(terms) = &self.0 else {
+            return false;
+        };
+        let [(m, 1)] = terms.as_slice() else {
+            return false;
+        };
+        match m.as_slice() {
+            [Atom::Apply(Function::Min, operands)] => {
+                let cap = |d: &Dim| d.lower_bound() >= Some(2);
+                (operands.a == *other && cap(&operands.b))
+                    || (operands.b == *other && cap(&operands.a))
+            }
+            _ => false,
         }
     }
 

@@ -8,6 +8,7 @@
 //! | 1 | anything | the other side |
 //! | anything | the same expression | that |
 //! | known to be above 1 (a number, `2*b`) | may be anything | the known one: the other is that or 1 |
+//! | `min(n, 512)` | `n` | `n`: where they differ, `n` is above 512 and nothing stretches |
 //! | a symbol | a different symbol | unknown, unequal to both: either may be 1 |
 
 use crate::{Batch, BatchContext, Blocker, Dim, Fact, OpError};
@@ -26,6 +27,8 @@ fn stretch(a: &Dim, b: &Dim) -> Option<Dim> {
         (true, true) if a.equals(b) == Some(false) => None,
         (true, _) => Some(a.clone()),
         (_, true) => Some(b.clone()),
+        _ if a.is_capped(b) => Some(b.clone()),
+        _ if b.is_capped(a) => Some(a.clone()),
         _ => Some(Dim::unknown()),
     }
 }

@@ -29,12 +29,20 @@ pub fn regroup(batch: &Batch, from: &[Dim], to: &[Dim], rows: &Symbol) -> Result
         if !length.mentions(rows) {
             continue;
         }
-        let outer = before.div_exact(&Dim::product(&to[..axis]));
-        let inner = after.div_exact(&Dim::product(&to[axis + 1..]));
-        let (Some(outer), Some(inner)) = (outer, inner) else {
+        // Both shapes have as many elements in every run that succeeds, so one side settles the other.
+        let by_front = before.div_exact(&Dim::product(&to[..axis])).and_then(|o| {
+            let i = length.div_exact(&(&o * &b))?;
+            Some((o, i))
+        });
+        let by_back = || {
+            let i = after.div_exact(&Dim::product(&to[axis + 1..]))?;
+            let o = length.div_exact(&(&i * &b))?;
+            Some((o, i))
+        };
+        let Some((outer, inner)) = by_front.or_else(by_back) else {
             continue;
         };
-        if &(&outer * &b) * &inner != *length || outer.mentions(rows) || inner.mentions(rows) {
+        if outer.mentions(rows) || inner.mentions(rows) {
             continue;
         }
         let plain = outer == one && inner == one;

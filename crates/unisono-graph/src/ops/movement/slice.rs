@@ -199,8 +199,8 @@ fn from_front(bound: &Dim, length: &Dim) -> Option<Dim> {
     negative.then(|| length + bound)
 }
 
-/// Numbers this large mean "to the end" in every exporter; adding to them would only overflow.
-const FAR: i64 = i32::MAX as i64;
+/// Bounds this large mean "to the end" in every exporter; see [`crate::dim`] for what lengths may be.
+const FAR: i64 = 1_000_000_000;
 
 fn range(length: &Dim, start: Option<Dim>, end: Option<Dim>, step: Option<i64>) -> SymbolicRange {
     let unknown = || SymbolicRange {
