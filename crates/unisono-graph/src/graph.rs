@@ -177,6 +177,11 @@ impl Graph {
         self.inputs.push(id);
     }
 
+    /// Replaces all inputs: for rewrites of bodies, whose inputs may become constants.
+    pub fn set_inputs(&mut self, inputs: Vec<ValueId>) {
+        self.inputs = inputs;
+    }
+
     /// Adds a constant.
     pub fn add_constant(&mut self, name: impl Into<String>, tensor: Tensor) -> ValueId {
         let declared = TensorType {

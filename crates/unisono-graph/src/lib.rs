@@ -24,6 +24,7 @@ pub mod graph;
 pub mod infer;
 pub mod operator;
 pub mod ops;
+pub mod rewrite;
 
 pub use attribute::{Attribute, Attributes};
 pub use contract::{Contract, OutputRows, Verdict, contract};

@@ -1,0 +1,173 @@
+//! Rewrites: the same model with fewer and larger steps.
+//!
+//! The one idea: a rewrite looks at the graph and at nothing else. No device, no request and no load has a say, so the
+//! graph that comes out, and with it every bit of every answer, is fixed once for all devices. What pays on one kind of
+//! device only has no place here.
+//!
+//! | rewrite | before | after | values |
+//! | --- | --- | --- | --- |
+//! | [`noop`] | steps that do nothing | their input | equal |
+//! | [`fold`] | steps over constants, contents known from shapes | constants | equal |
+//! | [`duplicates`] | the same step on the same inputs twice | once | equal |
+//! | [`bounds`] | `Clip` with constant bounds | an activation | equal |
+//! | [`gelu`] | GELU and SiLU spelled out | one activation | rounded differently |
+//! | [`hard`] | hard sigmoid and hard swish spelled out | one activation | rounded differently |
+//! | [`layer_norm`] | layer norm spelled out | one operator | rounded differently |
+//! | [`transpose`] | transposes in a row, or in front of a product | fewer | equal |
+//! | [`linear`] | a product, then scale, bias, activation | one operator | equal in f32 and f64 |
+//! | [`conv`] | a convolution, then per-channel scale, bias, activation | one operator | rounded differently where weights are scaled |
+//! | [`dead`] | what no output needs | nothing | equal |
+//!
+//! They run in this order, again and again until nothing changes or [`MAX_ROUNDS`] is reached; bodies of control flow are
+//! rewritten by the same rules. Values that are rounded differently are as accurate as before: the difference is of the
+//! size of one rounding of the replaced steps.
+//!
+//! A rewrite never changes the model's inputs and outputs: their number, order, names and types stay. It never fails: what it
+//! does not understand, it leaves alone.
+
+pub mod bounds;
+pub mod conv;
+pub mod dead;
+pub mod duplicates;
+pub mod fold;
+pub mod gelu;
+pub mod hard;
+pub mod layer_norm;
+pub mod linear;
+pub mod noop;
+pub mod transpose;
+
+mod body;
+mod edit;
+mod product;
+mod view;
+
+#[cfg(test)]
+mod testing;
+
+pub use edit::Edit;
+pub use view::View;
+
+use crate::{Graph, Operator};
+use std::fmt;
+use unisono_tensor::Tensor;
+
+/// Computes operators over constants: for folding, by the arithmetic that every device follows.
+pub trait ConstantEvaluator {
+    /// All outputs of the operator for these inputs (`None` for one that is left out), or `None` if it cannot compute them.
+    fn evaluate(&self, op: &dyn Operator, inputs: &[Option<Tensor>]) -> Option<Vec<Tensor>>;
+}
+
+/// Folds nothing: for graphs that should keep all their steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFolding;
+
+impl ConstantEvaluator for NoFolding {
+    fn evaluate(&self, _op: &dyn Operator, _inputs: &[Option<Tensor>]) -> Option<Vec<Tensor>> {
+        None
+    }
+}
+
+/// How often all rewrites run at most. Real models settle after three or four rounds.
+pub const MAX_ROUNDS: usize = 16;
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct RewriteReport {
+    /// How often each rewrite applied, bodies included, in the order in which they run; those that never applied are left out.
+    pub applied: Vec<(&'static str, usize)>,
+    /// How often all of them ran.
+    pub rounds: usize,
+    /// Nodes before and after, without those of bodies.
+    pub nodes: (usize, usize),
+}
+
+impl RewriteReport {
+    /// How often a rewrite applied.
+    pub fn count(&self, name: &str) -> usize {
+        let found = self.applied.iter().find(|(n, _)| *n == name);
+        found.map_or(0, |(_, count)| *count)
+    }
+}
+
+impl fmt::Display for RewriteReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} nodes became {}", self.nodes.0, self.nodes.1)?;
+        for (i, (name, count)) in self.applied.iter().enumerate() {
+            let before = if i == 0 { " (" } else { ", " };
+            write!(f, "{before}{name} {count}")?;
+        }
+        if self.applied.is_empty() {
+            return Ok(());
+        }
+        f.write_str(")")
+    }
+}
+
+/// One rewrite: its name in reports, and what applies it everywhere once and says how often it did.
+type Rewrite = (
+    &'static str,
+    fn(&mut Graph, &dyn ConstantEvaluator) -> usize,
+);
+
+const REWRITES: &[Rewrite] = &[
+    ("noop", |g, _| noop::apply(g)),
+    ("fold", fold::apply),
+    ("duplicates", |g, _| duplicates::apply(g)),
+    ("bounds", |g, _| bounds::apply(g)),
+    ("gelu", |g, _| gelu::apply(g)),
+    ("hard", |g, _| hard::apply(g)),
+    ("layer_norm", |g, _| layer_norm::apply(g)),
+    ("transpose", |g, _| transpose::apply(g)),
+    ("linear", |g, _| linear::apply(g)),
+    ("conv", |g, _| conv::apply(g)),
+];
+
+/// Rewrites a graph until nothing changes.
+///
+/// The graph must have passed [`Graph::check`]; it passes it afterwards.
+pub fn optimize(graph: &mut Graph, evaluator: &dyn ConstantEvaluator) -> RewriteReport {
+    optimize_nested(graph, evaluator, 0)
+}
+
+/// [`optimize`] for a graph inside of so many others.
+fn optimize_nested(
+    graph: &mut Graph,
+    evaluator: &dyn ConstantEvaluator,
+    depth: usize,
+) -> RewriteReport {
+    let mut counts = vec![0; REWRITES.len()];
+    let before = graph.nodes().len();
+    let mut report = RewriteReport::default();
+    // What the file carries along for nothing would only be in the way.
+    let mut dead = dead::apply(graph);
+    for round in 1..=MAX_ROUNDS {
+        report.rounds = round;
+        let mut changed = 0;
+        for (i, (_, apply)) in REWRITES.iter().enumerate() {
+            let applied = apply(graph, evaluator);
+            if applied > 0 {
+                dead += dead::apply(graph);
+            }
+            counts[i] += applied;
+            changed += applied;
+        }
+        if changed == 0 {
+            break;
+        }
+    }
+    let bodies = body::apply(graph, evaluator, depth);
+    for (i, (name, _)) in REWRITES.iter().enumerate() {
+        let count = counts[i] + bodies.count(name);
+        if count > 0 {
+            report.applied.push((name, count));
+        }
+    }
+    dead += bodies.count("dead");
+    if dead > 0 {
+        report.applied.push(("dead", dead));
+    }
+    report.nodes = (before, graph.nodes().len());
+    report
+}
