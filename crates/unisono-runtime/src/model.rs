@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use unisono_graph::contract::{Contract, OutputRows, Verdict};
+use unisono_graph::infer::declared_inputs;
 use unisono_graph::{Batch, Dim, Graph, Symbol};
 use unisono_tensor::{DType, Tensor};
 
@@ -46,18 +47,24 @@ impl ModelGraph {
             Verdict::Alone(_) => (&[], &[]),
         };
         let mut inputs = Vec::new();
-        for (i, &id) in graph.inputs().iter().enumerate() {
-            let value = graph.value(id);
-            let Some(declared) = &value.declared else {
+        // Not the declarations themselves: a `?` that stands twice is two lengths.
+        for (i, (&id, fact)) in graph
+            .inputs()
+            .iter()
+            .zip(declared_inputs(&graph))
+            .enumerate()
+        {
+            let name = &graph.value(id).name;
+            let Some(fact) = fact else {
                 return Err(Error::new(
                     ErrorKind::InvalidModel,
-                    format!("input \"{}\" has no declared type", value.name),
+                    format!("input \"{name}\" has no declared type"),
                 ));
             };
             inputs.push(Port {
-                name: value.name.as_str().into(),
-                dtype: declared.dtype,
-                shape: declared.shape.clone(),
+                name: name.as_str().into(),
+                dtype: fact.dtype,
+                shape: fact.shape,
                 rows_axis: match input_batches.get(i) {
                     Some(Batch::Rows { axis, .. }) => Some(*axis),
                     _ => None,
