@@ -71,10 +71,11 @@ impl Default for ConvTranspose {
     }
 }
 
+/// The shapes of `x` and `w`.
+type Shapes<'a> = (&'a [Dim], &'a [Dim]);
+
 /// Checks the types and ranks that both kinds share; gives the shapes if both are known.
-fn operands<'a>(
-    cx: &InferContext<'a>,
-) -> Result<(&'a Fact, Option<(&'a [Dim], &'a [Dim])>), OpError> {
+fn operands<'a>(cx: &InferContext<'a>) -> Result<(&'a Fact, Option<Shapes<'a>>), OpError> {
     let x = rules::typed(cx, 0, "x", FLOATS)?;
     let w = rules::typed(cx, 1, "w", &[x.dtype])?;
     for (i, name, fact) in [(0, "x", x), (1, "w", w)] {

@@ -139,7 +139,7 @@ fn check(
                 .all(|(a, b)| a.equals(b) != Some(false));
         // A scalar beside a list of one, either way round, is common.
         let single = |s: &[Dim]| s.iter().all(|n| *n == Dim::constant(1));
-        if !alike && !(single(zero) && single(scales)) {
+        if !(alike || single(zero) && single(scales)) {
             return Err(OpError::new(format!(
                 "input 2 (zero_point) has shape {zero:?}; needed: {scales:?}, as the scale"
             )));

@@ -95,7 +95,7 @@ fn reshape_of_reshape(view: &View<'_>, _id: NodeId, node: &Node) -> Option<Edit>
     }
     let source = input(maker, 0)?;
     let inputs = vec![Some(Input::Value(source)), Some(Input::Value(target))];
-    Some(Edit::new(reshape.clone(), inputs, vec![first]))
+    Some(Edit::new(*reshape, inputs, vec![first]))
 }
 
 #[cfg(test)]
