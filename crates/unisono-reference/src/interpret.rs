@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use std::fmt;
 use unisono_graph::attribute::Subgraph;
 use unisono_graph::ops::control::{If, Loop, Scan, ScanAxis};
+use unisono_graph::ops::movement::{Split, SplitParts};
+use unisono_graph::rewrite::ConstantEvaluator;
 use unisono_graph::{Fact, Graph, Node, Operator};
 use unisono_tensor::{DType, Shape, Tensor, TensorError, TensorRef};
 
@@ -623,4 +625,28 @@ fn integer(value: &Value) -> Result<i64, Reason> {
 
 fn truth(value: &Value) -> Result<bool, Reason> {
     integer(value).map(|n| n != 0)
+}
+
+/// Folds constants in this interpreter's precision.
+impl ConstantEvaluator for Interpreter {
+    fn evaluate(&self, op: &dyn Operator, inputs: &[Option<Tensor>]) -> Option<Vec<Tensor>> {
+        let outputs = self
+            .run_operator(op, inputs, output_count(op, inputs)?)
+            .ok()?;
+        // Outputs are stated from the first on; what follows the first that is not made is none.
+        Some(outputs.into_iter().map_while(|t| t).collect())
+    }
+}
+
+/// How many outputs an operator without a body can make for these inputs.
+fn output_count(op: &dyn Operator, inputs: &[Option<Tensor>]) -> Option<usize> {
+    let Some(split) = op.downcast_ref::<Split>() else {
+        // More than any other operator has.
+        return op.subgraphs().is_empty().then_some(8);
+    };
+    match &split.parts {
+        SplitParts::Lengths(lengths) => Some(lengths.len()),
+        SplitParts::Equal(parts) => Some(*parts),
+        SplitParts::Input => Some(inputs.get(1)?.as_ref()?.len()),
+    }
 }
