@@ -185,6 +185,7 @@ impl Block<'_> {
                 (self.image * shape.out_channels + co) * out_plane + self.z * out_rows * out_cols;
             // SAFETY: the rows lie in the output and are ours alone.
             let y = unsafe { y.add(first) };
+            // SAFETY: as above.
             let out = unsafe {
                 std::slice::from_raw_parts_mut(y.add(rows.start * out_cols), rows.len() * out_cols)
             };
@@ -322,17 +323,37 @@ struct Taps<'a> {
 
 impl Taps<'_> {
     /// Where the lane 0 of the terms `first..` reads, in the order of the sum.
-    #[inline(always)]
     fn fill(&self, first: usize, places: &mut [usize]) {
         let [_, _, kernel_cols] = self.shape.kernel;
         let [_, sy, sx] = self.shape.strides;
         let [_, dy, dx] = self.shape.dilations;
-        for (place, term) in places.iter_mut().zip(first..) {
-            let (tap, ci) = (term / self.ins, term % self.ins);
-            let (y, x) = (tap / kernel_cols * dy, tap % kernel_cols * dx);
-            let phase = y % sy * sx + x % sx;
-            *place =
-                ci * self.cut.channel + phase * self.cut.phase + y / sy * self.cut.pitch + x / sx;
+        // A division costs more than a tap does, and most strides are 1.
+        let split = |x: usize, stride: usize| {
+            if stride == 1 {
+                (x, 0)
+            } else {
+                (x / stride, x % stride)
+            }
+        };
+        let (tap, mut ci) = (first / self.ins, first % self.ins);
+        let (mut ky, mut kx) = (tap / kernel_cols, tap % kernel_cols);
+        let mut places = places.iter_mut();
+        loop {
+            let (row, py) = split(ky * dy, sy);
+            let row = py * sx * self.cut.phase + row * self.cut.pitch;
+            while kx < kernel_cols {
+                let (col, px) = split(kx * dx, sx);
+                let place = row + px * self.cut.phase + col;
+                while ci < self.ins {
+                    let Some(slot) = places.next() else { return };
+                    *slot = place + ci * self.cut.channel;
+                    ci += 1;
+                }
+                ci = 0;
+                kx += 1;
+            }
+            kx = 0;
+            ky += 1;
         }
     }
 }

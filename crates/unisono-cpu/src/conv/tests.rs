@@ -4,7 +4,9 @@ use unisono_reference::arith::{self, first_difference};
 use super::*;
 use crate::gemm::tests::{teams, values};
 
-fn sizes() -> impl Strategy<Value = ([usize; 3], [usize; 3], [usize; 3], [usize; 3], [usize; 3])> {
+type Sizes = ([usize; 3], [usize; 3], [usize; 3], [usize; 3], [usize; 3]);
+
+fn sizes() -> impl Strategy<Value = Sizes> {
     // Input, kernel, strides, dilations, pads: mostly two axes, sometimes one or three.
     let deep = prop_oneof![5 => Just(1_usize), 1 => 2..=4_usize];
     (

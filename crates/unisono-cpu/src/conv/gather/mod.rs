@@ -38,8 +38,8 @@ impl Columns {
         let mut at = [[i32::MIN / 2; MAX_COLS]; 3];
         let mut q = lattice.unravel(from);
         for lane in 0..to - from {
-            for axis in 0..3 {
-                at[axis][lane] = lattice.in_start[axis] + q[axis] as i32 * lattice.in_step[axis];
+            for (axis, at) in at.iter_mut().enumerate() {
+                at[lane] = lattice.in_start[axis] + q[axis] as i32 * lattice.in_step[axis];
             }
             q[2] += 1;
             if q[2] == lattice.count[2] {

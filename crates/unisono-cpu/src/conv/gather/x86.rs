@@ -141,14 +141,14 @@ unsafe fn copy_avx512(places: &[i32; MAX_COLS], sources: Sources<'_>, out: &mut 
                 _mm512_loadu_si512(places.as_ptr().add(16 * half).cast())
             });
             for (row, source) in rows {
-                for half in 0..2 {
+                for (half, &index) in index.iter().enumerate() {
                     let mask = (inside >> (16 * half)) as u16;
                     // SAFETY: the lanes of the mask are places of the source; a row has 32 elements.
                     unsafe {
                         let lanes = _mm512_mask_i32gather_ps::<4>(
                             _mm512_setzero_ps(),
                             mask,
-                            index[half],
+                            index,
                             source.as_ptr().cast(),
                         );
                         _mm512_storeu_ps(row.as_mut_ptr().add(16 * half), lanes);
