@@ -110,7 +110,11 @@ pub fn declared_inputs(graph: &Graph) -> Vec<Option<Fact>> {
             let value = graph.values().get(id.index())?;
             let mut fact = Fact::declared(value.declared.as_ref()?);
             for (axis, length) in fact.shape.iter_mut().flatten().enumerate() {
-                if length.has_unknown() || length.as_const().is_some_and(|n| n < 0) {
+                // Exporters write "?" for a length that they do not know, also twice in one shape.
+                let nameless = length
+                    .as_symbol()
+                    .is_some_and(|s| matches!(s.name(), "" | "?" | "-1"));
+                if nameless || length.has_unknown() || length.as_const().is_some_and(|n| n < 0) {
                     *length = Dim::symbol(&Symbol::new(&anonymous_name(&value.name, axis)));
                 }
             }
