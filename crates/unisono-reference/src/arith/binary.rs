@@ -17,7 +17,8 @@ pub enum Binary {
     Max,
     /// The lesser, NaN if either is, -0 below +0.
     Min,
-    /// `a` to the power `b`: `a * a` for `b == 2`, otherwise through f64.
+    /// `a` to the power `b`: `a * a` for 2, `(a * a) * a` for 3, `1 / a` for -1, the square root (+0 for -0, infinity for -infinity) for 1/2; the
+    /// others through f64.
     Pow,
     /// The remainder of the truncated division, with the sign of `a` (ONNX `Mod` with `fmod = 1`); exact.
     Fmod,

@@ -60,6 +60,10 @@ fn the_bits_of_this_version_are_pinned() {
             of(pairs.chain(powers).map(|(a, b)| f.eval(a, b))),
         ));
     }
+    for y in [2.0, 3.0, -1.0, 0.5] {
+        let powers = all_kinds(1_048_573).map(|x| Binary::Pow.eval(x, y));
+        found.push((format!("Pow by {y}"), of(powers)));
+    }
     let lengths = [1, 2, 31, 32, 33, 255, 256, 257, 1023, 1024, 1025, 2600];
     for reduction in Reduction::ALL {
         let rows = lengths.map(|n| {
@@ -142,7 +146,7 @@ fn the_bits_of_this_version_are_pinned() {
 }
 
 #[rustfmt::skip]
-const PINNED: [(&str, u64); 69] = [
+const PINNED: [(&str, u64); 73] = [
     ("Abs", 0x8ce11fc9c110c940),
     ("Neg", 0x554c50829f6030c0),
     ("Reciprocal", 0xc9fe7fbdbe186c40),
@@ -195,6 +199,10 @@ const PINNED: [(&str, u64); 69] = [
     ("Pow", 0x77c3d641b38f19f6),
     ("Fmod", 0x309b5d9821eb70cc),
     ("PRelu", 0xbb610579e5cb38c8),
+    ("Pow by 2", 0xc500d46ba357540d),
+    ("Pow by 3", 0xd0288faddebab3d4),
+    ("Pow by -1", 0xf1b21cecd4944c0e),
+    ("Pow by 0.5", 0x0f66d115add6faa9),
     ("ReduceSum", 0xec4bd2dedd6843b9),
     ("ReduceMean", 0xe217cdb95d055dfd),
     ("ReduceSumSquare", 0x644b475e7acb8860),

@@ -97,9 +97,9 @@ pub fn binary(
 ) {
     assert_eq!(y.len(), rows * n, "outputs of {rows} x {n}");
     if let (Binary::Pow, Operand::Scalar(exponent), Operand::Full(x)) = (f, b, a)
-        && let Some(f) = power(exponent)
+        && power(isa, exponent, (x, &mut *y))
     {
-        return unary(isa, f, (x, y));
+        return;
     }
     // Without a row or a column everything is one row.
     let [rows, n] = match a.is_flat() && b.is_flat() {
@@ -132,9 +132,9 @@ pub fn binary_in_place(
 ) {
     assert_eq!(ay.len(), rows * n, "outputs of {rows} x {n}");
     if let (Binary::Pow, Operand::Scalar(exponent), false) = (f, b, swapped)
-        && let Some(f) = power(exponent)
+        && power(isa, exponent, &mut *ay)
     {
-        return unary(isa, f, ay);
+        return;
     }
     let [rows, n] = if b.is_flat() {
         [1, rows * n]
@@ -160,14 +160,47 @@ pub fn binary_in_place(
     visit_binary(f, Zip { isa, kernel });
 }
 
-/// The powers that the canonical arithmetic defines without a logarithm and that are a function of one value.
-fn power(exponent: f32) -> Option<Unary> {
+/// Raises to one of the powers that the canonical arithmetic defines without a logarithm; false if `exponent` is none of them.
+fn power<'a>(isa: Isa, exponent: f32, data: impl Into<InOut<'a>>) -> bool {
+    let map = Map {
+        isa,
+        data: data.into(),
+    };
     if exponent == 2.0 {
-        Some(Unary::Square)
+        visit_unary(Unary::Square, map);
+    } else if exponent == 3.0 {
+        map.visit(Cube);
     } else if exponent == -1.0 {
-        Some(Unary::Reciprocal)
+        visit_unary(Unary::Reciprocal, map);
+    } else if exponent == 0.5 {
+        map.visit(SquareRootPower);
     } else {
-        None
+        return false;
+    }
+    true
+}
+
+/// `(x * x) * x`.
+#[derive(Clone, Copy)]
+struct Cube;
+
+impl Function for Cube {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, x: S::F) -> S::F {
+        s.mul(s.mul(x, x), x)
+    }
+}
+
+/// The power 1/2, which unlike a square root has no -0 and takes -infinity to infinity.
+#[derive(Clone, Copy)]
+struct SquareRootPower;
+
+impl Function for SquareRootPower {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, x: S::F) -> S::F {
+        let root = s.add(s.sqrt(x), s.zero());
+        let lowest = s.eq(x, s.splat(f32::NEG_INFINITY));
+        s.select(lowest, s.splat(f32::INFINITY), root)
     }
 }
 
