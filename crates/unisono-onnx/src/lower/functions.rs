@@ -6,9 +6,9 @@
 
 use super::Lowerer;
 use super::opsets::{Imports, domain, domain_name};
-use super::scope::{CallAttributes, Scope};
+use super::scope::{CallAttributes, Opened, Scope, Site};
 use crate::error::{Located, OnnxError, OnnxErrorKind, quoted};
-use crate::proto::{AttributeValue, Function, Node, node_label};
+use crate::proto::{AttributeValue, Function, Node};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use unisono_graph::ops::{self, NodeSpec};
@@ -34,7 +34,7 @@ impl Definition<'_> {
 pub(super) struct Functions<'p>(HashMap<(&'p str, &'p str, &'p str), Rc<Definition<'p>>>);
 
 /// A function for people.
-fn function_name(function: &Function<'_>) -> String {
+pub(super) fn function_name(function: &Function<'_>) -> String {
     let mut name = format!("{}.{}", domain_name(domain(function.domain)), function.name);
     if !function.overload.is_empty() {
         name.push(':');
@@ -156,12 +156,11 @@ impl<'p> Lowerer<'p> {
         scope.attributes = Rc::new(self.call_attributes(&definition, node)?);
         scope.prefix = prefix;
         scope.is_function = true;
-        scope.path = format!(
-            "{}.{}.function {}",
-            self.scope.path,
-            node_label(index, node.name, node.op_type, None),
-            function_name(function)
-        );
+        scope.site = Some(Site {
+            node,
+            index,
+            opened: Opened::Function(function),
+        });
         for (position, name) in function.inputs.iter().enumerate() {
             scope
                 .values

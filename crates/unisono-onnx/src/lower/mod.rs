@@ -29,7 +29,7 @@ use crate::proto;
 use budget::Budget;
 use functions::{Definition, Functions};
 use opsets::Imports;
-use scope::{Building, Scope};
+use scope::{Building, Scope, Site};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use types::Declared;
@@ -114,16 +114,16 @@ impl<'p> Lowerer<'p> {
     }
 
     /// Lowers a body of control flow; gives its graph and the values of the current graph that it captures. `prefix` is
-    /// its node's name, `place` its node and attribute.
+    /// its node's name.
     fn body(
         &mut self,
         graph: &'p proto::Graph<'p>,
         prefix: String,
-        place: &str,
+        site: Site<'p>,
     ) -> Result<(Graph, Vec<ValueId>), OnnxError> {
         let outer = std::mem::replace(&mut self.building, Building::new(graph.name));
         self.outer_buildings.push(outer);
-        let scope = self.scope.body(self.outer_buildings.len(), prefix, place);
+        let scope = self.scope.body(self.outer_buildings.len(), prefix, site);
         let result = self.scoped(scope, |this| this.fill(graph));
         let inner = match self.outer_buildings.pop() {
             Some(outer) => std::mem::replace(&mut self.building, outer),

@@ -1,6 +1,7 @@
 //! One node: its inputs, attributes, bodies and outputs.
 
 use super::opsets::{domain, domain_name};
+use super::scope::{Opened, Site};
 use super::{Captures, Lowerer};
 use crate::error::{OnnxError, OnnxErrorKind, printable, quoted};
 use crate::proto::{self, AttributeType, AttributeValue, node_label};
@@ -100,14 +101,14 @@ impl<'p> Lowerer<'p> {
             let value = match value {
                 AttributeValue::Graph(body) => {
                     has_body = true;
-                    let place_name = format!(
-                        "{}.attribute {}",
-                        node_label(index, node.name, node.op_type, Some(opset)),
-                        quoted(attribute.name)
-                    );
                     let prefix = self.node_name(node, index);
-                    self.budget.name(prefix.len() + place_name.len())?;
-                    let (graph, captured) = self.body(body, prefix, &place_name).map_err(place)?;
+                    self.budget.name(prefix.len())?;
+                    let site = Site {
+                        node,
+                        index,
+                        opened: Opened::Body(attribute.name),
+                    };
+                    let (graph, captured) = self.body(body, prefix, site).map_err(place)?;
                     Attribute::Graph(captures.attach(graph, &captured, &mut inputs))
                 }
                 other => self.attribute(other).map_err(place)?,
@@ -341,22 +342,21 @@ impl<'p> Lowerer<'p> {
         index: usize,
         opset: i64,
     ) -> Result<(), OnnxError> {
-        let path = &self.scope.path;
-        self.unsupported
-            .note(domain(node.domain), node.op_type, opset, || {
-                format!(
-                    "{path}.{}",
-                    node_label(index, node.name, node.op_type, Some(opset))
-                )
-            });
+        let domain = domain(node.domain);
+        let label = |this: &Self| {
+            format!(
+                "{}.{}",
+                this.path(),
+                node_label(index, node.name, node.op_type, Some(opset))
+            )
+        };
+        if self.unsupported.count(domain, node.op_type, opset) {
+            let place = label(self);
+            self.unsupported.note(domain, node.op_type, opset, place);
+        }
         for attribute in &node.attributes {
             if let AttributeValue::Graph(body) = &attribute.value {
-                let path = format!(
-                    "{}.{}.attribute {}",
-                    self.scope.path,
-                    node_label(index, node.name, node.op_type, Some(opset)),
-                    quoted(attribute.name)
-                );
+                let path = format!("{}.attribute {}", label(self), quoted(attribute.name));
                 self.unsupported_body(body, &path)?;
             }
         }
@@ -385,8 +385,12 @@ impl<'p> Lowerer<'p> {
                 )
             };
             let version = opset.unwrap_or(0);
-            if !known && ops::lookup(domain, node.op_type, version).is_none() {
-                self.unsupported.note(domain, node.op_type, version, label);
+            if !known
+                && ops::lookup(domain, node.op_type, version).is_none()
+                && self.unsupported.count(domain, node.op_type, version)
+            {
+                self.unsupported
+                    .note(domain, node.op_type, version, label());
             }
             for attribute in &node.attributes {
                 if let AttributeValue::Graph(inner) = &attribute.value {

@@ -1,9 +1,10 @@
 //! Names, and the graphs that they lead into.
 
 use super::Lowerer;
-use super::opsets::Imports;
-use crate::error::OnnxError;
-use crate::proto::{AttributeValue, Type};
+use super::functions::function_name;
+use super::opsets::{Imports, domain};
+use crate::error::{OnnxError, quoted};
+use crate::proto::{AttributeValue, Function, Node, Type, node_label};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use unisono_graph::{Graph, TensorType, ValueId};
@@ -31,8 +32,23 @@ pub(super) struct Scope<'p> {
     pub prefix: String,
     /// In a function, names of values begin with the path too: several calls share one graph.
     pub is_function: bool,
-    /// Where the scope stands in the file, for reports.
-    pub path: String,
+    /// What opened the scope; `None` for the model's graph.
+    pub site: Option<Site<'p>>,
+}
+
+/// Where a scope was opened: a node, by its attribute that is a body or by the function that it calls.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'p> {
+    pub node: &'p Node<'p>,
+    pub index: usize,
+    pub opened: Opened<'p>,
+}
+
+/// See [`Site`].
+#[derive(Clone, Copy)]
+pub(super) enum Opened<'p> {
+    Body(&'p str),
+    Function(&'p Function<'p>),
 }
 
 impl<'p> Scope<'p> {
@@ -48,21 +64,19 @@ impl<'p> Scope<'p> {
             imports,
             prefix: String::new(),
             is_function: false,
-            path: "graph".into(),
+            site: None,
         }
     }
 
-    /// The scope of a body of control flow within this one; `place` is the node and
-    /// attribute, `prefix` the node's name, `building` the position of
-    /// the body's graph.
-    pub(super) fn body(&self, building: usize, prefix: String, place: &str) -> Self {
+    /// The scope of a body of control flow within this one; `prefix` is the name of its node, `building` the position of
+    /// its graph.
+    pub(super) fn body(&self, building: usize, prefix: String, site: Site<'p>) -> Self {
         Self {
             building,
             sees_outer: true,
             prefix,
             attributes: self.attributes.clone(),
-            imports: self.imports.clone(),
-            path: format!("{}.{place}", self.path),
+            site: Some(site),
             ..Self::model(self.imports.clone())
         }
     }
@@ -113,6 +127,29 @@ impl Building {
 }
 
 impl<'p> Lowerer<'p> {
+    /// Where the current scope stands in the file.
+    pub(super) fn path(&self) -> String {
+        let mut path = String::from("graph");
+        let inner = self.outer_scopes.iter().skip(1).chain(Some(&self.scope));
+        for (outer, scope) in self.outer_scopes.iter().zip(inner) {
+            if let Some(Site {
+                node,
+                index,
+                opened,
+            }) = scope.site
+            {
+                let opset = outer.imports.get(domain(node.domain));
+                path.push('.');
+                path.push_str(&node_label(index, node.name, node.op_type, opset));
+                path.push_str(&match opened {
+                    Opened::Body(attribute) => format!(".attribute {}", quoted(attribute)),
+                    Opened::Function(function) => format!(".function {}", function_name(function)),
+                });
+            }
+        }
+        path
+    }
+
     /// The scope at this depth; the current one is at the depth of `outer_scopes`.
     fn scope_at(&mut self, depth: usize) -> &mut Scope<'p> {
         self.outer_scopes.get_mut(depth).unwrap_or(&mut self.scope)

@@ -11,19 +11,22 @@ use unisono_graph::ops::{self, NodeSpec};
 pub(super) struct Unsupported(BTreeMap<(String, String, i64), (usize, String)>);
 
 impl Unsupported {
-    /// Notes one node; `place` is asked only for the first of its sort.
-    pub(super) fn note(
-        &mut self,
-        domain: &str,
-        operator: &str,
-        opset: i64,
-        place: impl FnOnce() -> String,
-    ) {
-        let entry = self
-            .0
-            .entry((domain.to_owned(), operator.to_owned(), opset))
-            .or_insert_with(|| (0, place()));
-        entry.0 += 1;
+    /// Counts one more node of a sort; true if the sort is new and [`Unsupported::note`] wants to know where.
+    pub(super) fn count(&mut self, domain: &str, operator: &str, opset: i64) -> bool {
+        let key = (domain.to_owned(), operator.to_owned(), opset);
+        match self.0.get_mut(&key) {
+            Some((count, _)) => {
+                *count += 1;
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Notes the first node of a sort.
+    pub(super) fn note(&mut self, domain: &str, operator: &str, opset: i64, place: String) {
+        let key = (domain.to_owned(), operator.to_owned(), opset);
+        self.0.insert(key, (1, place));
     }
 
     /// The error that lists them, if there are any.
