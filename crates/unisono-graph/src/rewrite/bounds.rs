@@ -1,13 +1,14 @@
 //! Makes bounds that are constants parameters.
 //!
 //! Before: `Clip(x, low, high)` with constant bounds, `Max(x, c)` or `Min(x, c)` with a number, of floats. After: the
-//! activation `Clip`, or `Relu` for bounds 0 and infinity. Pays everywhere: an activation can be absorbed by the product in front
+//! activation `Clip`, `Relu` for bounds 0 and infinity, or nothing without bounds. Pays everywhere: an activation can be absorbed by the product in front
 //! of it. Values stay equal.
 
 use super::edit::{self, Edit, Input};
 use super::view::{View, input, operands};
 use crate::ops::activation::{Activate, Activation, Clip};
 use crate::ops::binary::{Variadic, VariadicFunction};
+use crate::ops::unary::Identity;
 use crate::{Graph, Node, NodeId, ValueId};
 
 /// Applies the rewrite everywhere; gives how often it did.
@@ -44,12 +45,15 @@ fn constant_bounds(view: &View<'_>, _id: NodeId, node: &Node) -> Option<Edit> {
     {
         return None;
     }
+    let inputs = vec![Some(Input::Value(x))];
+    if (low, high) == (f32::NEG_INFINITY, f32::INFINITY) {
+        return Some(Edit::new(Identity, inputs, Vec::new()));
+    }
     let function = if low == 0.0 && low.is_sign_positive() && high == f32::INFINITY {
         Activation::Relu
     } else {
         Activation::Clip { low, high }
     };
-    let inputs = vec![Some(Input::Value(x))];
     Some(Edit::new(Activate { function }, inputs, Vec::new()))
 }
 
@@ -100,6 +104,21 @@ mod tests {
             clip(f32::NEG_INFINITY, 6.0),
         ];
         assert_eq!(functions, expected);
+    }
+
+    #[test]
+    fn no_bound_at_all_is_an_identity() {
+        let mut b = Builder::new();
+        let x = b.input("x", &["n"]);
+        let infinite = b.number(f32::NEG_INFINITY);
+        let op = Variadic {
+            function: VariadicFunction::Max,
+        };
+        let max = b.op(op, &[infinite, x]);
+        let clip = b.op(Clip, &[x]);
+        let mut g = b.finish(&[max, clip]);
+        assert_eq!(apply(&mut g), 2);
+        assert_eq!(kinds(&g), ["Identity", "Identity"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Lets a convolution carry what stands behind it.
+//! Lets a convolution carry what stands around it.
 //!
 //! | before | after |
 //! | --- | --- |
@@ -6,8 +6,10 @@
 //! | a convolution times a constant per channel | weights and bias times it |
 //! | a convolution plus a constant per channel | bias plus it |
 //! | an activation of a convolution | the convolution with that activation |
+//! | a convolution of a value times a constant per channel | weights times it |
+//! | a convolution without padding of a value plus a constant per channel | bias plus what the weights make of it |
 //!
-//! The same for transposed convolutions. Pays everywhere: each step was a pass over the output's memory. Absorbing a bias where there was none, and an
+//! The first four for transposed convolutions too. Pays everywhere: each step was a pass over the output's memory. Absorbing a bias where there was none, and an
 //! activation, leaves values in f32 and f64 equal. Scaled weights round differently: they are computed in f64 and rounded once, and
 //! the sum is then over other numbers. Only f32 and f64 weights are scaled: narrower types would lose digits by it.
 //!
@@ -20,6 +22,7 @@ use crate::ops::activation::{Activate, Activation};
 use crate::ops::binary::{Binary, BinaryFunction};
 use crate::ops::conv::{Conv, ConvTranspose};
 use crate::ops::normalize::BatchNormalization;
+use crate::ops::window::Padding;
 use crate::{Graph, Node, NodeId, ValueId};
 use std::sync::Arc;
 use unisono_tensor::{DType, Tensor};
@@ -30,6 +33,7 @@ pub fn apply(graph: &mut Graph) -> usize {
         normalised(view, node)
             .or_else(|| affine(view, node))
             .or_else(|| activated(view, node))
+            .or_else(|| affine_input(view, node))
     })
 }
 
@@ -248,12 +252,75 @@ fn activated(view: &View<'_>, node: &Node) -> Option<Edit> {
     })
 }
 
+/// A product or sum with a constant per channel in front of a convolution. Behind padding a sum is another one at the
+/// edges, so it stays there.
+fn affine_input(view: &View<'_>, node: &Node) -> Option<Edit> {
+    let op = node.op.downcast_ref::<Conv>()?;
+    let (x, w) = (input(node, 0)?, input(node, 1)?);
+    let (id, _, binary) = view.private::<Binary>(x)?;
+    let [a, b] = operands(view.graph().node(id))?;
+    let weights = view.constant(w)?;
+    let dtype = weights.dtype();
+    let &[rows, columns, ..] = weights.shape() else {
+        return None;
+    };
+    if !matches!(dtype, DType::F32 | DType::F64) || op.groups == 0 {
+        return None;
+    }
+    let taps = weights.shape()[2..].iter().product::<usize>();
+    let (channels, per_group) = (columns * op.groups, rows / op.groups);
+    if taps == 0 || columns == 0 || per_group == 0 {
+        return None;
+    }
+    // Weights are M x C/groups x kernel: to which channel of the input one belongs.
+    let channel = |i: usize| i / (columns * taps) / per_group * columns + i / taps % columns;
+    let rank = view.shape(x)?.len();
+    [(a, b), (b, a)].into_iter().find_map(|(source, constant)| {
+        if view.shape(source)? != view.shape(x)? {
+            return None;
+        }
+        let constant = per_channel(view.constant(constant)?, rank, channels)?;
+        if !constant.iter().all(|c| c.is_finite()) {
+            return None;
+        }
+        let mut values = weights.to_f64s()?;
+        let mut inputs: Vec<Option<Input>> =
+            node.inputs.iter().map(|i| i.map(Input::Value)).collect();
+        inputs[0] = Some(source.into());
+        match binary.function {
+            BinaryFunction::Mul => {
+                for (i, value) in values.iter_mut().enumerate() {
+                    *value *= constant[channel(i)];
+                }
+                inputs[1] = Some(floats(dtype, weights.shape(), &values)?.into());
+            }
+            BinaryFunction::Add if is_unpadded(&op.window.padding) => {
+                let mut bias = match input(node, 2) {
+                    None => vec![0.0; rows],
+                    Some(old) => view.constant(old)?.to_f64s()?,
+                };
+                for (i, value) in values.iter().enumerate() {
+                    *bias.get_mut(i / (columns * taps))? += value * constant[channel(i)];
+                }
+                inputs.truncate(2);
+                inputs.push(Some(floats(dtype, &[rows], &bias)?.into()));
+            }
+            _ => return None,
+        }
+        Some(Edit::new(op.clone(), inputs, vec![id]))
+    })
+}
+
+fn is_unpadded(padding: &Padding) -> bool {
+    matches!(padding, Padding::Explicit(pads) if pads.iter().all(|&p| p == 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::super::{NoFolding, optimize};
     use super::*;
-    use crate::ops::window::{Padding, Window};
+    use crate::ops::window::Window;
 
     fn contents(g: &Graph, input: usize) -> Vec<f64> {
         let id = g.nodes()[0].inputs[input].unwrap();
@@ -334,6 +401,45 @@ mod tests {
         assert_eq!(kinds(&g), ["ConvTranspose"]);
         assert_eq!(contents(&g, 1), [3.0, 6.0, 3.0, 4.0]);
         assert_eq!(contents(&g, 2), [-0.5, 3.0]);
+    }
+
+    #[test]
+    fn scales_and_shifts_in_front_of_a_convolution_are_absorbed_where_padding_allows() {
+        for (pads, left) in [
+            (vec![], &["Relu", "Conv"][..]),
+            (vec![0, 1, 0, 1], &["Relu", "Mul", "Add", "Conv"][..]),
+        ] {
+            let mut b = Builder::new();
+            let x = b.input("x", &["n", "4", "1", "8"]);
+            let x = b.relu(x);
+            let scale = b.floats(&[1, 4, 1, 1], &[1.0, 2.0, 3.0, 4.0]);
+            let y = b.mul(x, scale);
+            let shift = b.floats(&[1], &[10.0]);
+            let y = b.add(y, shift);
+            // Two groups of two channels, one output each.
+            let w = b.floats(&[2, 2, 1, 1], &[1.0, 1.0, 1.0, -2.0]);
+            let op = Conv {
+                groups: 2,
+                window: Window {
+                    padding: Padding::Explicit(pads),
+                    ..Window::default()
+                },
+                activation: None,
+            };
+            let y = b.op(op, &[y, w]);
+            let mut g = b.finish(&[y]);
+            let _ = optimize(&mut g, &NoFolding);
+            g.check().unwrap();
+            assert_eq!(kinds(&g), left);
+            if left.len() == 2 {
+                let contents = |i: usize| {
+                    let id = g.nodes()[1].inputs[i].unwrap();
+                    g.constant(id).unwrap().to_f64s().unwrap()
+                };
+                assert_eq!(contents(1), [1.0, 2.0, 3.0, -8.0]);
+                assert_eq!(contents(2), [20.0, -10.0]);
+            }
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! Lets a product carry what stands behind it.
+//! Lets a product carry what stands around it.
 //!
 //! | before | after |
 //! | --- | --- |
 //! | a product times a number, or divided by a power of two | the product with `alpha` |
+//! | a product of operands that were multiplied by numbers | the product with `alpha` |
 //! | a product plus a constant row | the product with that bias |
 //! | an activation of a product | the product with that activation |
 //!
 //! Pays everywhere: each step was a pass over the product's memory, and becomes work on numbers that are in registers.
-//! Values stay equal in f32 and f64, where the product's own order is scale, bias, activation; f16 and bf16 are rounded once
-//! instead of after every step.
+//! What stands behind leaves values in f32 and f64 equal, because the product's own order is scale, bias, activation; f16 and bf16 are
+//! rounded once instead of after every step. Numbers that move from an operand behind the product round differently
+//! unless they are powers of two.
 
 use super::edit::{self, Edit, Input};
 use super::view::{View, input, operands};
@@ -22,6 +24,7 @@ use unisono_tensor::Tensor;
 pub fn apply(graph: &mut Graph) -> usize {
     edit::for_each_node(graph, |view, _, node| {
         scaled(view, node)
+            .or_else(|| scaled_operands(view, node))
             .or_else(|| biased(view, node))
             .or_else(|| activated(view, node))
     })
@@ -64,6 +67,36 @@ fn scaled(view: &View<'_>, node: &Node) -> Option<Edit> {
         inputs_of(maker),
         vec![id],
     ))
+}
+
+/// Attention scales its operands before they meet: `(x s) (y s)` is `s^2 (x y)`.
+fn scaled_operands(view: &View<'_>, node: &Node) -> Option<Edit> {
+    let op = node.op.downcast_ref::<Linear>()?;
+    let mut inputs = inputs_of(node);
+    let mut absorbed = Vec::new();
+    let mut factor = 1.0;
+    for (index, slot) in inputs.iter_mut().enumerate().take(2) {
+        let operand = input(node, index)?;
+        let Some((id, [a, b])) = view.private_binary(operand, BinaryFunction::Mul) else {
+            continue;
+        };
+        let (x, number) = match (view.number(a), view.number(b)) {
+            (None, Some(n)) => (a, n),
+            (Some(n), None) => (b, n),
+            _ => continue,
+        };
+        if view.shape(x)? != view.shape(operand)? || !view.fact(x)?.dtype.is_float() {
+            continue;
+        }
+        factor *= number;
+        absorbed.push(id);
+        *slot = Some(x.into());
+    }
+    let alpha = (f64::from(op.alpha) * factor) as f32;
+    if absorbed.is_empty() || !alpha.is_normal() {
+        return None;
+    }
+    Some(Edit::new(Linear { alpha, ..*op }, inputs, absorbed))
 }
 
 fn is_power_of_two(n: f64) -> bool {
@@ -159,6 +192,32 @@ mod tests {
         assert_eq!(op.activation, Some(Activation::Relu));
         assert_eq!(g.nodes()[0].inputs[2], Some(bias));
         assert_eq!(output_names(&g), ["out_0"]);
+    }
+
+    #[test]
+    fn numbers_move_from_operands_behind_the_product() {
+        let mut b = Builder::new();
+        let q = b.input("q", &["b", "t", "8"]);
+        let k = b.input("k", &["b", "8", "s"]);
+        let (half, quarter) = (b.number(0.5), b.number(0.25));
+        let q2 = b.mul(q, half);
+        let k2 = b.mul(quarter, k);
+        let y = b.op(Linear::default(), &[q2, k2]);
+        let mut g = b.finish(&[y]);
+        let _ = optimize(&mut g, &NoFolding);
+        g.check().unwrap();
+        assert_eq!(kinds(&g), ["MatMul"]);
+        assert_eq!(only::<Linear>(&g).alpha, 0.125);
+        assert_eq!(g.nodes()[0].inputs, [Some(q), Some(k)]);
+
+        let mut b = Builder::new();
+        let q = b.input("q", &["b", "t", "8"]);
+        let k = b.input("k", &["b", "8", "s"]);
+        let half = b.number(0.5);
+        let scaled = b.mul(q, half);
+        let y = b.op(Linear::default(), &[scaled, k]);
+        let mut g = b.finish(&[y, scaled]);
+        assert_eq!(apply(&mut g), 0, "the scaled operand is an output");
     }
 
     #[test]

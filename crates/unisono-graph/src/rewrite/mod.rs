@@ -8,14 +8,15 @@
 //! | --- | --- | --- | --- |
 //! | [`noop`] | steps that do nothing | their input | equal |
 //! | [`fold`] | steps over constants, contents known from shapes | constants | equal |
+//! | [`targets`] | shapes that are computed to be asked for | constants | equal |
 //! | [`duplicates`] | the same step on the same inputs twice | once | equal |
 //! | [`bounds`] | `Clip` with constant bounds | an activation | equal |
 //! | [`gelu`] | GELU and SiLU spelled out | one activation | rounded differently |
 //! | [`hard`] | hard sigmoid and hard swish spelled out | one activation | rounded differently |
 //! | [`layer_norm`] | layer norm spelled out | one operator | rounded differently |
 //! | [`transpose`] | transposes in a row, or in front of a product | fewer | equal |
-//! | [`linear`] | a product, then scale, bias, activation | one operator | equal in f32 and f64 |
-//! | [`conv`] | a convolution, then per-channel scale, bias, activation | one operator | rounded differently where weights are scaled |
+//! | [`linear`] | a product between scales, bias, activation | one operator | rounded differently where operands were scaled |
+//! | [`conv`] | a convolution between per-channel scales, bias, activation | one operator | rounded differently where weights are scaled |
 //! | [`dead`] | what no output needs | nothing | equal |
 //!
 //! They run in this order, again and again until nothing changes or [`MAX_ROUNDS`] is reached; bodies of control flow are
@@ -35,6 +36,7 @@ pub mod hard;
 pub mod layer_norm;
 pub mod linear;
 pub mod noop;
+pub mod targets;
 pub mod transpose;
 
 mod body;
@@ -114,6 +116,7 @@ type Rewrite = (
 const REWRITES: &[Rewrite] = &[
     ("noop", |g, _| noop::apply(g)),
     ("fold", fold::apply),
+    ("targets", |g, _| targets::apply(g)),
     ("duplicates", |g, _| duplicates::apply(g)),
     ("bounds", |g, _| bounds::apply(g)),
     ("gelu", |g, _| gelu::apply(g)),

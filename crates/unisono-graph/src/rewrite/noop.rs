@@ -1,7 +1,7 @@
 //! Removes steps that do nothing.
 //!
 //! Before: `Identity`, `Dropout` at inference, a cast to the type that a value has, a reshape or expansion to the shape that it
-//! has, a transposition that keeps the order, a product with 1, a join of one part. After: their input. And a reshape behind a step
+//! has, a transposition that keeps the order, a slice of everything, a product with 1, a join of one part. After: their input. And a reshape behind a step
 //! that only changes the shape reads that step's input. Pays everywhere: each was a pass over memory or at least a
 //! step to be planned. Values stay equal.
 //!
@@ -11,7 +11,7 @@ use super::edit::{self, Edit, Input};
 use super::view::{View, input, operands};
 use crate::ops::binary::{Binary, BinaryFunction, Variadic};
 use crate::ops::cast::{Cast, CastLike};
-use crate::ops::movement::{Concat, Tile, Transpose};
+use crate::ops::movement::{Concat, Slice, Tile, Transpose};
 use crate::ops::shape::{Expand, Flatten, Reshape, Squeeze, Unsqueeze};
 use crate::ops::unary::{Dropout, Identity};
 use crate::{Graph, Node, NodeId, Operator, ValueId};
@@ -56,12 +56,25 @@ fn unchanged(view: &View<'_>, node: &Node) -> Option<(ValueId, ValueId)> {
     } else if let Some(transpose) = op.downcast_ref::<Transpose>() {
         let rank = view.shape(x)?.len();
         transpose.permutation(rank).ok()?.into_iter().eq(0..rank)
+    } else if op.is::<Slice>() {
+        takes_all(view, node) && same_shape(view, output, x)
     } else if op.is::<Concat>() || op.is::<Variadic>() {
         node.inputs.len() == 1
     } else {
         false
     };
     does_nothing.then_some((output, x))
+}
+
+/// Does a slice that is as long as its axes take them in rising order? Then it takes them as they are.
+fn takes_all(view: &View<'_>, node: &Node) -> bool {
+    match input(node, 4) {
+        None => true,
+        Some(steps) => view
+            .constant(steps)
+            .and_then(|t| t.to_i64s())
+            .is_some_and(|steps| steps.iter().all(|&s| s > 0)),
+    }
 }
 
 /// Does the operator change the shape and nothing else?
@@ -103,6 +116,19 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use unisono_tensor::DType;
+
+    /// Axis 1 from `start` as far as it goes.
+    fn slice(b: &mut Builder, x: ValueId, start: i64, step: i64) -> ValueId {
+        let end = if step > 0 { i64::MAX } else { i64::MIN };
+        let inputs = [
+            x,
+            b.ints(&[start]),
+            b.ints(&[end]),
+            b.ints(&[1]),
+            b.ints(&[step]),
+        ];
+        b.op(Slice { bounds: None }, &inputs)
+    }
 
     #[test]
     fn a_step_that_does_nothing_becomes_its_input() {
@@ -180,6 +206,9 @@ mod tests {
                 },
                 false,
             ),
+            ("Slice 0..max", |b, x| slice(b, x, 0, 1), true),
+            ("Slice 1..max", |b, x| slice(b, x, 1, 1), false),
+            ("Slice backwards", |b, x| slice(b, x, -1, -1), false),
             ("Concat of one", |b, x| b.op(Concat { axis: 0 }, &[x]), true),
         ];
         let mut failures = Vec::new();
