@@ -8,7 +8,7 @@
 use super::gather::{Columns, Planes, fill};
 use super::passes::{Lattice, Pass};
 use super::{ConvEpilogue, ConvKind, ConvShape, part};
-use crate::gemm::microkernel::{Microkernels, Tile};
+use crate::gemm::microkernel::{Ending, Microkernels, Tile};
 use crate::gemm::{Cores, Epilogue, MatrixRef, estimated_ns};
 use crate::memory::{Seats, SharedMut};
 
@@ -197,6 +197,7 @@ impl Part<'_> {
         }
         let rows = weights.strip(strips.start, 0).0.start..weights.strip(strips.end - 1, 0).0.end;
         let whole = lattice.is_whole();
+        let is_ending = self.finish.is_ending();
         let out_plane: usize = self.shape.output.iter().product();
         let (gathered, copy) = area.split_at_mut(cut.panels * cut.panel_area);
         for first in panels.clone().step_by(cut.panels) {
@@ -238,6 +239,7 @@ impl Part<'_> {
                     );
                 }
                 for (s, slice) in group.iter().enumerate() {
+                    let last = slice.end == pass.terms();
                     for some in strips.clone().step_by(STRIPS_AT_ONCE) {
                         for (i, panel) in together.clone().enumerate() {
                             let b = &gathered
@@ -254,34 +256,76 @@ impl Part<'_> {
                                     c: c.wrapping_add(rows.start * c_step + panel * width),
                                     c_step,
                                     first: g == 0 && s == 0,
+                                    ending: if last && is_ending {
+                                        self.finish.ending(rows.start, panel * width)
+                                    } else {
+                                        Ending::NONE
+                                    },
                                 };
                                 // SAFETY: the strip and the panel hold the slice's terms, C has the rows and columns, and the instruction
                                 // set is available, as `conv` checked.
                                 unsafe { kernels.run(&tile, rows.len(), cols) };
+                                if last && !is_ending {
+                                    let cols = panel * width..panel * width + cols;
+                                    // SAFETY: the tile's part of C is ours alone; bias and residual cover the group's channels and
+                                    // positions.
+                                    unsafe {
+                                        self.finish.apply(self.cores.isa, c, c_step, rows, cols)
+                                    };
+                                }
                             }
                         }
                     }
                 }
             }
-            // SAFETY: the tile's part of C is ours alone; bias and residual cover the group's channels and positions.
-            unsafe {
-                self.finish
-                    .apply(self.cores.isa, c, c_step, rows.clone(), cols.clone());
+            if pass.slices.is_empty() {
+                // SAFETY: as above.
+                unsafe {
+                    self.finish
+                        .apply(self.cores.isa, c, c_step, rows.clone(), cols.clone());
+                }
             }
             if !whole {
                 for row in rows.clone() {
+                    // SAFETY: the output has a plane for every channel of the group.
+                    let plane = unsafe { self.y.add(row * out_plane) };
                     let from = &copy[row * c_step..][..cols.len()];
-                    for (&value, q) in from.iter().zip(cols.clone()) {
-                        let at = lattice.unravel(q);
-                        let [z, y, x]: [usize; 3] = std::array::from_fn(|axis| {
-                            lattice.out_start[axis] + at[axis] * lattice.out_step[axis]
-                        });
-                        let [_, h, w] = self.shape.output;
-                        // SAFETY: the lattice lies within the output's plane; the position is this tile's.
-                        unsafe { *self.y.add(row * out_plane + (z * h + y) * w + x) = value };
-                    }
+                    // SAFETY: the lattice lies within the plane; its positions `cols` of this channel are this tile's.
+                    unsafe { scatter(lattice, self.shape.output, cols.start, from, plane) };
                 }
             }
+        }
+    }
+}
+
+/// Writes the values of the positions from `q` on to where they belong in an output plane of `size`.
+///
+/// # Safety
+/// The lattice lies within the plane, which is writable at these positions.
+unsafe fn scatter(
+    lattice: &Lattice,
+    size: [usize; 3],
+    q: usize,
+    mut values: &[f32],
+    plane: *mut f32,
+) {
+    let mut at = lattice.unravel(q);
+    while !values.is_empty() {
+        // As far as the lattice's row goes.
+        let (row, rest) = values.split_at(values.len().min(lattice.count[2] - at[2]));
+        let [z, y, x]: [usize; 3] =
+            std::array::from_fn(|axis| lattice.out_start[axis] + at[axis] * lattice.out_step[axis]);
+        let first = (z * size[1] + y) * size[2] + x;
+        for (i, &value) in row.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { *plane.add(first + i * lattice.out_step[2]) = value };
+        }
+        values = rest;
+        at[2] = 0;
+        at[1] += 1;
+        if at[1] == lattice.count[1] {
+            at[1] = 0;
+            at[0] += 1;
         }
     }
 }

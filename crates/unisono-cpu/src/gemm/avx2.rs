@@ -1,8 +1,8 @@
 //! The kernels on AVX2 with FMA: 6 rows by two registers of 8 lanes fill 12 of 16 registers.
 
 use std::arch::x86_64::{
-    _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps,
+    _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
 use super::microkernel::{Microkernels, WIDE_PANELS, vector_tile};
@@ -17,6 +17,7 @@ vector_tile!(
     _mm256_storeu_ps,
     _mm256_set1_ps,
     _mm256_add_ps,
+    _mm256_max_ps,
     |x, y, z| _mm256_fmadd_ps(x, y, z)
 );
 

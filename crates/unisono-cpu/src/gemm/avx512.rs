@@ -1,8 +1,8 @@
 //! The kernels on AVX-512: 12 rows by two registers of 16 lanes.
 
 use std::arch::x86_64::{
-    _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use super::microkernel::{Microkernels, WIDE_PANELS, vector_tile};
@@ -17,6 +17,7 @@ vector_tile!(
     _mm512_storeu_ps,
     _mm512_set1_ps,
     _mm512_add_ps,
+    _mm512_max_ps,
     |x, y, z| _mm512_fmadd_ps(x, y, z)
 );
 

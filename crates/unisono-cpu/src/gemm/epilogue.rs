@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use unisono_reference::arith::{MatrixRef, Unary};
 
+use super::microkernel::Ending;
 use super::pack::assert_covers;
 use crate::simd::{Function, Isa, Kernel, Simd, UnaryVisitor, dispatch, visit_unary};
 
@@ -57,6 +58,32 @@ impl Epilogue<'_> {
             && self.bias.is_none()
             && self.residual.is_none()
             && self.activation.is_none()
+    }
+
+    /// Whether a tile's [`Ending`] does all of it.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.alpha == 1.0
+            && self.beta == 1.0
+            && self.bias.is_none_or(|bias| bias.col_stride <= 1)
+            && self.residual.is_none()
+            && matches!(self.activation, None | Some(Unary::Relu))
+    }
+
+    /// The ending of a tile that begins at (i, j); for epilogues that [are one](Epilogue::is_ending).
+    pub(crate) fn ending(&self, i: usize, j: usize) -> Ending {
+        let relu = self.activation.is_some();
+        match &self.bias {
+            None => Ending {
+                relu,
+                ..Ending::NONE
+            },
+            Some(bias) => Ending {
+                bias: bias.data[i * bias.row_stride + j * bias.col_stride..].as_ptr(),
+                bias_row: bias.row_stride,
+                bias_col: bias.col_stride,
+                relu,
+            },
+        }
     }
 
     /// Finishes `rows` x `cols` of C, of which `c` is the element (0, 0).

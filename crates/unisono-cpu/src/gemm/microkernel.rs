@@ -17,7 +17,31 @@ pub(crate) const MAX_COLS: usize = 32;
 /// Panels that a [`Microkernels::wide`] kernel computes side by side.
 pub(crate) const WIDE_PANELS: usize = 4;
 
-/// One slice of one tile: `c[r][j] = (first ? +0 : c[r][j]) + chain over k of a[k][r] * b[k][j]`.
+/// What a tile does to its totals before it writes them: the steps of most layers, done while the totals are in registers. The same
+/// operations as the epilogue's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    /// The bias of the tile's first element; null for none.
+    pub bias: *const f32,
+    /// Distance between the biases of two rows.
+    pub bias_row: usize,
+    /// Distance between the biases of two columns, 0 or 1.
+    pub bias_col: usize,
+    /// Whether negative totals become +0.
+    pub relu: bool,
+}
+
+impl Ending {
+    /// Leaves totals as they are.
+    pub(crate) const NONE: Ending = Ending {
+        bias: std::ptr::null(),
+        bias_row: 0,
+        bias_col: 0,
+        relu: false,
+    };
+}
+
+/// One slice of one tile: `c[r][j] = (first ? +0 : c[r][j]) + chain over k of a[k][r] * b[k][j]`, then its ending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tile {
     /// Terms of the chain, at most a slice.
@@ -36,6 +60,8 @@ pub(crate) struct Tile {
     pub c_step: usize,
     /// Whether this is the first slice of K.
     pub first: bool,
+    /// What follows the last slice; nothing after the others.
+    pub ending: Ending,
 }
 
 /// A kernel for a fixed number of rows.
@@ -45,6 +71,7 @@ pub(crate) struct Tile {
 /// * The instruction set that the kernel was written for is available.
 /// * `a` is readable for `k * H` elements, `b` for rows of as many elements as the kernel has columns, `k` of them, `b_step` apart (and
 ///   so for each panel), and `c` is readable and writable for H rows of that many elements, `c_step` apart, by nobody else.
+/// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements.
 pub(crate) type TileFn = unsafe fn(&Tile);
 
 /// The kernels of an instruction set.
@@ -107,7 +134,8 @@ impl Microkernels {
         }
         // The kernel computes padding too, so it works on a copy of the tile.
         let mut copy = [0.0_f32; MAX_ROWS * MAX_COLS];
-        // SAFETY: the copy holds `rows` rows of `width` elements; C is touched in its first `cols` columns only.
+        let ending = tile.ending;
+        // SAFETY: the copy holds `rows` rows of `width` elements; C and the bias are touched in their first `cols` columns only.
         unsafe {
             if !tile.first {
                 for r in 0..rows {
@@ -118,20 +146,47 @@ impl Microkernels {
             kernel(&Tile {
                 c: copy.as_mut_ptr(),
                 c_step: width,
+                ending: Ending::NONE,
                 ..*tile
             });
             for r in 0..rows {
+                let totals = &mut copy[r * width..][..cols];
+                if !ending.bias.is_null() {
+                    let bias = ending.bias.add(r * ending.bias_row);
+                    for (c, total) in totals.iter_mut().enumerate() {
+                        *total += *bias.add(c * ending.bias_col);
+                    }
+                }
+                if ending.relu {
+                    // A NaN is unordered and stays.
+                    totals
+                        .iter_mut()
+                        .for_each(|total| *total = if *total <= 0.0 { 0.0 } else { *total });
+                }
                 let to = tile.c.add(r * tile.c_step);
-                std::ptr::copy_nonoverlapping(copy.as_ptr().add(r * width), to, cols);
+                std::ptr::copy_nonoverlapping(totals.as_ptr(), to, cols);
             }
         }
     }
 }
 
-/// Writes a vector kernel over H rows, P panels and V registers of each panel. The three expressions of a kernel that differ between
-/// instruction sets come as names, so that there is one place where the order of operations stands.
+/// Asks for the line of a later write.
+#[inline(always)]
+pub(crate) fn prefetch(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect on what a program computes, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// Writes a vector kernel over H rows, P panels and V registers of each panel. What differs between instruction sets comes as names, so
+/// that there is one place where the order of operations stands. The maximum is asked for (+0, total): a total is never -0, so an
+/// instruction will do that answers with its second operand if that is NaN.
 macro_rules! vector_tile {
-    ($(#[$attribute:meta])* $name:ident, $lanes:expr, $vector:ty, $zero:expr, $load:path, $store:path, $splat:path, $add:path,
+    ($(#[$attribute:meta])* $name:ident, $lanes:expr, $vector:ty, $zero:expr, $load:path, $store:path, $splat:path, $add:path, $max:path,
      |$x:ident, $y:ident, $z:ident| $fma:expr) => {
         $(#[$attribute])*
         unsafe fn $name<const H: usize, const P: usize, const V: usize>(tile: &$crate::gemm::microkernel::Tile) {
@@ -140,6 +195,11 @@ macro_rules! vector_tile {
             // SAFETY: the caller's promise: `k` groups of H values of A, `k` rows of V registers in each of P panels of B, and a tile of
             // H rows by P * V registers in C.
             unsafe {
+                for h in 0..H {
+                    for p in 0..P * V * $lanes / 16 {
+                        $crate::gemm::microkernel::prefetch(tile.c.add(h * tile.c_step + p * 16));
+                    }
+                }
                 for _ in 0..tile.k {
                     for p in 0..P {
                         let mut row: [$vector; V] = [$zero; V];
@@ -162,7 +222,21 @@ macro_rules! vector_tile {
                         for v in 0..V {
                             let c = tile.c.add(h * tile.c_step + (p * V + v) * $lanes);
                             let total = if tile.first { $zero } else { $load(c) };
-                            $store(c, $add(total, sums[h][p][v]));
+                            let mut total = $add(total, sums[h][p][v]);
+                            let ending = &tile.ending;
+                            if !ending.bias.is_null() {
+                                let row = ending.bias.add(h * ending.bias_row);
+                                let bias = if ending.bias_col == 0 {
+                                    $splat(*row)
+                                } else {
+                                    $load(row.add((p * V + v) * $lanes))
+                                };
+                                total = $add(total, bias);
+                            }
+                            if ending.relu {
+                                total = $max($zero, total);
+                            }
+                            $store(c, total);
                         }
                     }
                 }

@@ -42,7 +42,7 @@ pub(crate) use pack::assert_covers;
 use crate::memory::{Seats, SharedMut};
 use crate::simd::Isa;
 use blocking::Blocking;
-use microkernel::{Microkernels, Tile, WIDE_PANELS};
+use microkernel::{Ending, Microkernels, Tile, WIDE_PANELS};
 use pack::{pack_panel, pack_strips, strip_count, strip_rows};
 
 /// What a kernel runs on: an instruction set and a team of threads.
@@ -268,6 +268,7 @@ impl Problem<'_> {
         }
         let direct = rows.len() == 1 && member.a.col_stride == 1;
         let strips = strip_count(rows.len(), isa);
+        let is_ending = epilogue.is_ending();
         let (a_area, b_area) = area.split_at_mut(self.blocking.a_area);
         for group in (0..k).step_by(self.blocking.k_group) {
             let ks = group..k.min(group + self.blocking.k_group);
@@ -294,6 +295,7 @@ impl Problem<'_> {
                 };
                 for k0 in ks.clone().step_by(SLICE) {
                     let done = k0 - ks.start;
+                    let last = k - k0 <= SLICE;
                     for strip in 0..strips {
                         let strip = strip_rows(rows.clone(), strip, isa);
                         let before = (strip.start - rows.start) * ks.len();
@@ -308,6 +310,11 @@ impl Problem<'_> {
                             c: c_at(strip.start, j),
                             c_step: self.c_step,
                             first: k0 == 0,
+                            ending: if last && is_ending {
+                                epilogue.ending(strip.start, j)
+                            } else {
+                                Ending::NONE
+                            },
                         };
                         // SAFETY: strips and panels hold what the kernel reads, the tile lies in C; the instruction set is available,
                         // as `run` checked.
@@ -317,13 +324,11 @@ impl Problem<'_> {
                             } else {
                                 kernels.run(&tile, strip.len(), count);
                             }
+                            if last && !is_ending {
+                                // The strip's totals have just been written, so they are near.
+                                epilogue.apply(isa, member.c, self.c_step, strip, j..j + count);
+                            }
                         }
-                    }
-                }
-                if ks.end == k {
-                    // SAFETY: the range lies in C and is ours alone; the epilogue was checked for all of C.
-                    unsafe {
-                        epilogue.apply(isa, member.c, self.c_step, rows.clone(), j..j + count);
                     }
                 }
                 j += count;

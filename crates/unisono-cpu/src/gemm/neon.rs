@@ -1,6 +1,6 @@
 //! The kernels on NEON: 6 rows by four registers of 4 lanes fill 24 of 32 registers.
 
-use std::arch::aarch64::{vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32};
+use std::arch::aarch64::{vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmaxq_f32, vst1q_f32};
 
 use super::microkernel::{Microkernels, WIDE_PANELS, vector_tile};
 
@@ -14,6 +14,7 @@ vector_tile!(
     vst1q_f32,
     vdupq_n_f32,
     vaddq_f32,
+    vmaxq_f32,
     |x, y, z| vfmaq_f32(z, x, y)
 );
 

@@ -25,7 +25,15 @@ unsafe fn tile<const H: usize, const V: usize>(tile: &Tile) {
             for (v, sum) in row.iter().enumerate() {
                 let c = tile.c.add(h * tile.c_step + v);
                 let total = if tile.first { 0.0 } else { *c };
-                *c = total + sum;
+                let mut total = total + sum;
+                let ending = &tile.ending;
+                if !ending.bias.is_null() {
+                    total += *ending.bias.add(h * ending.bias_row + v * ending.bias_col);
+                }
+                if ending.relu && total <= 0.0 {
+                    total = 0.0;
+                }
+                *c = total;
             }
         }
     }
