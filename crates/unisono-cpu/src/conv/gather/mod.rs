@@ -29,6 +29,8 @@ pub(super) struct Planes<'a> {
 /// The input positions of a panel's columns before a tap is added.
 pub(super) struct Columns {
     at: [[i32; MAX_COLS]; 3],
+    /// How far neighbours in a row lie apart.
+    step: i32,
 }
 
 impl Columns {
@@ -51,7 +53,10 @@ impl Columns {
                 }
             }
         }
-        Self { at }
+        Self {
+            at,
+            step: lattice.in_step[2],
+        }
     }
 
     /// Where in a plane of `size` each column reads for a tap; [`OUTSIDE`] for zeros.
@@ -93,6 +98,7 @@ pub(super) fn fill(
     let panel = Panel {
         pass,
         columns,
+        step: columns.step,
         planes,
         terms,
         out,
@@ -114,6 +120,7 @@ pub(super) fn fill(
 struct Panel<'a> {
     pass: &'a Pass,
     columns: &'a Columns,
+    step: i32,
     planes: Planes<'a>,
     terms: Range<usize>,
     out: &'a mut [f32],

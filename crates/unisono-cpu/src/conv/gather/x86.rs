@@ -7,8 +7,9 @@
 use std::arch::x86_64::{
     __m256i, __m512i, _mm256_castsi256_ps, _mm256_i32gather_ps, _mm256_loadu_si256,
     _mm256_mask_i32gather_ps, _mm256_maskload_ps, _mm256_or_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_i32gather_ps,
-    _mm512_mask_loadu_ps, _mm512_maskz_loadu_ps, _mm512_permutex2var_ps, _mm512_setzero_ps,
+    _mm256_storeu_ps, _mm512_add_epi32, _mm512_cmpeq_epi32_mask, _mm512_cmpneq_epi32_mask,
+    _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_i32gather_ps, _mm512_mask_loadu_ps,
+    _mm512_maskz_loadu_ps, _mm512_permutex2var_ps, _mm512_set1_epi32, _mm512_setzero_ps,
     _mm512_storeu_ps,
 };
 
@@ -38,24 +39,27 @@ struct Pieces {
 }
 
 impl Pieces {
+    /// Cuts columns into pieces. `inside` are those whose places lie in the input, `follows` those whose place is that of the column
+    /// before plus `step`.
     #[inline(always)]
-    fn of(places: &[i32], step: i32) -> Option<Self> {
+    fn of(places: &[i32], inside: u32, follows: u32, step: isize) -> Option<Self> {
         let mut found = Self {
             pieces: [Piece::default(); MOST_PIECES],
             count: 0,
-            step: step as isize,
+            step,
         };
-        let mut before = OUTSIDE;
-        for (column, &place) in places.iter().enumerate() {
-            if place != OUTSIDE {
-                if before == OUTSIDE || place != before + step {
-                    let piece = found.pieces.get_mut(found.count)?;
-                    piece.shift = place as isize - found.step * column as isize;
-                    found.count += 1;
-                }
-                found.pieces[found.count - 1].mask |= 1 << column;
-            }
-            before = place;
+        // The column before the first does not exist, and one that follows an outside column starts anew.
+        let continues = inside & follows & inside << 1;
+        let mut starts = inside & !continues;
+        while starts != 0 {
+            let column = starts.trailing_zeros();
+            starts &= starts - 1;
+            // Later columns that continue, as far as they are neighbours; the column itself.
+            let length = 1 + (!(u64::from(continues) >> (column + 1))).trailing_zeros();
+            let piece = found.pieces.get_mut(found.count)?;
+            piece.mask = (((1_u64 << length) - 1) << column) as u32;
+            piece.shift = places[column as usize] as isize - step * column as isize;
+            found.count += 1;
         }
         Some(found)
     }
@@ -69,22 +73,41 @@ impl Pieces {
 /// Fills a panel of [`WIDE`] columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 pub(super) fn fill_avx512(panel: Panel<'_>) {
+    let step = panel.step;
     panel.fill(WIDE, |places, sources, out| {
         // SAFETY: places are `OUTSIDE` or lie within a plane.
-        unsafe { copy_avx512(places, sources, out) };
+        unsafe { copy_avx512(places, step, sources, out) };
     });
 }
 
 /// # Safety
 /// Places are [`OUTSIDE`] or below the sources' plane length.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
-unsafe fn copy_avx512(places: &[i32; MAX_COLS], sources: Sources<'_>, out: &mut [f32]) {
+unsafe fn copy_avx512(places: &[i32; MAX_COLS], step: i32, sources: Sources<'_>, out: &mut [f32]) {
+    // The places of the columns before; the first has none.
+    let mut before = [OUTSIDE; WIDE + 1];
+    before[1..].copy_from_slice(places);
+    // SAFETY: both arrays have 32 elements and more.
+    let [index, before]: [[__m512i; 2]; 2] = unsafe {
+        [places.as_ptr(), before.as_ptr()]
+            .map(|p| [0, 1].map(|half| _mm512_loadu_si512(p.add(16 * half).cast())))
+    };
+    let (mut inside, mut follows) = (0, 0);
+    for half in 0..2 {
+        let next = _mm512_add_epi32(before[half], _mm512_set1_epi32(step));
+        let outside = _mm512_set1_epi32(OUTSIDE);
+        inside |= u32::from(_mm512_cmpneq_epi32_mask(index[half], outside)) << (16 * half);
+        follows |= u32::from(_mm512_cmpeq_epi32_mask(index[half], next)) << (16 * half);
+    }
     let rows = out
         .as_chunks_mut::<WIDE>()
         .0
         .iter_mut()
         .zip(sources.data.chunks_exact(sources.plane));
-    let pieces = Pieces::of(places, 1).or_else(|| Pieces::of(places, 2));
+    let pieces = match step {
+        1 | 2 => Pieces::of(places, inside, follows, step as isize),
+        _ => None,
+    };
     match pieces {
         Some(pieces) if pieces.step == 1 => {
             for (row, source) in rows {
@@ -135,11 +158,6 @@ unsafe fn copy_avx512(places: &[i32; MAX_COLS], sources: Sources<'_>, out: &mut 
             }
         }
         None => {
-            let inside = mask_of(places);
-            // SAFETY: `places` has 32 elements.
-            let index: [__m512i; 2] = std::array::from_fn(|half| unsafe {
-                _mm512_loadu_si512(places.as_ptr().add(16 * half).cast())
-            });
             for (row, source) in rows {
                 for (half, &index) in index.iter().enumerate() {
                     let mask = (inside >> (16 * half)) as u16;
@@ -173,27 +191,32 @@ fn spread(mut mask: u32) -> u32 {
     mask
 }
 
-/// The columns whose places lie in the input.
+/// The columns for which `test(place, place before)` holds.
 #[inline(always)]
-fn mask_of(places: &[i32]) -> u32 {
-    places.iter().enumerate().fold(0, |mask, (c, &place)| {
-        mask | u32::from(place != OUTSIDE) << c
-    })
+fn mask_of(places: &[i32], test: impl Fn(i32, i32) -> bool) -> u32 {
+    let mut before = OUTSIDE;
+    let mut mask = 0;
+    for (column, &place) in places.iter().enumerate() {
+        mask |= u32::from(test(place, before)) << column;
+        before = place;
+    }
+    mask
 }
 
 /// Fills a panel of [`NARROW`] columns.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn fill_avx2(panel: Panel<'_>) {
+    let step = panel.step;
     panel.fill(NARROW, |places, sources, out| {
         // SAFETY: places are `OUTSIDE` or lie within a plane.
-        unsafe { copy_avx2(places, sources, out) };
+        unsafe { copy_avx2(places, step, sources, out) };
     });
 }
 
 /// # Safety
 /// Places are [`OUTSIDE`] or below the sources' plane length.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn copy_avx2(places: &[i32; MAX_COLS], sources: Sources<'_>, out: &mut [f32]) {
+unsafe fn copy_avx2(places: &[i32; MAX_COLS], step: i32, sources: Sources<'_>, out: &mut [f32]) {
     let places = &places[..NARROW];
     let rows = out
         .as_chunks_mut::<NARROW>()
@@ -206,7 +229,13 @@ unsafe fn copy_avx2(places: &[i32; MAX_COLS], sources: Sources<'_>, out: &mut [f
         // SAFETY: 8 integers.
         unsafe { _mm256_loadu_si256(lanes.as_ptr().cast::<__m256i>()) }
     };
-    if let Some(pieces) = Pieces::of(places, 1) {
+    let inside = mask_of(places, |place, _| place != OUTSIDE);
+    let follows = mask_of(places, |place, before| place == before + 1);
+    let pieces = match step {
+        1 => Pieces::of(places, inside, follows, 1),
+        _ => None,
+    };
+    if let Some(pieces) = pieces {
         let masks: [[__m256i; 2]; MOST_PIECES] = std::array::from_fn(|i| {
             std::array::from_fn(|half| selector(pieces.pieces[i].mask, half))
         });
@@ -226,7 +255,6 @@ unsafe fn copy_avx2(places: &[i32; MAX_COLS], sources: Sources<'_>, out: &mut [f
         }
         return;
     }
-    let inside = mask_of(places);
     let masks: [__m256i; 2] = std::array::from_fn(|half| selector(inside, half));
     // SAFETY: `places` has 16 elements.
     let index: [__m256i; 2] = std::array::from_fn(|half| unsafe {
