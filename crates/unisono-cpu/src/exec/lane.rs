@@ -61,7 +61,8 @@ impl Memory {
                 ),
             ));
         }
-        if self.len() < bytes {
+        // Even of no bytes there must be some memory, for its address: slices of it, empty ones too, are aligned.
+        if self.0.is_none() || self.len() < bytes {
             // Free the old one first: both at once may be more than there is.
             self.0 = None;
             self.0 = Some(Tensor::zeros(DType::U8, &[bytes])?);
