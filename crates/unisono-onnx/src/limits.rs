@@ -54,7 +54,7 @@ impl Default for LoadLimits {
 }
 
 impl LoadLimits {
-    pub(crate) fn nesting(&self) -> usize {
+    pub(crate) fn deepest(&self) -> usize {
         self.nesting.min(DEEPEST_NESTING)
     }
 }

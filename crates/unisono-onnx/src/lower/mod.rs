@@ -97,11 +97,11 @@ impl<'p> Lowerer<'p> {
         scope: Scope<'p>,
         inner: impl FnOnce(&mut Self) -> Result<(), OnnxError>,
     ) -> Result<(), OnnxError> {
-        if self.outer_scopes.len() >= self.limits.nesting() {
+        if self.outer_scopes.len() >= self.limits.deepest() {
             return Err(exceeded(
                 "levels of nesting",
                 "nesting",
-                self.limits.nesting(),
+                self.limits.deepest(),
             ));
         }
         self.outer_scopes

@@ -91,11 +91,11 @@ impl<'l> Context<'l> {
         &mut self,
         inner: impl FnOnce(&mut Self) -> Result<T, OnnxError>,
     ) -> Result<T, OnnxError> {
-        if self.depth >= self.limits.nesting() {
+        if self.depth >= self.limits.deepest() {
             return Err(exceeded(
                 "levels of nesting",
                 "nesting",
-                self.limits.nesting(),
+                self.limits.deepest(),
             ));
         }
         self.depth += 1;
