@@ -23,6 +23,7 @@ mod chain;
 mod elementwise;
 mod in_out;
 mod normalize;
+mod recurrent;
 mod reduce;
 mod softmax;
 #[cfg(test)]
@@ -31,5 +32,6 @@ mod tests;
 pub use elementwise::{Operand, binary, binary_in_place, unary};
 pub use in_out::InOut;
 pub use normalize::{group_norm, layer_norm_rows, rms_norm_rows, scale_shift_planes};
+pub use recurrent::{Gates, gru_reset_state, gru_step_linear_before_reset, gru_update, lstm_step};
 pub use reduce::{average_rows_in_slices, reduce_middle, reduce_rows};
 pub use softmax::{log_softmax_rows, softmax_middle, softmax_rows};

@@ -445,3 +445,70 @@ fn normalisations_equal_the_reference() {
         });
     }
 }
+
+#[test]
+fn steps_of_recurrent_cells_equal_the_reference() {
+    use arith::{gate_input, gru_candidate_after_product, gru_state, lstm_output, lstm_state};
+    let sigmoid = |x: f32| Unary::Sigmoid.eval(x);
+    let tanh = |x: f32| Unary::Tanh.eval(x);
+    let mut values = Values(7);
+    for n in LENGTHS {
+        let mut take = |len| values.ordinary(len);
+        let (xw, hr, bias, wb, rb) = (take(4 * n), take(4 * n), take(4 * n), take(n), take(n));
+        let (c, h) = (take(n), take(n));
+        for bias in [None, Some(&bias[..])] {
+            // Gate after gate, as many as the cell has.
+            let input = |gate: usize, j: usize| {
+                let at = gate * n + j;
+                gate_input(xw[at], hr[at], bias.map(|b| b[at]))
+            };
+            let gates = |from: usize, to: usize| Gates {
+                xw: &xw[from * n..to * n],
+                hr: &hr[from * n..to * n],
+                bias: bias.map(|b| &b[from * n..to * n]),
+            };
+            let state: Vec<f32> = (0..n)
+                .map(|j| {
+                    let [i, f] = [0, 2].map(|gate| sigmoid(input(gate, j)));
+                    lstm_state(i, f, tanh(input(3, j)), c[j])
+                })
+                .collect();
+            let output: Vec<f32> = (0..n)
+                .map(|j| lstm_output(sigmoid(input(1, j)), tanh(state[j])))
+                .collect();
+            let reset: Vec<f32> = (0..n).map(|j| sigmoid(input(1, j)) * h[j]).collect();
+            let updated: Vec<f32> = (0..n)
+                .map(|j| gru_state(sigmoid(input(0, j)), tanh(input(2, j)), h[j]))
+                .collect();
+            let biases = bias.map(|_| [&wb[..], &rb[..]]);
+            let linear: Vec<f32> = (0..n)
+                .map(|j| {
+                    let [w, r] = biases.map_or([0.0; 2], |b| b.map(|b| b[j]));
+                    let reset = sigmoid(input(1, j));
+                    let (xw, hr) = (xw[2 * n + j], hr[2 * n + j]);
+                    let candidate = gru_candidate_after_product(xw, w, hr, r, reset);
+                    gru_state(sigmoid(input(0, j)), tanh(candidate), h[j])
+                })
+                .collect();
+            for isa in Isa::available() {
+                let (mut found_c, mut found_h) = (c.clone(), h.clone());
+                lstm_step(isa, gates(0, 4), &mut found_c, &mut found_h);
+                assert_same(&found_c, &state, || format!("LSTM's state of {n}, {isa}"));
+                assert_same(&found_h, &output, || format!("LSTM's output of {n}, {isa}"));
+                let mut found = vec![0.0; n];
+                gru_reset_state(isa, gates(1, 2), &h, &mut found);
+                assert_same(&found, &reset, || {
+                    format!("GRU's reset state of {n}, {isa}")
+                });
+                let mut found = h.clone();
+                gru_update(isa, gates(0, 1), gates(2, 3), &mut found);
+                assert_same(&found, &updated, || format!("GRU's update of {n}, {isa}"));
+                let mut found = h.clone();
+                gru_step_linear_before_reset(isa, gates(0, 3), biases, &mut found);
+                assert_same(&found, &linear, || {
+                    format!("GRU's linear step of {n}, {isa}")
+                });
+            }
+        }
+    }
+}
