@@ -1,0 +1,267 @@
+//! The report: what was looked at, on what, and what came of it.
+//!
+//! The one idea: the report is data first. Everything that a terminal or a file shows is made from this one structure, and
+//! `report.json` is this structure, so that two reports can be compared by a program.
+
+mod clock;
+mod platform;
+mod text;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::compare::Difference;
+use crate::options::{Effort, SectionId};
+use crate::verdict::{Verdict, rate_bound};
+
+pub use text::{differences, summary};
+
+pub(crate) use clock::Stamp;
+pub(crate) use platform::platform;
+
+/// Raised whenever a field of the JSON changes its meaning or goes away.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// See [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// When, where, with what.
+    pub header: Header,
+    /// The verdict on everything.
+    pub verdict: Verdict,
+    /// The models.
+    pub models: Vec<ModelRecord>,
+    /// The sections, in the order of the report.
+    pub sections: Vec<Section>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// When, where, with what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// When the run began, in UTC: `2025-12-25T08:30:00Z`.
+    pub date: String,
+    /// Names the run.
+    pub run_id: String,
+    /// The version of Unisono.
+    pub version: String,
+    /// The version of the canonical arithmetic. Answers of two runs are comparable if it is the same.
+    pub arithmetic_version: u32,
+    /// The machine.
+    pub platform: Platform,
+    /// The device under test.
+    pub device: DeviceRecord,
+    /// The seed of all requests.
+    pub seed: u64,
+    /// How much work was asked for.
+    pub effort: Effort,
+    /// What was asked for.
+    pub sections: Vec<SectionId>,
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// `linux`, `macos`, …
+    pub os: String,
+    /// The system's own version, if it tells.
+    pub os_version: String,
+    /// `x86_64`, `aarch64`, …
+    pub arch: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+}
+
+/// The device under test, as it is set up by default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// `cpu`, …
+    pub id: String,
+    /// The hardware's own name.
+    pub name: String,
+    /// Threads that compute at once.
+    pub threads: usize,
+    /// Vector instructions.
+    pub isa: String,
+    /// All instruction sets that this machine has.
+    pub available_isas: Vec<String>,
+}
+
+/// One model and what it was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// Its name in the report.
+    pub name: String,
+    /// What it is: a file, or the seed's own.
+    pub source: String,
+    /// Elements of its weights.
+    pub parameters: u64,
+    /// Floating-point operations for one row.
+    pub flops_per_row: u64,
+    /// Are rows proven independent, so that requests may be put together?
+    pub rows_are_independent: bool,
+    /// What a request is made of.
+    pub inputs: Vec<InputRecord>,
+    /// Lengths that neither the model nor the user chose.
+    pub default_lengths: Vec<(String, usize)>,
+    /// Digest of the requests that the expected answers were computed for. Equal seeds give equal digests.
+    pub requests_digest: Option<String>,
+    /// Digest of those answers. Equal on every machine, by contract C1.
+    pub answers_digest: Option<String>,
+}
+
+/// One input of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: String,
+    /// The shape of one row.
+    pub shape: Vec<usize>,
+    /// Along which axis rows lie.
+    pub rows_axis: Option<usize>,
+    /// Where its values come from.
+    pub values: String,
+}
+
+/// One section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Section {
+    /// Which.
+    pub id: SectionId,
+    /// The heading.
+    pub title: String,
+    /// What a pass shows, in plain words.
+    pub proves: String,
+    /// What it does not show.
+    pub cannot: String,
+    /// The verdict on all of it.
+    pub verdict: Verdict,
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// A name that stays the same from run to run: `thread-safety/transformer/callers`.
+    pub id: String,
+    /// The model's name.
+    pub model: String,
+    /// What is checked, in a few words.
+    pub what: String,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// How many times it was looked.
+    pub trials: u64,
+    /// What a trial is: `answers`, `rows`, …
+    pub unit: String,
+    /// How many of them were wrong.
+    pub failures: u64,
+    /// If none was wrong: the largest rate of failures that would still be missed one time in twenty (3 / trials).
+    pub rate_bound: Option<f64>,
+    /// What a reader should know: why it could not run, what was left out.
+    pub notes: Vec<String>,
+    /// Measured numbers.
+    pub figures: Vec<Figure>,
+    /// The first differences.
+    pub differences: Vec<Difference>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A measured number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What it is.
+    pub name: String,
+    /// The number.
+    pub value: f64,
+    /// Its unit; empty for a plain number.
+    pub unit: String,
+}
+
+impl Check {
+    /// A check that has looked at nothing yet.
+    pub fn new(id: impl Into<String>, model: &str, what: impl Into<String>, unit: &str) -> Check {
+        Check {
+            id: id.into(),
+            model: model.to_owned(),
+            what: what.into(),
+            verdict: Verdict::CouldNotRun,
+            trials: 0,
+            unit: unit.to_owned(),
+            failures: 0,
+            rate_bound: None,
+            notes: Vec::new(),
+            figures: Vec::new(),
+            differences: Vec::new(),
+            seconds: 0.0,
+        }
+    }
+
+    /// States what was seen: a pass if something was looked at and nothing was wrong.
+    pub fn conclude(&mut self, trials: u64, failures: u64) {
+        self.trials = trials;
+        self.failures = failures;
+        self.verdict = match (trials, failures) {
+            (_, 1..) => Verdict::Fail,
+            (0, 0) => Verdict::CouldNotRun,
+            (_, 0) => Verdict::Pass,
+        };
+        self.rate_bound = if failures == 0 { rate_bound(trials) } else { None };
+    }
+
+    /// States that it could not look.
+    #[must_use]
+    pub fn could_not_run(mut self, why: impl Into<String>) -> Check {
+        self.verdict = Verdict::CouldNotRun;
+        self.notes.push(why.into());
+        self
+    }
+
+    /// Adds a number.
+    pub fn figure(&mut self, name: &str, value: f64, unit: &str) {
+        self.figures.push(Figure { name: name.to_owned(), value, unit: unit.to_owned() });
+    }
+}
+
+impl Report {
+    /// Did nothing fail, and did everything that was asked for run?
+    pub fn is_acceptable(&self) -> bool {
+        self.verdict.is_acceptable()
+    }
+
+    /// All checks.
+    pub fn checks(&self) -> impl Iterator<Item = &Check> {
+        self.sections.iter().flat_map(|section| &section.checks)
+    }
+
+    /// The report as JSON.
+    ///
+    /// # Errors
+    /// None that a report of ours can cause.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(self)
+    }
+
+    /// Writes `report.json` into a folder, which is made if it does not exist, and says where.
+    ///
+    /// # Errors
+    /// The folder or file cannot be written.
+    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
+        let json = self.to_json().map_err(io::Error::other)?;
+        std::fs::create_dir_all(folder)?;
+        let file = folder.join("report.json");
+        std::fs::write(&file, json + "\n")?;
+        Ok(file)
+    }
+}
