@@ -9,7 +9,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use unisono_cpu::gemm::{Cores, Epilogue, MatrixRef, PackedB, gemm, gemm_scratch};
+use unisono_cpu::gemm::{
+    BatchShape, Cores, Epilogue, MatrixRef, PackedB, gemm, gemm_batched, gemm_batched_scratch,
+    gemm_scratch,
+};
 use unisono_runtime::team::{Team, TeamOptions};
 
 #[path = "support/peak.rs"]
@@ -32,6 +35,14 @@ const SHAPES: [[usize; 3]; 14] = [
     [1, 384, 384],
 ];
 
+/// Heads, rows, columns, length of the sums, and whether B comes transposed: the two products of an attention.
+const ATTENTION: [(usize, [usize; 3], bool); 4] = [
+    (12, [128, 128, 32], true),
+    (12, [128, 32, 128], false),
+    (12, [16, 16, 64], true),
+    (8, [512, 512, 64], true),
+];
+
 fn main() {
     let rounds = 41;
     for isa in support::instruction_sets() {
@@ -42,6 +53,9 @@ fn main() {
                 "{:>18} {:^27} {:^27} {:>9}",
                 "m x n x k", "median", "best", "weights"
             );
+            for shape in ATTENTION {
+                attention(Cores { isa, team: &team }, shape, rounds);
+            }
             for [m, n, k] in SHAPES {
                 let product = Product::new(Cores { isa, team: &team }, m, n, k);
                 report(product, &team, rounds);
@@ -72,6 +86,64 @@ fn report(mut product: Product<'_>, team: &Team, rounds: usize) {
         "{:>18} {summary} {weights:>4.0} GB/s",
         format!("{m}x{n}x{k}")
     );
+}
+
+fn attention(
+    cores: Cores<'_>,
+    (batch, [m, n, k], transposed): (usize, [usize; 3], bool),
+    rounds: usize,
+) {
+    let value = |i: usize| (i % 17) as f32 / 8.0 - 1.0;
+    let a: Vec<f32> = (0..batch * m * k).map(value).collect();
+    let b: Vec<f32> = (0..batch * k * n).map(value).collect();
+    let mut c = vec![0.0; batch * m * n];
+    let shape = BatchShape { batch, m, n, k };
+    let mut scratch = vec![0.0; gemm_batched_scratch(cores, shape)];
+    // Heads lie side by side in the rows of A and B, as projections leave them.
+    let (wide_a, wide_b) = (batch * k, if transposed { batch * k } else { batch * n });
+    let left = MatrixRef {
+        data: &a,
+        row_stride: wide_a,
+        col_stride: 1,
+    };
+    let right = MatrixRef {
+        data: &b,
+        row_stride: if transposed { 1 } else { wide_b },
+        col_stride: if transposed { wide_b } else { 1 },
+    };
+    let step_b = if transposed { k } else { n };
+    let flops = 2.0 * (batch * m * n * k) as f64;
+    let reps = ((1e8 / flops) as usize).clamp(1, 2000);
+    let mut rates = support::Rates::default();
+    for _ in 0..rounds {
+        rates.peaks.push(support::peak(cores.isa, cores.team));
+        let start = Instant::now();
+        for _ in 0..reps {
+            let offsets = |i: usize| [i * k, i * step_b, i * m * n];
+            // SAFETY: every head has its own m x n elements of C.
+            unsafe {
+                gemm_batched(
+                    cores,
+                    shape,
+                    left,
+                    right,
+                    black_box(&mut c),
+                    n,
+                    &offsets,
+                    &|_| Epilogue::default(),
+                    &mut scratch,
+                );
+            }
+        }
+        rates
+            .times
+            .push(start.elapsed().as_secs_f64() / reps as f64);
+    }
+    let name = format!(
+        "{batch} of {m}x{n}x{k}{}",
+        if transposed { "t" } else { "" }
+    );
+    println!("{name:>18} {}", rates.summary(flops));
 }
 
 struct Product<'a> {

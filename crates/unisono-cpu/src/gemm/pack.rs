@@ -184,18 +184,46 @@ pub(crate) fn pack_panel(
         }
         return;
     }
-    if cols < width {
-        for row in out.chunks_exact_mut(width) {
-            row[cols..].fill(0.0);
+    match width {
+        32 => pack_apart::<32>(b, ks, js, out),
+        16 => pack_apart::<16>(b, ks, js, out),
+        8 => pack_apart::<8>(b, ks, js, out),
+        _ => {
+            for (row, kk) in out.chunks_exact_mut(width).zip(ks) {
+                row.fill(0.0);
+                for (value, j) in row.iter_mut().zip(js.clone()) {
+                    *value = b.data[kk * b.row_stride + j * b.col_stride];
+                }
+            }
         }
     }
-    // Columns whose elements lie apart: a few rows of the panel at a time, so that what is written stays in the nearest cache.
+}
+
+/// A panel of W columns whose elements lie apart in `b`: a few rows of the panel at a time, so that what is written stays in the nearest
+/// cache.
+fn pack_apart<const W: usize>(
+    b: &MatrixRef<'_, f32>,
+    ks: Range<usize>,
+    js: Range<usize>,
+    out: &mut [f32],
+) {
     const ROWS: usize = 16;
-    for (rows, k0) in out.chunks_mut(ROWS * width).zip(ks.step_by(ROWS)) {
-        for (c, j) in js.clone().enumerate() {
+    let rows = out.as_chunks_mut::<W>().0;
+    if js.len() < W {
+        rows.iter_mut().for_each(|row| row[js.len()..].fill(0.0));
+    }
+    for (rows, k0) in rows.chunks_mut(ROWS).zip(ks.step_by(ROWS)) {
+        for (c, j) in js.clone().take(W).enumerate() {
             let from = k0 * b.row_stride + j * b.col_stride;
-            for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                row[c] = b.data[from + i * b.row_stride];
+            if b.row_stride == 1 {
+                let column = &b.data[from..from + rows.len()];
+                for (row, &value) in rows.iter_mut().zip(column) {
+                    row[c] = value;
+                }
+            } else {
+                for (i, row) in rows.iter_mut().enumerate() {
+                    row[c] = b.data[from + i * b.row_stride];
+                }
             }
         }
     }
