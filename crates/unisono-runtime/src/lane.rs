@@ -26,6 +26,8 @@ struct State<T> {
     /// One entry per waiter, oldest first. A lane is put into the entry of the oldest, so that a newcomer cannot take
     /// it in between.
     waiters: VecDeque<Arc<Waiter<T>>>,
+    /// Entries that nobody waits on, kept so that waiting allocates nothing once it has happened.
+    spare: Vec<Arc<Waiter<T>>>,
 }
 
 struct Waiter<T> {
@@ -49,6 +51,7 @@ impl<T> LanePool<T> {
             state: Mutex::new(State {
                 free: lanes,
                 waiters: VecDeque::new(),
+                spare: Vec::new(),
             }),
         }
     }
@@ -61,28 +64,37 @@ impl<T> LanePool<T> {
             return LaneGuard {
                 pool: self,
                 lane: Some(lane),
+                waiter: None,
             };
         }
-        let waiter = Arc::new(Waiter {
-            lane: Mutex::new(None),
-            arrived: Condvar::new(),
+        let waiter = state.spare.pop().unwrap_or_else(|| {
+            Arc::new(Waiter {
+                lane: Mutex::new(None),
+                arrived: Condvar::new(),
+            })
         });
         state.waiters.push_back(Arc::clone(&waiter));
         drop(state);
         let mut slot = lock(&waiter.lane);
-        loop {
-            if let Some(lane) = slot.take() {
-                return LaneGuard {
-                    pool: self,
-                    lane: Some(lane),
-                };
+        let lane = loop {
+            match slot.take() {
+                Some(lane) => break lane,
+                None => slot = wait(&waiter.arrived, slot),
             }
-            slot = wait(&waiter.arrived, slot);
+        };
+        drop(slot);
+        LaneGuard {
+            pool: self,
+            lane: Some(lane),
+            waiter: Some(waiter),
         }
     }
 
-    fn release(&self, lane: T) {
+    fn release(&self, lane: T, waiter: Option<Arc<Waiter<T>>>) {
         let mut state = lock(&self.state);
+        // Out of the queue since it was given its lane, and its owner has taken that: nobody else refers to it by now but
+        // perhaps the releaser that filled it, who only notifies.
+        state.spare.extend(waiter);
         match state.waiters.pop_front() {
             None => state.free.push(lane),
             Some(waiter) => {
@@ -103,6 +115,8 @@ impl<T> LanePool<T> {
 pub struct LaneGuard<'a, T> {
     pool: &'a LanePool<T>,
     lane: Option<T>,
+    /// On what this caller had to wait, to be given back with the lane.
+    waiter: Option<Arc<Waiter<T>>>,
 }
 
 impl<T> std::ops::Deref for LaneGuard<'_, T> {
@@ -128,7 +142,7 @@ impl<T> std::ops::DerefMut for LaneGuard<'_, T> {
 impl<T> Drop for LaneGuard<'_, T> {
     fn drop(&mut self) {
         if let Some(lane) = self.lane.take() {
-            self.pool.release(lane);
+            self.pool.release(lane, self.waiter.take());
         }
     }
 }
