@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod foreign;
 mod limits;
 mod lower;
 mod model;

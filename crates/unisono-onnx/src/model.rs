@@ -1,6 +1,7 @@
 //! Loading: from a path or from bytes to an [`OnnxModel`].
 
 use crate::error::{OnnxError, OnnxErrorKind};
+use crate::foreign;
 use crate::limits::{LoadLimits, LoadOptions, exceeded};
 use crate::lower::{self, Constants, ExternalData};
 use crate::proto;
@@ -146,7 +147,21 @@ fn load(
                 .help("the file was not written or not copied to its end; fetch it again"),
         );
     }
-    let model = proto::Model::read(bytes, &mut proto::Context::new(&options.limits))?;
+    let model = proto::Model::read(bytes, &mut proto::Context::new(&options.limits))
+        .and_then(|model| match model.graph {
+            Some(_) => Ok(model),
+            None => Err(lower::missing_graph()),
+        })
+        .map_err(|error| match (error.kind(), foreign::recognise(bytes)) {
+            (
+                OnnxErrorKind::Malformed
+                | OnnxErrorKind::Truncated
+                | OnnxErrorKind::MissingGraph
+                | OnnxErrorKind::InvalidUtf8,
+                Some(advice),
+            ) => error.help(advice),
+            _ => error,
+        })?;
     let info = info(&model, bytes.len() as u64);
     let external = ExternalData::new(
         folder,

@@ -147,11 +147,39 @@ fn files_that_are_not_onnx_are_refused() {
         Kind::Malformed,
         "what to do",
     );
+    for (name, start, text) in [
+        (
+            "zip archive",
+            &b"PK\x03\x04\x14\x00"[..],
+            "is a zip archive",
+        ),
+        (
+            "Git LFS pointer",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "git lfs pull",
+        ),
+        ("gzip", b"\x1f\x8b\x08\x00\x00\x00", "compressed with gzip"),
+        ("web page", b"<!DOCTYPE html><html>", "is a web page"),
+        ("GGUF", b"GGUF\x03\x00\x00\x00", "is a GGUF model"),
+        (
+            "TensorFlow Lite",
+            b"\x1c\x00\x00\x00TFL3\x14\x00",
+            "TensorFlow Lite",
+        ),
+    ] {
+        table.bytes(name, start.to_vec(), Kind::Malformed, text);
+    }
     table.bytes(
-        "zip archive",
-        b"PK\x03\x04\x14\x00\x00\x00".to_vec(),
+        "pickle",
+        b"\x80\x02}q\x00".to_vec(),
+        Kind::Truncated,
+        "Python pickle",
+    );
+    table.bytes(
+        "safetensors",
+        b"\x10\x00\x00\x00\x00\x00\x00\x00{\"a\":{}}".to_vec(),
         Kind::Malformed,
-        "at byte: 2",
+        "safetensors",
     );
     table.bytes("zeros", vec![0; 64], Kind::Malformed, "field number 0");
     table.bytes(

@@ -56,16 +56,24 @@ pub(crate) struct Lowerer<'p> {
     calls: Vec<Rc<Definition<'p>>>,
 }
 
+/// The error for a file that is sound protobuf and no model.
+pub(crate) fn missing_graph() -> OnnxError {
+    OnnxError::new(
+        OnnxErrorKind::MissingGraph,
+        "no field of the file is a graph",
+    )
+    .help(
+        "check that the file is an ONNX model (.onnx), not weights or a model of another framework",
+    )
+}
+
 /// Lowers the model's graph.
 pub(crate) fn lower<'p>(
     model: &'p proto::Model<'p>,
     limits: &'p LoadLimits,
     constants: Constants<'p>,
 ) -> Result<Graph, OnnxError> {
-    let graph = model.graph.as_ref().ok_or_else(|| {
-        OnnxError::new(OnnxErrorKind::MissingGraph, "no field of the file is a graph")
-            .help("check that the file is an ONNX model (.onnx), not weights or a model of another framework")
-    })?;
+    let graph = model.graph.as_ref().ok_or_else(missing_graph)?;
     let imports = Rc::new(Imports::new(&model.opset_imports)?);
     let mut lowerer = Lowerer {
         limits,
