@@ -9,6 +9,7 @@ use crate::commands::completions::{CompletionsArgs, completions};
 use crate::commands::devices::{DevicesArgs, devices};
 use crate::commands::inspect::{InspectArgs, inspect};
 use crate::commands::run::{RunArgs, run};
+use crate::commands::verify::{VerifyArgs, verify};
 use crate::failure::Failure;
 
 const HELP: &str = "\
@@ -17,6 +18,7 @@ Examples:
   unisono run model.onnx                              one answer to made-up inputs
   unisono run model.onnx --input x=x.npy --output-dir out
   unisono bench model.onnx --callers 1,8              throughput and latency
+  unisono verify                                      what this machine can be trusted with
   unisono devices                                     what there is to run on
 
 Exit codes:
@@ -38,6 +40,7 @@ enum Command {
     Inspect(InspectArgs),
     Run(RunArgs),
     Bench(BenchArgs),
+    Verify(VerifyArgs),
     Devices(DevicesArgs),
     Completions(CompletionsArgs),
 }
@@ -52,6 +55,7 @@ impl Cli {
             Command::Inspect(args) => inspect(args, out),
             Command::Run(args) => run(args, out),
             Command::Bench(args) => bench(args, out),
+            Command::Verify(args) => verify(args, out),
             Command::Devices(args) => devices(args, out),
             Command::Completions(args) => completions(args, out),
         }

@@ -16,6 +16,8 @@ use crate::npy::NpyError;
 pub enum Exit {
     /// The reader of our output went away: nothing to say, nothing went wrong.
     Quiet = 0,
+    /// A check ran to its end and its verdict is negative.
+    Negative = 1,
     /// Usage, or something that was given to us: a file, a model, a shape.
     BadInput = 2,
     /// Our own fault, or the machine's.
@@ -39,6 +41,14 @@ impl Failure {
             what: what.into(),
             place: None,
             help: None,
+        }
+    }
+
+    /// A check came to a negative verdict, which was shown.
+    pub fn negative(what: impl Into<String>) -> Failure {
+        Failure {
+            exit: Exit::Negative,
+            ..Failure::bad_input(what)
         }
     }
 

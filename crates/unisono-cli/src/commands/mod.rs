@@ -5,6 +5,7 @@ pub mod completions;
 pub mod devices;
 pub mod inspect;
 pub mod run;
+pub mod verify;
 
 use std::path::Path;
 

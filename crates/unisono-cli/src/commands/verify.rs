@@ -1,0 +1,296 @@
+//! `unisono verify`: what this machine, its device and a model can be trusted with.
+//!
+//! The one idea: the suite is a library; this file reads options, shows progress and says where the report is.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use unisono_verify::report::{Check, summary};
+use unisono_verify::requests::Values;
+use unisono_verify::{Effort, InputOptions, Options, Report, SectionId, VerifyError, run};
+
+use crate::console::{self, grouped, plain};
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Without --model, it checks three models that it builds itself: a transformer, a multi-layer perceptron and a
+convolutional network. With --model, it checks yours. Requests are made up from the seed; equal seeds give equal
+requests everywhere, and the digests in two reports tell whether the answers were equal too.
+
+Examples:
+  unisono verify
+  unisono verify --quick
+  unisono verify --model minilm.onnx --dim sequence=64
+  unisono verify --model silero_vad.onnx --value sr=16000 --dim sequence=576
+  unisono verify --section correctness --json | jq .verdict
+
+Exit codes:
+  0  nothing failed, and everything that was asked for ran
+  1  a check failed or could not run";
+
+/// Check that answers are the same from every thread, in any company, and right
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct VerifyArgs {
+    /// Less work: under half a minute instead of under two on two slow cores
+    #[arg(long)]
+    quick: bool,
+
+    /// Check this ONNX model instead of the built-in ones; may be repeated
+    #[arg(long = "model", value_name = "MODEL")]
+    models: Vec<PathBuf>,
+
+    /// Folder for report.json
+    #[arg(long, value_name = "DIR", default_value = "unisono-report")]
+    out: PathBuf,
+
+    /// Print the report as JSON instead of the summary
+    #[arg(long)]
+    json: bool,
+
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+
+    /// Run this section only; may be repeated
+    #[arg(long = "section", value_name = "NAME", value_parser = section)]
+    sections: Vec<SectionId>,
+
+    /// List the sections and what they show
+    #[arg(long)]
+    list: bool,
+
+    /// Seed of all requests
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// What "all threads" means [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+
+    /// Set a symbolic length of inputs, such as sequence=128; `unisono inspect` names them
+    #[arg(long = "dim", value_name = "SYMBOL=N", value_parser = length)]
+    dims: Vec<(String, usize)>,
+
+    /// Give an input one value everywhere, such as sr=16000
+    #[arg(long = "value", visible_alias = "fill", value_name = "NAME=X", value_parser = value)]
+    values: Vec<(String, Values)>,
+
+    /// Draw an input's values from a range, both ends included, such as pixels=0..255
+    #[arg(long = "range", value_name = "NAME=LO..HI", value_parser = range, allow_hyphen_values = true)]
+    ranges: Vec<(String, Values)>,
+}
+
+fn section(name: &str) -> Result<SectionId, String> {
+    SectionId::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = SectionId::ALL.iter().map(|section| section.name()).collect();
+        format!("should be one of {}", names.join(", "))
+    })
+}
+
+/// Names may hold `=`, what stands behind them does not.
+fn named<T>(text: &str, parse: impl Fn(&str) -> Option<T>, should: &str) -> Result<(String, T), String> {
+    let parsed = text.rsplit_once('=').and_then(|(name, rest)| {
+        let name = name.trim();
+        Some((name.to_owned(), parse(rest.trim())?)).filter(|_| !name.is_empty())
+    });
+    parsed.ok_or_else(|| format!("should be {should}"))
+}
+
+fn length(text: &str) -> Result<(String, usize), String> {
+    named(text, |n| n.parse().ok().filter(|&n| n > 0), "SYMBOL=N, such as sequence=128")
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|x: &f64| x.is_finite())
+}
+
+fn value(text: &str) -> Result<(String, Values), String> {
+    named(text, |x| finite(x).map(Values::Constant), "NAME=NUMBER, such as sr=16000")
+}
+
+fn range(text: &str) -> Result<(String, Values), String> {
+    let parse = |ends: &str| {
+        let (low, high) = ends.split_once("..")?;
+        let (low, high) = (finite(low.trim())?, finite(high.trim())?);
+        (low <= high).then_some(Values::Uniform { low, high })
+    };
+    named(text, parse, "NAME=LO..HI with LO not above HI, such as pixels=0..255")
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The options make no sense, the report cannot be written, or the verdict is negative.
+pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if args.list {
+        return list(out);
+    }
+    for path in &args.models {
+        if let Err(error) = std::fs::metadata(path) {
+            let failure = Failure::bad_input(format!("the model cannot be read: {error}"));
+            return Err(failure.at(path.display()));
+        }
+    }
+    let mut options = Options::default();
+    options.effort = if args.quick { Effort::Quick } else { Effort::Standard };
+    options.models.clone_from(&args.models);
+    options.sections.clone_from(&args.sections);
+    options.seed = args.seed;
+    options.threads = args.threads.map(usize::from);
+    let values = args.values.iter().chain(&args.ranges);
+    options.inputs =
+        InputOptions { lengths: args.dims.clone(), values: values.cloned().collect() };
+
+    let mut progress = Progress::new(args.quiet);
+    let report = run(&options, &mut progress).map_err(failure)?;
+    drop(progress);
+
+    // First what was found: it must not get lost because a folder cannot be written.
+    if args.json {
+        writeln!(out, "{}", super::json_line(&report)?)?;
+    } else {
+        write!(out, "{}", summary(&report))?;
+    }
+    out.flush()?;
+    let file = report.write(&args.out).map_err(|error| {
+        Failure::internal(format!("the report cannot be written: {error}"))
+            .at(args.out.display())
+            .help("choose another folder with --out DIR")
+    })?;
+    if !args.json {
+        writeln!(out, "  report  {}", file.display())?;
+    }
+    verdict(&report)
+}
+
+fn verdict(report: &Report) -> Result<(), Failure> {
+    if report.is_acceptable() {
+        return Ok(());
+    }
+    let bad = report.checks().filter(|check| !check.verdict.is_acceptable()).count();
+    Err(Failure::negative(format!("the verdict is {}: {bad} checks", report.verdict)))
+}
+
+fn failure(error: VerifyError) -> Failure {
+    match error {
+        VerifyError::Options(error) => {
+            let failure = Failure::bad_input(error.message());
+            match error.advice() {
+                Some(advice) => failure.help(advice),
+                None => failure,
+            }
+        }
+        VerifyError::Device(error) => error.into(),
+        other => Failure::internal(other.to_string()),
+    }
+}
+
+fn list(out: &mut dyn Write) -> Result<(), Failure> {
+    for section in SectionId::ALL {
+        writeln!(out, "{:15}{}", section.name(), section.title())?;
+        for (label, text) in [("shows", section.proves()), ("cannot", section.cannot())] {
+            writeln!(out, "{:15}{label}: {text}", "")?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows what goes on: one living line on a terminal, a line for each check elsewhere.
+struct Progress {
+    line: console::Progress,
+    quiet: bool,
+    lines: bool,
+    section: String,
+    /// When the last line of a long check was written.
+    told: Instant,
+}
+
+impl Progress {
+    /// How often a long check says how far it is where nothing can be overwritten.
+    const EVERY: Duration = Duration::from_secs(15);
+
+    fn new(quiet: bool) -> Progress {
+        Progress {
+            line: console::Progress::new(),
+            quiet,
+            lines: !io::stderr().is_terminal(),
+            section: String::new(),
+            told: Instant::now(),
+        }
+    }
+
+    fn tell(&mut self, text: &str) {
+        self.told = Instant::now();
+        // Losing a progress line is no error.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
+impl unisono_verify::progress::Progress for Progress {
+    fn section(&mut self, title: &str) {
+        title.clone_into(&mut self.section);
+        if self.lines && !self.quiet {
+            self.tell(title);
+        }
+    }
+
+    fn step(&mut self, model: &str, what: &str, done: u64, total: u64) {
+        if self.quiet {
+            return;
+        }
+        let far = if total > 0 {
+            format!(" · {} of {}", grouped(done), grouped(total))
+        } else {
+            String::new()
+        };
+        let text = plain(&format!("{model} · {what}{far}"));
+        if !self.lines {
+            // A line that wraps could not be removed.
+            let text: String = format!("{} · {text}", self.section).chars().take(98).collect();
+            self.line.show(&text);
+        } else if total > 0 && self.told.elapsed() >= Progress::EVERY {
+            self.tell(&format!("  {text}"));
+        }
+    }
+
+    fn finished(&mut self, check: &Check) {
+        if self.quiet {
+            return;
+        }
+        self.line.clear();
+        if self.lines {
+            let text = format!(
+                "  {} · {} · {} · {:.1} s",
+                check.verdict, check.model, check.what, check.seconds
+            );
+            self.tell(&plain(&text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_about_inputs_are_read() {
+        assert_eq!(length("a=b=7"), Ok(("a=b".to_owned(), 7)));
+        assert_eq!(value("sr=16000"), Ok(("sr".to_owned(), Values::Constant(16_000.0))));
+        let uniform = Values::Uniform { low: -1.5, high: 2.0 };
+        assert_eq!(range("x=-1.5..2"), Ok(("x".to_owned(), uniform)));
+        for bad in ["", "x", "x=", "=3", "x=0", "x=-1", "x=1.5"] {
+            assert!(length(bad).is_err(), "{bad}");
+        }
+        for bad in ["x=nan", "x=inf", "x=a", "=1"] {
+            assert!(value(bad).is_err(), "{bad}");
+        }
+        for bad in ["x=1", "x=2..1", "x=..", "x=1..", "x=0..inf"] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
+        assert_eq!(section("correctness"), Ok(SectionId::Correctness));
+        assert!(section("soak").is_err());
+    }
+}
