@@ -98,7 +98,8 @@ impl Failure {
 
 impl From<&unisono::Error> for Failure {
     fn from(error: &unisono::Error) -> Failure {
-        let mut failure = Failure::bad_input(format!("{}: {}", error.kind().name(), error.message()));
+        let mut failure =
+            Failure::bad_input(format!("{}: {}", error.kind().name(), error.message()));
         failure.place = error.node().map(|node| match error.shapes() {
             [] => format!("node {node}"),
             shapes => format!("node {node}, given {}", shapes.join(", ")),

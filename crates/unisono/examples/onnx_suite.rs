@@ -70,9 +70,7 @@ fn main() -> ExitCode {
         count(Verdict::Error),
         count(Verdict::Unsupported)
     );
-    ExitCode::from(u8::from(
-        count(Verdict::Wrong) + count(Verdict::Error) > 0,
-    ))
+    ExitCode::from(u8::from(count(Verdict::Wrong) + count(Verdict::Error) > 0))
 }
 
 fn run(folder: &Path) -> (Verdict, String) {
@@ -84,7 +82,8 @@ fn run(folder: &Path) -> (Verdict, String) {
         let inputs = read_all(folder, "in")?;
         Ok(Interpreter::new(Precision::Canonical).run(&model.graph, &inputs)?)
     };
-    let (found, expected, tolerance) = match (answer(), read_all(folder, "out"), tolerance(folder)) {
+    let (found, expected, tolerance) = match (answer(), read_all(folder, "out"), tolerance(folder))
+    {
         (Ok(f), Ok(e), Ok(t)) => (f, e, t),
         (Err(e), ..) | (_, Err(e), _) | (.., Err(e)) => return (Verdict::Error, e.to_string()),
     };
@@ -127,7 +126,11 @@ fn read(file: &[u8]) -> Result<Tensor, Box<dyn Error>> {
 }
 
 /// The first difference beyond the tolerance.
-fn difference(found: &Tensor, expected: &Tensor, (relative, absolute): (f64, f64)) -> Option<String> {
+fn difference(
+    found: &Tensor,
+    expected: &Tensor,
+    (relative, absolute): (f64, f64),
+) -> Option<String> {
     if found.dtype() != expected.dtype() || found.shape() != expected.shape() {
         return Some(format!("{found:?} instead of {expected:?}"));
     }

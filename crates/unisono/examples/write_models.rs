@@ -9,7 +9,9 @@ mod models {
 use std::path::PathBuf;
 
 fn main() -> std::io::Result<()> {
-    let folder = std::env::args_os().nth(1).map_or_else(|| "examples".into(), PathBuf::from);
+    let folder = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| "examples".into(), PathBuf::from);
     for (name, bytes) in models::all() {
         let path = folder.join(name);
         std::fs::write(&path, bytes)?;

@@ -123,8 +123,10 @@ impl DeviceBuilder {
     /// No threads were asked for, the machine lacks the instruction set, or threads or memory cannot be had.
     pub fn build(mut self) -> Result<Device, Error> {
         if self.threads == Some(0) {
-            return Err(Error::new(ErrorKind::Device, "a device needs at least one thread")
-                .with_advice("leave the number of threads out to use all cores"));
+            return Err(
+                Error::new(ErrorKind::Device, "a device needs at least one thread")
+                    .with_advice("leave the number of threads out to use all cores"),
+            );
         }
         if let Some(threads) = self.threads {
             self.options.threads = threads;

@@ -3,6 +3,7 @@
 //! The one idea: a layer's error keeps what it knows (place, advice) and gains a kind that says what the caller can do.
 
 use unisono_graph::GraphError;
+use unisono_graph::infer::InferError;
 use unisono_onnx::{OnnxError, OnnxErrorKind};
 use unisono_runtime::{Error, ErrorKind};
 
@@ -37,4 +38,19 @@ pub(crate) fn of_onnx(error: &OnnxError) -> Error {
 /// A graph that a rewrite left broken: ours to mend.
 pub(crate) fn of_graph(error: &GraphError) -> Error {
     Error::new(ErrorKind::InvalidModel, error.to_string())
+}
+
+/// A node that cannot work on what the model gives it, whatever the request.
+pub(crate) fn of_inference(error: InferError) -> Error {
+    let message = error.error.to_string();
+    match error.node {
+        None => Error::new(ErrorKind::InvalidModel, message),
+        Some(node) => {
+            let node = match error.operator {
+                Some(operator) => format!("\"{node}\" ({operator})"),
+                None => format!("\"{node}\""),
+            };
+            Error::at_node(ErrorKind::InvalidModel, message, node, error.inputs)
+        }
+    }
 }

@@ -147,7 +147,8 @@ pub use session::Session;
 pub use summary::Summary;
 
 pub use unisono_cpu::Isa;
-pub use unisono_graph::contract::{Contract, Verdict};
+pub use unisono_graph::contract::{Contract, Obstacle, OutputRows, Verdict};
+pub use unisono_graph::rewrite::RewriteReport;
 pub use unisono_graph::{Dim, Symbol};
 pub use unisono_onnx::{LoadLimits, LoadOptions, ModelBytes, ModelInfo};
 pub use unisono_runtime::census::{Census, Count, Resource};

@@ -5,15 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use unisono_graph::contract::{Contract, contract};
-use unisono_graph::infer::infer;
-use unisono_graph::{Fact, Graph, rewrite};
+use unisono_graph::infer::{declared_inputs, infer_partial};
+use unisono_graph::rewrite::{RewriteReport, optimize};
+use unisono_graph::{Fact, Graph};
 use unisono_onnx::{LoadOptions, ModelBytes, ModelInfo, OnnxModel, load_bytes, load_file};
-use unisono_reference::interpret::Interpreter;
+use unisono_reference::interpret::{Interpreter, Precision};
+use unisono_runtime::Error;
 use unisono_runtime::model::{ModelGraph, Port};
 use unisono_runtime::session::SessionOptions;
-use unisono_runtime::{Error, ErrorKind};
 
-use crate::error::{of_graph, of_onnx};
+use crate::error::{of_graph, of_inference, of_onnx};
 use crate::{Device, Session, Summary};
 
 /// A model: loaded, checked and rewritten, not yet bound to a device. Cheap to clone.
@@ -27,6 +28,7 @@ struct Inner {
     info: ModelInfo,
     loaded: Summary,
     rewritten: Summary,
+    rewrites: RewriteReport,
 }
 
 impl Model {
@@ -70,16 +72,24 @@ impl Model {
     }
 
     fn build(onnx: OnnxModel) -> Result<Model, Error> {
-        let OnnxModel { mut graph, info, .. } = onnx;
+        let OnnxModel {
+            mut graph, info, ..
+        } = onnx;
         graph.check().map_err(|e| of_graph(&e))?;
         let loaded = Summary::of(&graph);
-        rewrite::optimize(&mut graph, &Interpreter);
+        let rewrites = optimize(&mut graph, &Interpreter::new(Precision::Canonical));
         graph.check().map_err(|e| of_graph(&e))?;
         let rewritten = Summary::of(&graph);
         let contract = contract(&graph);
         let facts = output_facts(&graph)?;
         let graph = Arc::new(ModelGraph::new(graph, contract, &facts)?);
-        Ok(Model(Arc::new(Inner { graph, info, loaded, rewritten })))
+        Ok(Model(Arc::new(Inner {
+            graph,
+            info,
+            loaded,
+            rewritten,
+            rewrites,
+        })))
     }
 
     /// What it is given, in the order in which [`Session::run`] takes tensors without names.
@@ -115,6 +125,11 @@ impl Model {
     /// The graph in numbers, as devices run it.
     pub fn summary(&self) -> &Summary {
         &self.0.rewritten
+    }
+
+    /// What the rewrites did between the two.
+    pub fn rewrites(&self) -> &RewriteReport {
+        &self.0.rewrites
     }
 
     /// Binds the model to a device. A second session of one model on one device shares its packed weights.
@@ -154,19 +169,9 @@ impl fmt::Debug for Model {
 
 /// What is known of the outputs when only the inputs' declared types are.
 fn output_facts(graph: &Graph) -> Result<Vec<Option<Fact>>, Error> {
-    let mut inputs = Vec::new();
-    for &id in graph.inputs() {
-        let value = graph.value(id);
-        let Some(declared) = &value.declared else {
-            return Err(Error::new(
-                ErrorKind::InvalidModel,
-                format!("input \"{}\" has no declared type", value.name),
-            )
-            .with_advice("export the model again; every input of a graph needs an element type"));
-        };
-        inputs.push(Fact::declared(declared));
-    }
-    let facts = infer(graph, &inputs).map_err(|e| Error::new(ErrorKind::InvalidModel, e.to_string()))?;
-    let of_output = |id: &unisono_graph::ValueId| facts.get(id.index()).cloned().flatten();
-    Ok(graph.outputs().iter().map(of_output).collect())
+    let facts = infer_partial(graph, &declared_inputs(graph)).map_err(of_inference)?;
+    let outputs = graph.outputs().iter();
+    Ok(outputs
+        .map(|id| facts.get(id.index()).cloned().flatten())
+        .collect())
 }

@@ -33,7 +33,10 @@ impl Summary {
     fn add(&mut self, graph: &Graph) {
         let mut used = vec![false; graph.values().len()];
         let outputs = graph.outputs().iter();
-        let read = graph.nodes().iter().flat_map(|node| node.inputs.iter().flatten());
+        let read = graph
+            .nodes()
+            .iter()
+            .flat_map(|node| node.inputs.iter().flatten());
         for id in read.chain(outputs) {
             if let Some(used) = used.get_mut(id.index()) {
                 *used = true;

@@ -78,7 +78,10 @@ fn a_drained_session_has_answered_everybody_and_refuses_the_rest() {
         session.shutdown(Shutdown::Drain);
         assert_eq!(device.census().get(Resource::Request).alive(), 0);
     });
-    assert_eq!(session.run(&input(1, 64, 1)).unwrap_err().kind(), ErrorKind::ShutDown);
+    assert_eq!(
+        session.run(&input(1, 64, 1)).unwrap_err().kind(),
+        ErrorKind::ShutDown
+    );
     // The device and the model are untouched.
     let next = session.model().session(&device).unwrap();
     assert!(next.run(&input(1, 64, 1)).is_ok());
@@ -88,14 +91,17 @@ fn a_drained_session_has_answered_everybody_and_refuses_the_rest() {
 fn plans_are_forgotten_to_stay_within_their_bound_and_made_again() {
     let model = common::load({
         use unisono::onnx::write::{Dim, Graph, Node, ValueInfo};
-        let info = |name| ValueInfo::tensor::<f32>(name, [Dim::symbol("batch"), Dim::symbol("width")]);
+        let info =
+            |name| ValueInfo::tensor::<f32>(name, [Dim::symbol("batch"), Dim::symbol("width")]);
         Graph::new("any width")
             .input(info("x"))
             .node(Node::new("Relu").inputs(["x"]).outputs(["y"]))
             .output(info("y"))
     });
     let device = Device::cpu().unwrap();
-    let session = model.session_with(&device, &SessionOptions::default().plan_cache_bytes(1)).unwrap();
+    let session = model
+        .session_with(&device, &SessionOptions::default().plan_cache_bytes(1))
+        .unwrap();
     for round in 0..2 {
         for width in 1..=10 {
             let y = session.run(&input(2, width, round)).unwrap();

@@ -22,11 +22,27 @@ fn a_request_that_does_not_fit_is_refused_and_the_next_is_answered() {
     let ints = Tensor::from_slice(&[2, 4], &[0i32; 8]).unwrap();
     let table: Vec<(&str, Inputs<'_>, &[&str])> = vec![
         ("no input", Inputs::new(), &["1 inputs", "\"x\""]),
-        ("two inputs", (&[good.clone(), good.clone()]).into(), &["2 were given"]),
-        ("another name", [("z", &good)].into(), &["\"x\" is missing", "z"]),
-        ("too wide", (&wide).into(), &["\"x\"", "[2, 5]", "axis 1 should be 4"]),
+        (
+            "two inputs",
+            (&[good.clone(), good.clone()]).into(),
+            &["2 were given"],
+        ),
+        (
+            "another name",
+            [("z", &good)].into(),
+            &["\"x\" is missing", "z"],
+        ),
+        (
+            "too wide",
+            (&wide).into(),
+            &["\"x\"", "[2, 5]", "axis 1 should be 4"],
+        ),
         ("too many axes", (&deep).into(), &["\"x\"", "[1, 2, 4]"]),
-        ("another type", (&ints).into(), &["\"x\"", "should be f32 but is i32"]),
+        (
+            "another type",
+            (&ints).into(),
+            &["\"x\"", "should be f32 but is i32"],
+        ),
     ];
     let mut wrong = Vec::new();
     for (case, inputs, says) in table {
@@ -65,17 +81,33 @@ fn inputs_that_disagree_on_a_length_are_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let text = error.to_string();
     assert!(text.contains("\"a\"") && text.contains("\"b\""), "{text}");
-    let twice = Inputs::new().with("a", &input(1, 2, 1)).with("a", &input(1, 2, 1));
-    assert!(session.run(twice).unwrap_err().to_string().contains("\"a\" is given twice"));
+    let twice = Inputs::new()
+        .with("a", &input(1, 2, 1))
+        .with("a", &input(1, 2, 1));
+    assert!(
+        session
+            .run(twice)
+            .unwrap_err()
+            .to_string()
+            .contains("\"a\" is given twice")
+    );
 }
 
 #[test]
 fn data_that_an_operator_refuses_fails_that_request_alone_and_names_the_node() {
     let model = load(
         Graph::new("lookup")
-            .input(ValueInfo::tensor::<i64>("ids", [Dim::symbol("batch"), Dim::symbol("length")]))
+            .input(ValueInfo::tensor::<i64>(
+                "ids",
+                [Dim::symbol("batch"), Dim::symbol("length")],
+            ))
             .initializer(Weights::of("table", &[10, 4], &common::numbers(40, 1)))
-            .node(Node::new("Gather").name("embed").inputs(["table", "ids"]).outputs(["y"]))
+            .node(
+                Node::new("Gather")
+                    .name("embed")
+                    .inputs(["table", "ids"])
+                    .outputs(["y"]),
+            )
             .output(ValueInfo::tensor::<f32>(
                 "y",
                 [Dim::symbol("batch"), Dim::symbol("length"), Dim::fixed(4)],
@@ -119,7 +151,11 @@ fn outputs_are_reused_only_by_those_who_own_them() {
     let kept = outputs["b"].clone();
     let bytes = kept.bytes().to_vec();
     session.run_into(&second, &mut outputs).unwrap();
-    assert_eq!(kept.bytes(), bytes, "a tensor that the caller still holds is not written");
+    assert_eq!(
+        kept.bytes(),
+        bytes,
+        "a tensor that the caller still holds is not written"
+    );
     let fresh = session.run(&second).unwrap();
     for (name, tensor) in fresh.iter() {
         assert_eq!(outputs[name].bytes(), tensor.bytes(), "{name}");
@@ -130,7 +166,10 @@ fn outputs_are_reused_only_by_those_who_own_them() {
     // Of another model: replaced, names included.
     let other = self::session();
     other.run_into(&input(1, 4, 1), &mut outputs).unwrap();
-    assert_eq!(outputs.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["y"]);
+    assert_eq!(
+        outputs.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        ["y"]
+    );
 }
 
 #[test]
@@ -142,5 +181,9 @@ fn a_late_request_is_refused_without_being_run() {
     assert!(error.is_retryable());
     assert_eq!(session.plans().compiles, 0);
     let mut outputs = Outputs::new();
-    assert!(session.run_into_with(&input(1, 4, 1), &mut outputs, &past).is_err());
+    assert!(
+        session
+            .run_into_with(&input(1, 4, 1), &mut outputs, &past)
+            .is_err()
+    );
 }

@@ -12,7 +12,9 @@ const ROWS: usize = 16;
 fn rows() -> (Tensor, Vec<Tensor>) {
     let all = input(ROWS, WIDTH, 7);
     let values = all.as_slice::<f32>().unwrap();
-    let alone = values.chunks(WIDTH).map(|v| Tensor::from_slice(&[1, WIDTH], v).unwrap());
+    let alone = values
+        .chunks(WIDTH)
+        .map(|v| Tensor::from_slice(&[1, WIDTH], v).unwrap());
     let alone = alone.collect();
     (all, alone)
 }
@@ -24,7 +26,9 @@ fn answers(session: &Session, requests: &[Tensor]) -> Vec<Vec<u8>> {
 
 #[test]
 fn eight_threads_get_the_bits_that_each_gets_alone() {
-    let session = mlp(WIDTH, 301, 19).session(&Device::cpu().unwrap()).unwrap();
+    let session = mlp(WIDTH, 301, 19)
+        .session(&Device::cpu().unwrap())
+        .unwrap();
     let (_, alone) = rows();
     let expected = answers(&session, &alone);
     std::thread::scope(|scope| {
@@ -34,7 +38,11 @@ fn eight_threads_get_the_bits_that_each_gets_alone() {
                 for i in 0..200 {
                     let which = (i * 7 + thread) % ROWS;
                     let got = session.run(&alone[which]).unwrap();
-                    assert_eq!(row(&got, 0), expected[which], "thread {thread}, request {i}");
+                    assert_eq!(
+                        row(&got, 0),
+                        expected[which],
+                        "thread {thread}, request {i}"
+                    );
                 }
             });
         }
@@ -43,16 +51,24 @@ fn eight_threads_get_the_bits_that_each_gets_alone() {
 
 #[test]
 fn a_row_has_the_same_bits_in_any_batch_at_any_position() {
-    let session = mlp(WIDTH, 301, 19).session(&Device::cpu().unwrap()).unwrap();
+    let session = mlp(WIDTH, 301, 19)
+        .session(&Device::cpu().unwrap())
+        .unwrap();
     let (all, alone) = rows();
     let expected = answers(&session, &alone);
     let values = all.as_slice::<f32>().unwrap();
     for count in 1..=ROWS {
         for first in [0, ROWS - count] {
             let part = &values[first * WIDTH..][..count * WIDTH];
-            let batch = session.run(&Tensor::from_slice(&[count, WIDTH], part).unwrap()).unwrap();
+            let batch = session
+                .run(&Tensor::from_slice(&[count, WIDTH], part).unwrap())
+                .unwrap();
             for i in 0..count {
-                assert_eq!(row(&batch, i), expected[first + i], "{count} rows from {first}, row {i}");
+                assert_eq!(
+                    row(&batch, i),
+                    expected[first + i],
+                    "{count} rows from {first}, row {i}"
+                );
             }
         }
     }

@@ -5,6 +5,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use unisono::{Device, Model, Outputs, Session, Tensor};
 
@@ -50,12 +51,22 @@ const PER_OUTPUT: u64 = 2;
 /// The list of outputs.
 const PER_RUN: u64 = 1;
 
-/// Allocations and frees of `runs` calls, after as many that warm up.
+/// How long a device works before it is in its steady state. Worker threads start, and take their own scratch memory with
+/// the first tile that they get, whenever the system lets them.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Allocations and frees of `runs` calls, after some that warm up.
 fn counted(runs: u64, mut call: impl FnMut()) -> (u64, u64) {
+    (0..10).for_each(|_| call());
+    let before = (
+        ALLOCATIONS.load(Ordering::SeqCst),
+        FREES.load(Ordering::SeqCst),
+    );
     (0..runs).for_each(|_| call());
-    let before = (ALLOCATIONS.load(Ordering::SeqCst), FREES.load(Ordering::SeqCst));
-    (0..runs).for_each(|_| call());
-    let after = (ALLOCATIONS.load(Ordering::SeqCst), FREES.load(Ordering::SeqCst));
+    let after = (
+        ALLOCATIONS.load(Ordering::SeqCst),
+        FREES.load(Ordering::SeqCst),
+    );
     (after.0 - before.0, after.1 - before.1)
 }
 
@@ -65,12 +76,16 @@ fn check(name: &str, session: &Session, x: &Tensor, wrong: &mut Vec<String>) {
     let expected = RUNS * (PER_RUN + PER_OUTPUT * outputs);
     let ran = counted(RUNS, || drop(session.run(x).unwrap()));
     if ran != (expected, expected) {
-        wrong.push(format!("{name}: {RUNS} calls of run allocate and free {ran:?}, not {expected}"));
+        wrong.push(format!(
+            "{name}: {RUNS} calls of run allocate and free {ran:?}, not {expected}"
+        ));
     }
     let mut kept = Outputs::new();
     let ran = counted(RUNS, || session.run_into(x, &mut kept).unwrap());
     if ran != (0, 0) {
-        wrong.push(format!("{name}: {RUNS} calls of run_into allocate and free {ran:?}, not 0"));
+        wrong.push(format!(
+            "{name}: {RUNS} calls of run_into allocate and free {ran:?}, not 0"
+        ));
     }
 }
 
@@ -85,11 +100,21 @@ fn a_run_allocates_its_outputs_and_nothing_else() {
     let mut wrong = Vec::new();
     for threads in [1, 2] {
         let device = Device::builder().threads(threads).build().unwrap();
+        let started = Instant::now();
+        while started.elapsed() < WARM_UP {
+            let wide = models[1].1.session(&device).unwrap();
+            (0..10).for_each(|_| drop(wide.run(&common::input(64, models[1].2, 1)).unwrap()));
+        }
         for (name, model, width) in &models {
             let session = model.session(&device).unwrap();
             for rows in [1, 8] {
                 let x = common::input(rows, *width, 1);
-                check(&format!("{name}, {rows} rows, {threads} threads"), &session, &x, &mut wrong);
+                check(
+                    &format!("{name}, {rows} rows, {threads} threads"),
+                    &session,
+                    &x,
+                    &mut wrong,
+                );
             }
         }
     }

@@ -44,7 +44,12 @@ pub fn devices(args: &DevicesArgs, out: &mut dyn Write) -> Result<(), Failure> {
         return Ok(());
     }
     let mut table = Table::new(&["device", ">threads", "isa", "also", "name"]);
-    let others: Vec<&str> = line.available_isas.iter().copied().filter(|isa| *isa != line.isa).collect();
+    let others: Vec<&str> = line
+        .available_isas
+        .iter()
+        .copied()
+        .filter(|isa| *isa != line.isa)
+        .collect();
     table.row([
         line.device,
         line.threads.to_string(),

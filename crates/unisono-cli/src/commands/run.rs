@@ -95,7 +95,14 @@ pub fn run(args: &RunArgs, out: &mut dyn Write) -> Result<(), Failure> {
         let [least, mean, most] = summary(tensor);
         let file = args.output_dir.as_ref().map(|folder| folder.join(file));
         let file = file.map_or(String::new(), |file| file.display().to_string());
-        table.row([plain(name), of_type(tensor), least, mean, most, plain(&file)]);
+        table.row([
+            plain(name),
+            of_type(tensor),
+            least,
+            mean,
+            most,
+            plain(&file),
+        ]);
     }
     table.write(out, "  ")?;
     writeln!(
@@ -140,8 +147,14 @@ fn gather(args: &RunArgs, model: &Model) -> Result<Vec<(Tensor, String)>, Failur
     args.made_up.check(ports)?;
     for (i, given) in args.inputs.iter().enumerate() {
         shapes::known(&given.name, ports)?;
-        if args.inputs[..i].iter().any(|other| other.name == given.name) {
-            return Err(Failure::bad_input(format!("--input {} is given twice", given.name)));
+        if args.inputs[..i]
+            .iter()
+            .any(|other| other.name == given.name)
+        {
+            return Err(Failure::bad_input(format!(
+                "--input {} is given twice",
+                given.name
+            )));
         }
         if random.get(&given.name).is_some() {
             return Err(Failure::bad_input(format!(
@@ -165,11 +178,14 @@ fn gather(args: &RunArgs, model: &Model) -> Result<Vec<(Tensor, String)>, Failur
                 lengths.shape(port, 1)?
             }
             None => {
-                return Err(Failure::bad_input(format!("input \"{}\" is missing", port.name))
-                    .help(format!(
-                        "give --input {0}=FILE.npy, or --random {0}=LENGTHS to make it up",
-                        port.name
-                    )));
+                return Err(
+                    Failure::bad_input(format!("input \"{}\" is missing", port.name)).help(
+                        format!(
+                            "give --input {0}=FILE.npy, or --random {0}=LENGTHS to make it up",
+                            port.name
+                        ),
+                    ),
+                );
             }
         };
         let tensor = args.made_up.input(port, &shape, 0)?;
@@ -215,7 +231,11 @@ fn shown(value: f64) -> String {
         a if a == 0.0 || value.fract() == 0.0 && a < 1e15 => format!("{value}"),
         a if (1e-3..1e6).contains(&a) => {
             let sign = if value < 0.0 { "-" } else { "" };
-            if a < 1.0 { format!("{sign}{a:.4}") } else { format!("{sign}{}", three_digits(a)) }
+            if a < 1.0 {
+                format!("{sign}{a:.4}")
+            } else {
+                format!("{sign}{}", three_digits(a))
+            }
         }
         _ => format!("{value:.3e}"),
     }
@@ -278,7 +298,14 @@ mod tests {
         let names = ["a/b", "a:b", "A_b", "../../etc/passwd", "ü", "x.y-z_1"];
         assert_eq!(
             file_names(names.into_iter()),
-            ["a_b.npy", "a_b-2.npy", "A_b-3.npy", ".._.._etc_passwd.npy", "_.npy", "x.y-z_1.npy"]
+            [
+                "a_b.npy",
+                "a_b-2.npy",
+                "A_b-3.npy",
+                ".._.._etc_passwd.npy",
+                "_.npy",
+                "x.y-z_1.npy"
+            ]
         );
     }
 

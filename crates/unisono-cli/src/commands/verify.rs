@@ -85,13 +85,20 @@ pub struct VerifyArgs {
 
 fn section(name: &str) -> Result<SectionId, String> {
     SectionId::from_name(name).ok_or_else(|| {
-        let names: Vec<&str> = SectionId::ALL.iter().map(|section| section.name()).collect();
+        let names: Vec<&str> = SectionId::ALL
+            .iter()
+            .map(|section| section.name())
+            .collect();
         format!("should be one of {}", names.join(", "))
     })
 }
 
 /// Names may hold `=`, what stands behind them does not.
-fn named<T>(text: &str, parse: impl Fn(&str) -> Option<T>, should: &str) -> Result<(String, T), String> {
+fn named<T>(
+    text: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    should: &str,
+) -> Result<(String, T), String> {
     let parsed = text.rsplit_once('=').and_then(|(name, rest)| {
         let name = name.trim();
         Some((name.to_owned(), parse(rest.trim())?)).filter(|_| !name.is_empty())
@@ -100,7 +107,11 @@ fn named<T>(text: &str, parse: impl Fn(&str) -> Option<T>, should: &str) -> Resu
 }
 
 fn length(text: &str) -> Result<(String, usize), String> {
-    named(text, |n| n.parse().ok().filter(|&n| n > 0), "SYMBOL=N, such as sequence=128")
+    named(
+        text,
+        |n| n.parse().ok().filter(|&n| n > 0),
+        "SYMBOL=N, such as sequence=128",
+    )
 }
 
 fn finite(text: &str) -> Option<f64> {
@@ -108,7 +119,11 @@ fn finite(text: &str) -> Option<f64> {
 }
 
 fn value(text: &str) -> Result<(String, Values), String> {
-    named(text, |x| finite(x).map(Values::Constant), "NAME=NUMBER, such as sr=16000")
+    named(
+        text,
+        |x| finite(x).map(Values::Constant),
+        "NAME=NUMBER, such as sr=16000",
+    )
 }
 
 fn range(text: &str) -> Result<(String, Values), String> {
@@ -117,7 +132,11 @@ fn range(text: &str) -> Result<(String, Values), String> {
         let (low, high) = (finite(low.trim())?, finite(high.trim())?);
         (low <= high).then_some(Values::Uniform { low, high })
     };
-    named(text, parse, "NAME=LO..HI with LO not above HI, such as pixels=0..255")
+    named(
+        text,
+        parse,
+        "NAME=LO..HI with LO not above HI, such as pixels=0..255",
+    )
 }
 
 /// Runs the command.
@@ -135,14 +154,20 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
     }
     let mut options = Options::default();
-    options.effort = if args.quick { Effort::Quick } else { Effort::Standard };
+    options.effort = if args.quick {
+        Effort::Quick
+    } else {
+        Effort::Standard
+    };
     options.models.clone_from(&args.models);
     options.sections.clone_from(&args.sections);
     options.seed = args.seed;
     options.threads = args.threads.map(usize::from);
     let values = args.values.iter().chain(&args.ranges);
-    options.inputs =
-        InputOptions { lengths: args.dims.clone(), values: values.cloned().collect() };
+    options.inputs = InputOptions {
+        lengths: args.dims.clone(),
+        values: values.cloned().collect(),
+    };
 
     let mut progress = Progress::new(args.quiet);
     let report = run(&options, &mut progress).map_err(failure)?;
@@ -170,8 +195,14 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     if report.is_acceptable() {
         return Ok(());
     }
-    let bad = report.checks().filter(|check| !check.verdict.is_acceptable()).count();
-    Err(Failure::negative(format!("the verdict is {}: {bad} checks", report.verdict)))
+    let bad = report
+        .checks()
+        .filter(|check| !check.verdict.is_acceptable())
+        .count();
+    Err(Failure::negative(format!(
+        "the verdict is {}: {bad} checks",
+        report.verdict
+    )))
 }
 
 fn failure(error: VerifyError) -> Failure {
@@ -249,7 +280,10 @@ impl unisono_verify::progress::Progress for Progress {
         let text = plain(&format!("{model} · {what}{far}"));
         if !self.lines {
             // A line that wraps could not be removed.
-            let text: String = format!("{} · {text}", self.section).chars().take(98).collect();
+            let text: String = format!("{} · {text}", self.section)
+                .chars()
+                .take(98)
+                .collect();
             self.line.show(&text);
         } else if total > 0 && self.told.elapsed() >= Progress::EVERY {
             self.tell(&format!("  {text}"));
@@ -278,8 +312,14 @@ mod tests {
     #[test]
     fn options_about_inputs_are_read() {
         assert_eq!(length("a=b=7"), Ok(("a=b".to_owned(), 7)));
-        assert_eq!(value("sr=16000"), Ok(("sr".to_owned(), Values::Constant(16_000.0))));
-        let uniform = Values::Uniform { low: -1.5, high: 2.0 };
+        assert_eq!(
+            value("sr=16000"),
+            Ok(("sr".to_owned(), Values::Constant(16_000.0)))
+        );
+        let uniform = Values::Uniform {
+            low: -1.5,
+            high: 2.0,
+        };
         assert_eq!(range("x=-1.5..2"), Ok(("x".to_owned(), uniform)));
         for bad in ["", "x", "x=", "=3", "x=0", "x=-1", "x=1.5"] {
             assert!(length(bad).is_err(), "{bad}");

@@ -145,7 +145,8 @@ pub fn number_descr(dtype: DType) -> String {
 fn not_npy(bytes: &[u8]) -> NpyError {
     let error = NpyError::new("it is not an .npy file");
     if bytes.starts_with(b"PK\x03\x04") {
-        return error.help("it looks like an .npz archive: load it with numpy.load and save each array");
+        return error
+            .help("it looks like an .npz archive: load it with numpy.load and save each array");
     }
     error.help("write one with numpy.save(\"x.npy\", array)")
 }

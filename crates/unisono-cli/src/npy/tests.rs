@@ -85,7 +85,10 @@ fn the_other_byte_order_is_converted() {
     assert_eq!(tensor.as_slice::<i32>().unwrap(), [258, -2]);
     let dictionary = self::dictionary(">U2", false, "(1,)");
     let text = [0, 0, 0, b'h', 0, 0, 0, b'i'];
-    assert_eq!(parse(&file(&dictionary, &text)).unwrap().strings().unwrap(), ["hi"]);
+    assert_eq!(
+        parse(&file(&dictionary, &text)).unwrap().strings().unwrap(),
+        ["hi"]
+    );
 }
 
 #[test]
@@ -121,40 +124,114 @@ fn hostile_headers_are_refused_with_their_reason() {
     claims.extend(u32::MAX.to_le_bytes());
     let table: &[(&str, Vec<u8>, &str)] = &[
         ("empty", vec![], "not an .npy file"),
-        ("text", b"hello world, not an array".to_vec(), "not an .npy file"),
-        ("magic alone", b"\x93NUMPY".to_vec(), "ends within its header"),
-        ("no length", b"\x93NUMPY\x01\x00\x01".to_vec(), "ends within its header"),
+        (
+            "text",
+            b"hello world, not an array".to_vec(),
+            "not an .npy file",
+        ),
+        (
+            "magic alone",
+            b"\x93NUMPY".to_vec(),
+            "ends within its header",
+        ),
+        (
+            "no length",
+            b"\x93NUMPY\x01\x00\x01".to_vec(),
+            "ends within its header",
+        ),
         ("long header", claims, "claims 4294967295 bytes"),
-        ("future version", b"\x93NUMPY\x09\x00".to_vec(), "version 9.0"),
-        ("header cut", file("{'descr'", &[])[..14].to_vec(), "ends within its header"),
-        ("not utf-8", [&b"\x93NUMPY\x01\x00\x02\x00"[..], &[0xff, 0xfe]].concat(), "not text"),
+        (
+            "future version",
+            b"\x93NUMPY\x09\x00".to_vec(),
+            "version 9.0",
+        ),
+        (
+            "header cut",
+            file("{'descr'", &[])[..14].to_vec(),
+            "ends within its header",
+        ),
+        (
+            "not utf-8",
+            [&b"\x93NUMPY\x01\x00\x02\x00"[..], &[0xff, 0xfe]].concat(),
+            "not text",
+        ),
         ("no dictionary", file("42\n", &[]), "no '{'"),
-        ("nothing in it", file("{}\n", &[]), "no descr, fortran_order or shape"),
-        ("no shape", file("{'descr': '<f4', 'fortran_order': False}", &[]), "no descr"),
-        ("twice", file("{'shape': (), 'shape': (1,)}", &[]), "occurs twice"),
+        (
+            "nothing in it",
+            file("{}\n", &[]),
+            "no descr, fortran_order or shape",
+        ),
+        (
+            "no shape",
+            file("{'descr': '<f4', 'fortran_order': False}", &[]),
+            "no descr",
+        ),
+        (
+            "twice",
+            file("{'shape': (), 'shape': (1,)}", &[]),
+            "occurs twice",
+        ),
         ("other key", file("{'x': 1}", &[]), "a key other than"),
         ("open string", file("{'descr: 1}", &[]), "does not end"),
         ("code", file("{'descr': __import__('os')}", &[]), "no '\"'"),
-        ("after it", file("{'descr': '<f4', 'fortran_order': False, 'shape': (4,)} x", &[0; 16]), "after the dictionary"),
-        ("too short", f4("(5,)"), "takes 20 bytes but the file has 16"),
+        (
+            "after it",
+            file(
+                "{'descr': '<f4', 'fortran_order': False, 'shape': (4,)} x",
+                &[0; 16],
+            ),
+            "after the dictionary",
+        ),
+        (
+            "too short",
+            f4("(5,)"),
+            "takes 20 bytes but the file has 16",
+        ),
         ("too long", f4("(3,)"), "takes 12 bytes but the file has 16"),
-        ("overflow", f4("(4294967296, 4294967296, 4294967296)"), "overflows"),
+        (
+            "overflow",
+            f4("(4294967296, 4294967296, 4294967296)"),
+            "overflows",
+        ),
         ("byte overflow", f4("(9223372036854775807,)"), "overflows"),
-        ("huge number", f4("(99999999999999999999999999,)"), "not a number"),
+        (
+            "huge number",
+            f4("(99999999999999999999999999,)"),
+            "not a number",
+        ),
         ("negative", f4("(-4,)"), "not a number"),
         ("not a tuple", f4("4"), "no '('"),
         ("open tuple", f4("(4"), "not a number"),
         ("two numbers", f4("(4 4)"), "no ')'"),
-        ("many axes", f4(&format!("({})", "1,".repeat(65))), "more than 64 axes"),
+        (
+            "many axes",
+            f4(&format!("({})", "1,".repeat(65))),
+            "more than 64 axes",
+        ),
         ("complex", of_type("<c8"), "'<c8' is not supported"),
         ("long double", of_type("<f16"), "'<f16' is not supported"),
         ("object", of_type("|O"), "'|O' is not supported"),
         ("bytes", of_type("|S4"), "'|S4' is not supported"),
         ("dates", of_type("<M8[ns]"), "is not supported"),
-        ("wide string", of_type("<U18446744073709551615"), "is not supported"),
+        (
+            "wide string",
+            of_type("<U18446744073709551615"),
+            "is not supported",
+        ),
         ("no type", of_type(""), "is not supported"),
-        ("structure", file("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (4,)}", &[]), "structures"),
-        ("surrogate", file(&dictionary("<U1", false, "(1,)"), &0xd800u32.to_le_bytes()), "no Unicode character"),
+        (
+            "structure",
+            file(
+                "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (4,)}",
+                &[],
+            ),
+            "structures",
+        ),
+        (
+            "surrogate",
+            file(&dictionary("<U1", false, "(1,)"), &0xd800u32.to_le_bytes()),
+            "no Unicode character",
+        ),
         ("archive", b"PK\x03\x04rest".to_vec(), "not an .npy file"),
     ];
     let mut wrong = Vec::new();
@@ -162,7 +239,10 @@ fn hostile_headers_are_refused_with_their_reason() {
         match parse(bytes) {
             Ok(tensor) => wrong.push(format!("{case}: accepted as {tensor:?}")),
             Err(error) if !error.what.contains(expected) => {
-                wrong.push(format!("{case}: {:?} does not say {expected:?}", error.what));
+                wrong.push(format!(
+                    "{case}: {:?} does not say {expected:?}",
+                    error.what
+                ));
             }
             Err(_) => {}
         }
@@ -176,7 +256,10 @@ fn no_prefix_and_no_flipped_byte_of_a_good_file_panics() {
     let tensor = Tensor::from_slice(&[2, 2], &[1f32, 2.0, 3.0, 4.0]).unwrap();
     write(&mut good, &tensor).unwrap();
     for end in 0..good.len() {
-        assert!(parse(&good[..end]).is_err(), "a prefix of {end} bytes was accepted");
+        assert!(
+            parse(&good[..end]).is_err(),
+            "a prefix of {end} bytes was accepted"
+        );
     }
     for at in 0..good.len() {
         for bit in 0..8 {

@@ -22,7 +22,12 @@ pub struct MadeUp {
     pub seed: u64,
 
     /// From which made-up integers are drawn, both ends included
-    #[arg(long, value_name = "LOW:HIGH", default_value = "0:1", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "LOW:HIGH",
+        default_value = "0:1",
+        allow_hyphen_values = true
+    )]
     pub int_range: IntRange,
 
     /// Give an input one value everywhere, such as sr=16000
@@ -47,7 +52,10 @@ impl FromStr for Fill {
     fn from_str(text: &str) -> Result<Fill, String> {
         let parsed = text.rsplit_once('=').and_then(|(name, value)| {
             let value = value.trim().parse().ok()?;
-            Some(Fill { name: name.trim().to_owned(), value })
+            Some(Fill {
+                name: name.trim().to_owned(),
+                value,
+            })
         });
         parsed.ok_or_else(|| "should be NAME=NUMBER, such as sr=16000".to_owned())
     }
@@ -62,7 +70,10 @@ impl MadeUp {
         for (i, fill) in self.fills.iter().enumerate() {
             shapes::known(&fill.name, inputs)?;
             if self.fills[..i].iter().any(|other| other.name == fill.name) {
-                return Err(Failure::bad_input(format!("--fill {} is given twice", fill.name)));
+                return Err(Failure::bad_input(format!(
+                    "--fill {} is given twice",
+                    fill.name
+                )));
             }
         }
         Ok(())
@@ -170,7 +181,9 @@ impl GivenFile {
         ))
         .at(place());
         if let Some(name) = npy::python_name(port.dtype) {
-            failure = failure.help(format!("convert it in Python with array.astype(\"{name}\")"));
+            failure = failure.help(format!(
+                "convert it in Python with array.astype(\"{name}\")"
+            ));
         }
         Err(failure)
     }

@@ -109,11 +109,15 @@ pub fn tensor(
         DType::I32 => fill(&mut tensor, || {
             r.int(ints.clamped(i32::MIN.into(), i32::MAX.into())) as i32
         }),
-        DType::U32 => fill(&mut tensor, || r.int(ints.clamped(0, u32::MAX.into())) as u32),
+        DType::U32 => fill(&mut tensor, || {
+            r.int(ints.clamped(0, u32::MAX.into())) as u32
+        }),
         DType::I16 => fill(&mut tensor, || {
             r.int(ints.clamped(i16::MIN.into(), i16::MAX.into())) as i16
         }),
-        DType::U16 => fill(&mut tensor, || r.int(ints.clamped(0, u16::MAX.into())) as u16),
+        DType::U16 => fill(&mut tensor, || {
+            r.int(ints.clamped(0, u16::MAX.into())) as u16
+        }),
         DType::I8 => fill(&mut tensor, || {
             r.int(ints.clamped(i8::MIN.into(), i8::MAX.into())) as i8
         }),
@@ -180,7 +184,11 @@ mod tests {
             assert_ne!(a.bytes(), make(dtype, 2, "x").bytes(), "{dtype}");
             assert_ne!(a.bytes(), make(dtype, 1, "y").bytes(), "{dtype}");
             if let Some(ints) = a.to_i64s() {
-                let least = if dtype.is_int() && matches!(dtype.name().as_bytes()[0], b'i') { -3 } else { 0 };
+                let least = if dtype.is_int() && matches!(dtype.name().as_bytes()[0], b'i') {
+                    -3
+                } else {
+                    0
+                };
                 assert_eq!(ints.iter().min(), Some(&least), "{dtype}");
                 assert!(ints.iter().all(|&v| v <= 3), "{dtype}");
             }
@@ -203,7 +211,10 @@ mod tests {
 
     #[test]
     fn a_number_that_the_type_cannot_hold_is_refused() {
-        assert_eq!(filled(DType::I64, &[], 16000.0).unwrap().to_i64s().unwrap(), [16000]);
+        assert_eq!(
+            filled(DType::I64, &[], 16000.0).unwrap().to_i64s().unwrap(),
+            [16000]
+        );
         assert!(filled(DType::I8, &[], 128.0).is_err());
         assert!(filled(DType::I32, &[], 0.5).is_err());
         assert!(filled(DType::Bool, &[], 2.0).is_err());

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use unisono::graph::infer::anonymous_name;
 use unisono::{Dim, Port};
 
 use crate::failure::Failure;
@@ -55,7 +56,10 @@ impl GivenShapes {
             None => self.unnamed.replace(lengths),
         };
         match before {
-            Some(_) => Err(format!("two shapes are given for {}", name.unwrap_or("the input"))),
+            Some(_) => Err(format!(
+                "two shapes are given for {}",
+                name.unwrap_or("the input")
+            )),
             None => Ok(()),
         }
     }
@@ -69,7 +73,9 @@ impl GivenShapes {
         for shapes in all {
             for (name, shape) in &shapes.named {
                 if merged.named.insert(name.clone(), shape.clone()).is_some() {
-                    return Err(Failure::bad_input(format!("two shapes are given for {name}")));
+                    return Err(Failure::bad_input(format!(
+                        "two shapes are given for {name}"
+                    )));
                 }
             }
             if shapes.unnamed.is_some() && merged.unnamed.is_some() {
@@ -82,7 +88,10 @@ impl GivenShapes {
 
     /// The shape given for this input.
     pub fn get(&self, name: &str) -> Option<&[usize]> {
-        self.named.get(name).or(self.unnamed.as_ref()).map(Vec::as_slice)
+        self.named
+            .get(name)
+            .or(self.unnamed.as_ref())
+            .map(Vec::as_slice)
     }
 
     /// Is every name one of the model's, and a shape without a name unambiguous?
@@ -109,15 +118,21 @@ impl GivenShapes {
 /// # Errors
 /// The model has none; says which it has.
 pub fn known<'a>(name: &str, inputs: &'a [Port]) -> Result<&'a Port, Failure> {
-    inputs.iter().find(|port| &*port.name == name).ok_or_else(|| {
-        Failure::bad_input(format!("the model has no input \"{name}\""))
-            .help(format!("its inputs are {}", names(inputs)))
-    })
+    inputs
+        .iter()
+        .find(|port| &*port.name == name)
+        .ok_or_else(|| {
+            Failure::bad_input(format!("the model has no input \"{name}\""))
+                .help(format!("its inputs are {}", names(inputs)))
+        })
 }
 
 /// The inputs' names, for messages.
 pub fn names(inputs: &[Port]) -> String {
-    let names: Vec<String> = inputs.iter().map(|port| format!("\"{}\"", port.name)).collect();
+    let names: Vec<String> = inputs
+        .iter()
+        .map(|port| format!("\"{}\"", port.name))
+        .collect();
     names.join(", ")
 }
 
@@ -134,7 +149,10 @@ impl FromStr for GivenDim {
     fn from_str(text: &str) -> Result<GivenDim, String> {
         let parsed = text.rsplit_once('=').and_then(|(name, value)| {
             let value = value.trim().parse().ok()?;
-            Some(GivenDim { name: name.trim().to_owned(), value })
+            Some(GivenDim {
+                name: name.trim().to_owned(),
+                value,
+            })
         });
         parsed.ok_or_else(|| "should be NAME=LENGTH, such as sequence=128".to_owned())
     }
@@ -171,7 +189,10 @@ impl<'a> Lengths<'a> {
                 });
             }
             if given.insert(&*dim.name, dim.value).is_some() {
-                return Err(Failure::bad_input(format!("--dim {} is given twice", dim.name)));
+                return Err(Failure::bad_input(format!(
+                    "--dim {} is given twice",
+                    dim.name
+                )));
             }
         }
         let rows_symbol = rows_dim(inputs).map(|dim| dim.to_string());
@@ -226,13 +247,20 @@ impl<'a> Lengths<'a> {
 
     /// Lengths that nobody chose, for the user to see: `seq=64, height=64`.
     pub fn defaults(&self) -> Option<String> {
-        let shown: Vec<String> = self.defaults.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let shown: Vec<String> = self
+            .defaults
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect();
         (!shown.is_empty()).then(|| shown.join(", "))
     }
 
     /// Every open length of the shapes made so far, but for the number of rows.
     pub fn assumed(&self) -> BTreeMap<String, usize> {
-        let given = self.given.iter().map(|(&name, &length)| (name.to_owned(), length));
+        let given = self
+            .given
+            .iter()
+            .map(|(&name, &length)| (name.to_owned(), length));
         self.defaults.clone().into_iter().chain(given).collect()
     }
 
@@ -245,7 +273,9 @@ impl<'a> Lengths<'a> {
 /// The length that counts rows: the one that the batch contract names; where that does not hold, the free first length
 /// of the first input.
 fn rows_dim(inputs: &[Port]) -> Option<&Dim> {
-    let proven = inputs.iter().find_map(|port| port.shape.as_ref()?.get(port.rows_axis?));
+    let proven = inputs
+        .iter()
+        .find_map(|port| port.shape.as_ref()?.get(port.rows_axis?));
     let guessed = || inputs.first()?.shape.as_ref()?.first();
     proven.or_else(guessed).filter(|dim| dim.as_len().is_none())
 }
@@ -254,7 +284,7 @@ fn rows_dim(inputs: &[Port]) -> Option<&Dim> {
 fn name_of(port: &Port, axis: usize, dim: &Dim) -> String {
     match dim.as_symbol() {
         Some(symbol) => symbol.name().to_owned(),
-        None => format!("{}.{axis}", port.name),
+        None => anonymous_name(&port.name, axis),
     }
 }
 
@@ -329,7 +359,7 @@ mod tests {
         assert!(lengths.rows_are_fixed_because().is_none());
         let unknown = ["depth=1".parse().unwrap()];
         let error = Lengths::new(&inputs, &unknown).err().unwrap().to_string();
-        assert!(error.contains("batch, h, w, state.1"), "{error}");
+        assert!(error.contains("batch, h, w, state[1]"), "{error}");
     }
 
     #[test]
@@ -342,6 +372,11 @@ mod tests {
         assert_eq!(set.shape(&inputs[0], 8).unwrap(), [3, 4]);
         assert!(set.rows_are_fixed_because().is_some());
         let fixed = [port("x", &["1", "4"], None)];
-        assert!(Lengths::new(&fixed, &[]).unwrap().rows_are_fixed_because().is_some());
+        assert!(
+            Lengths::new(&fixed, &[])
+                .unwrap()
+                .rows_are_fixed_because()
+                .is_some()
+        );
     }
 }

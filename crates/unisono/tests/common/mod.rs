@@ -30,17 +30,44 @@ pub fn load(graph: Graph) -> Model {
 pub fn mlp(width: usize, hidden: usize, out: usize) -> Model {
     load(
         Graph::new("mlp")
-            .input(ValueInfo::tensor::<f32>("x", [Dim::symbol("batch"), Dim::fixed(width as i64)]))
+            .input(ValueInfo::tensor::<f32>(
+                "x",
+                [Dim::symbol("batch"), Dim::fixed(width as i64)],
+            ))
             .initializer(weights("w1", &[width, hidden], 1))
             .initializer(weights("b1", &[hidden], 2))
             .initializer(weights("w2", &[hidden, out], 3))
             .initializer(weights("b2", &[out], 4))
-            .node(Node::new("Gemm").name("first").inputs(["x", "w1", "b1"]).outputs(["a"]))
+            .node(
+                Node::new("Gemm")
+                    .name("first")
+                    .inputs(["x", "w1", "b1"])
+                    .outputs(["a"]),
+            )
             .node(Node::new("Relu").name("relu").inputs(["a"]).outputs(["b"]))
-            .node(Node::new("MatMul").name("second").inputs(["b", "w2"]).outputs(["c"]))
-            .node(Node::new("Add").name("bias").inputs(["c", "b2"]).outputs(["d"]))
-            .node(Node::new("Softmax").name("softmax").inputs(["d"]).outputs(["y"]).attribute("axis", -1i64))
-            .output(ValueInfo::tensor::<f32>("y", [Dim::symbol("batch"), Dim::fixed(out as i64)])),
+            .node(
+                Node::new("MatMul")
+                    .name("second")
+                    .inputs(["b", "w2"])
+                    .outputs(["c"]),
+            )
+            .node(
+                Node::new("Add")
+                    .name("bias")
+                    .inputs(["c", "b2"])
+                    .outputs(["d"]),
+            )
+            .node(
+                Node::new("Softmax")
+                    .name("softmax")
+                    .inputs(["d"])
+                    .outputs(["y"])
+                    .attribute("axis", -1i64),
+            )
+            .output(ValueInfo::tensor::<f32>(
+                "y",
+                [Dim::symbol("batch"), Dim::fixed(out as i64)],
+            )),
     )
 }
 

@@ -93,14 +93,21 @@ pub fn closed_loop<E: Send>(
         latencies
     };
     let caller = &caller;
-    let total = || answered.iter().map(|a| a.0.load(Ordering::Relaxed)).sum::<u64>();
+    let total = || {
+        answered
+            .iter()
+            .map(|a| a.0.load(Ordering::Relaxed))
+            .sum::<u64>()
+    };
     let everybody = || answered.iter().all(|a| a.0.load(Ordering::Relaxed) > 0);
     let over = || phase.load(Ordering::Relaxed) == OVER;
     std::thread::scope(|scope| {
         let mut threads = Vec::with_capacity(callers);
         for number in 0..callers {
             let name = format!("caller-{number}");
-            let spawned = std::thread::Builder::new().name(name).spawn_scoped(scope, move || caller(number));
+            let spawned = std::thread::Builder::new()
+                .name(name)
+                .spawn_scoped(scope, move || caller(number));
             match spawned {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
@@ -117,9 +124,7 @@ pub fn closed_loop<E: Send>(
         let opened = Instant::now();
         // An error may have ended it already.
         let _ = phase.compare_exchange(WARMING, OPEN, Ordering::Relaxed, Ordering::Relaxed);
-        while !over()
-            && (opened.elapsed() < window.measured || total() - before < callers as u64)
-        {
+        while !over() && (opened.elapsed() < window.measured || total() - before < callers as u64) {
             progress(total() - before, opened.elapsed());
             nap(window.measured.saturating_sub(opened.elapsed()));
         }
@@ -183,7 +188,10 @@ mod tests {
             std::thread::sleep(Duration::from_millis(150));
             Ok::<(), ()>(())
         };
-        let window = Window { warm_up: Duration::ZERO, measured: Duration::from_millis(1) };
+        let window = Window {
+            warm_up: Duration::ZERO,
+            measured: Duration::from_millis(1),
+        };
         let seen = closed_loop(2, window, call, |_, _| {}).unwrap();
         assert!(seen.requests() >= 2);
     }
@@ -198,7 +206,10 @@ mod tests {
                 Ok(())
             }
         };
-        let endless = Window { warm_up: Duration::ZERO, measured: Duration::from_secs(3600) };
+        let endless = Window {
+            warm_up: Duration::ZERO,
+            measured: Duration::from_secs(3600),
+        };
         let error = closed_loop(3, endless, call, |_, _| {}).unwrap_err();
         assert!(matches!(error, LoopError::Call("on purpose")));
     }

@@ -110,7 +110,9 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let rows = choose_rows(args, &lengths, &given);
     let device = args.device.build()?;
     let info = device.info();
-    let session = model.session(&device).map_err(|e| Failure::of_model(&e, &args.model))?;
+    let session = model
+        .session(&device)
+        .map_err(|e| Failure::of_model(&e, &args.model))?;
 
     // Made once before the head is printed, so that what cannot be made up is known, and the defaults are.
     args.made_up.inputs(&mut lengths, &given, 1, 0)?;
@@ -120,18 +122,36 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
             eprintln!("note: lengths that nobody chose: {}", plain(&defaults));
         }
     } else {
-        writeln!(out, "{} on {} ({} threads, {})", plain(&name), info.id, info.threads, info.isa)?;
+        writeln!(
+            out,
+            "{} on {} ({} threads, {})",
+            plain(&name),
+            info.id,
+            info.threads,
+            info.isa
+        )?;
         if let Some(defaults) = lengths.defaults() {
-            writeln!(out, "lengths that nobody chose: {} (set with --dim)", plain(&defaults))?;
+            writeln!(
+                out,
+                "lengths that nobody chose: {} (set with --dim)",
+                plain(&defaults)
+            )?;
         }
-        writeln!(out, "{:>7} {:>5} {:>12} {:>11} {:>11} {:>9}", "callers", "rows", "rows/s", "p50", "p99", "requests")?;
+        writeln!(
+            out,
+            "{:>7} {:>5} {:>12} {:>11} {:>11} {:>9}",
+            "callers", "rows", "rows/s", "p50", "p99", "requests"
+        )?;
     }
 
     let mut progress = Progress::new();
     for &rows in &rows {
         for &callers in &args.callers {
             let requests: Vec<Vec<Tensor>> = (0..u64::from(callers))
-                .map(|caller| args.made_up.inputs(&mut lengths, &given, rows as usize, caller))
+                .map(|caller| {
+                    args.made_up
+                        .inputs(&mut lengths, &given, rows as usize, caller)
+                })
                 .collect::<Result<_, _>>()?;
             let seen = measure(&session, &requests, args.secs, |answered, open| {
                 progress.show(&format!(
@@ -189,7 +209,10 @@ fn choose_rows(args: &BenchArgs, lengths: &Lengths<'_>, given: &GivenShapes) -> 
     });
     match fixed {
         Some(why) if args.rows != [1] => {
-            eprintln!("note: {}: measured as given, which is called 1 row", plain(&why));
+            eprintln!(
+                "note: {}: measured as given, which is called 1 row",
+                plain(&why)
+            );
             vec![1]
         }
         Some(_) => vec![1],

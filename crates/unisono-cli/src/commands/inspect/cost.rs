@@ -47,14 +47,21 @@ pub fn cost(model: &Model, dims: &[GivenDim]) -> Result<Result<Cost, String>, Fa
                 let shape = shape.into_iter().map(Dim::from).collect();
                 inputs.push(Fact::new(port.dtype, shape));
             }
-            Err(_) => return Ok(Err(format!("the rank of input \"{}\" is not known", port.name))),
+            Err(_) => {
+                return Ok(Err(format!(
+                    "the rank of input \"{}\" is not known",
+                    port.name
+                )));
+            }
         }
     }
     let facts = match infer(model.graph(), &inputs) {
         Ok(facts) => facts,
         Err(error) => {
             let lengths = lengths.assumed();
-            return Ok(Err(format!("the shapes do not fit each other for {lengths:?}: {error}")));
+            return Ok(Err(format!(
+                "the shapes do not fit each other for {lengths:?}: {error}"
+            )));
         }
     };
     let mut cost = Cost {
@@ -70,7 +77,8 @@ pub fn cost(model: &Model, dims: &[GivenDim]) -> Result<Result<Cost, String>, Fa
 
 fn add_up(graph: &Graph, facts: &[Option<Fact>], cost: &mut Cost) {
     let fact = |id: &unisono::graph::ValueId| facts.get(id.index()).cloned().flatten();
-    let bytes_of = |ids: &[unisono::graph::ValueId]| ids.iter().filter_map(|id| bytes(&fact(id)?)).sum();
+    let bytes_of =
+        |ids: &[unisono::graph::ValueId]| ids.iter().filter_map(|id| bytes(&fact(id)?)).sum();
     cost.bytes_per_row.inputs = bytes_of(graph.inputs());
     cost.bytes_per_row.outputs = bytes_of(graph.outputs());
     for node in graph.nodes() {

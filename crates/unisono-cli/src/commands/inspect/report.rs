@@ -25,6 +25,8 @@ pub struct Report<'a> {
     pub parameters: u64,
     pub parameter_bytes: u64,
     pub operators: Operators<'a>,
+    /// How often each rewrite applied; those that never did are left out.
+    pub rewrites: BTreeMap<&'static str, usize>,
     /// The cost of one row; null with `cost_unknown` saying why.
     pub cost: Option<Cost>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +84,8 @@ impl PortReport<'_> {
     pub fn type_and_shape(&self) -> String {
         match &self.shape {
             Some(shape) => {
-                let lengths: Vec<String> = shape.iter().map(|length| length.0.to_string()).collect();
+                let lengths: Vec<String> =
+                    shape.iter().map(|length| length.0.to_string()).collect();
                 format!("{}[{}]", self.dtype, lengths.join(", "))
             }
             None => format!("{} of unknown rank", self.dtype),
@@ -102,16 +105,26 @@ impl Report<'_> {
         Report {
             model: name,
             graph: model.graph().name(),
-            producer: format!("{} {}", info.producer_name, info.producer_version).trim().to_owned(),
+            producer: format!("{} {}", info.producer_name, info.producer_version)
+                .trim()
+                .to_owned(),
             ir_version: info.ir_version,
-            opsets: info.opsets.iter().map(|(domain, version)| (&**domain, *version)).collect(),
+            opsets: info
+                .opsets
+                .iter()
+                .map(|(domain, version)| (&**domain, *version))
+                .collect(),
             functions: info.functions,
             file_bytes: info.file_bytes,
             inputs: model.inputs().iter().map(PortReport::of).collect(),
             outputs: model.outputs().iter().map(PortReport::of).collect(),
             parameters: loaded.parameters,
             parameter_bytes: loaded.parameter_bytes,
-            operators: Operators { loaded: &loaded.operators, rewritten: &rewritten.operators },
+            operators: Operators {
+                loaded: &loaded.operators,
+                rewritten: &rewritten.operators,
+            },
+            rewrites: model.rewrites().applied.iter().copied().collect(),
             cost,
             cost_unknown,
             contract: Contract::of(model),

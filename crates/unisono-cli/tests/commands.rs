@@ -1,0 +1,267 @@
+//! What the subcommands do when all is well.
+
+mod common;
+
+use common::{Folder, f32s, npy, read_npy};
+
+#[test]
+fn inspect_tells_ports_costs_operators_and_the_batch_contract() {
+    let folder = Folder::with_model();
+    let report = folder
+        .unisono(&["inspect", "model.onnx", "--json"])
+        .ok()
+        .json();
+    assert_eq!(report["inputs"][0]["name"], "x");
+    assert_eq!(report["inputs"][0]["type"], "f32");
+    assert_eq!(
+        report["inputs"][0]["shape"],
+        serde_json::json!(["batch", 3])
+    );
+    assert_eq!(report["inputs"][0]["rows_axis"], 0);
+    assert_eq!(report["outputs"][1]["name"], "layer/relu:0");
+    assert_eq!(report["opsets"]["ai.onnx"], 17);
+    assert_eq!(report["parameters"], 8);
+    assert_eq!(report["parameter_bytes"], 32);
+    assert_eq!(
+        report["operators"]["loaded"],
+        serde_json::json!({"Gemm": 1, "Relu": 1})
+    );
+    assert_eq!(report["contract"]["coalescible"], true);
+    assert_eq!(report["contract"]["outputs"][0]["axis"], 0);
+    assert_eq!(report["cost"]["bytes_per_row"]["inputs"], 12);
+    assert_eq!(report["cost"]["bytes_per_row"]["outputs"], 16);
+    // 3 x 2 multiplications with additions; adding the bias and the ReLU may count.
+    let flops = report["cost"]["flops_per_row"].as_u64().expect("a number");
+    assert!((12..=18).contains(&flops), "{flops}");
+    let text = folder.unisono(&["inspect", "model.onnx"]).ok().out;
+    for expected in ["f32[batch, 3]", "8 parameters", "coalescible", "Gemm"] {
+        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+    }
+}
+
+#[test]
+fn inspect_names_the_node_that_stands_in_the_way_of_batches() {
+    let folder = Folder::new();
+    folder.write("mixing.onnx", &common::softmax_over_rows());
+    let report = folder
+        .unisono(&["inspect", "mixing.onnx", "--json"])
+        .ok()
+        .json();
+    assert_eq!(report["contract"]["coalescible"], false);
+    assert_eq!(report["contract"]["obstacle"]["node"], "mixer");
+    assert_eq!(report["contract"]["obstacle"]["operator"], "Softmax");
+    assert_eq!(report["inputs"][0]["rows_axis"], serde_json::Value::Null);
+    let text = folder.unisono(&["inspect", "mixing.onnx"]).ok().out;
+    assert!(
+        text.contains("not coalescible") && text.contains("\"mixer\" (Softmax)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn run_reads_arrays_and_writes_one_file_for_each_output() {
+    let folder = Folder::with_model();
+    folder.write(
+        "x.npy",
+        &npy("<f4", "(2, 3)", &f32s(&[1.0, 2.0, 3.0, -1.0, 0.0, 1.0])),
+    );
+    let ran = folder
+        .unisono(&[
+            "run",
+            "model.onnx",
+            "--input",
+            "x=x.npy",
+            "--output-dir",
+            "a/b",
+        ])
+        .ok();
+    assert!(
+        ran.out.contains("f32[2, 3]") && ran.out.contains("layer/relu:0"),
+        "{}",
+        ran.out
+    );
+    let index: serde_json::Value =
+        serde_json::from_slice(&folder.read("a/b/outputs.json")).unwrap();
+    assert_eq!(
+        index,
+        serde_json::json!({"y": "y.npy", "layer/relu:0": "layer_relu_0.npy"})
+    );
+    let (header, y) = read_npy(&folder.read("a/b/y.npy"));
+    assert!(
+        header.contains("'descr': '<f4'") && header.contains("'shape': (2, 2)"),
+        "{header}"
+    );
+    assert_eq!(y, [14.5, -13.75, 2.5, -1.75]);
+    let (_, relu) = read_npy(&folder.read("a/b/layer_relu_0.npy"));
+    assert_eq!(relu, [14.5, 0.0, 2.5, 0.0]);
+}
+
+#[test]
+fn arrays_in_other_orders_mean_the_same() {
+    let folder = Folder::with_model();
+    let values = [1.0f32, 2.0, 3.0, -1.0, 0.0, 1.0];
+    let big: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
+    folder.write("big.npy", &npy(">f4", "(2, 3)", &big));
+    let columns = [1.0f32, -1.0, 2.0, 0.0, 3.0, 1.0];
+    let header = npy("<f4", "(2, 3)", &f32s(&columns));
+    let text = String::from_utf8_lossy(&header).into_owned();
+    let at = text.find("False").expect("the header says so") - 2; // the lossy text has 2 more bytes for \x93
+    let mut fortran = header;
+    fortran[at..at + 5].copy_from_slice(b"True ");
+    folder.write("fortran.npy", &fortran);
+    for file in ["big", "fortran"] {
+        let input = format!("x={file}.npy");
+        folder
+            .unisono(&["run", "model.onnx", "--input", &input, "--output-dir", file])
+            .ok();
+        let (_, y) = read_npy(&folder.read(&format!("{file}/y.npy")));
+        assert_eq!(y, [14.5, -13.75, 2.5, -1.75], "{file}");
+    }
+}
+
+#[test]
+fn made_up_inputs_follow_from_the_seed_and_nothing_else() {
+    let folder = Folder::new();
+    folder.write("lookup.onnx", &common::lookup());
+    let run = |dir: &str, more: &[&str]| {
+        let shapes = "ids=2,5;scale=";
+        let line = [
+            "run",
+            "lookup.onnx",
+            "--random",
+            shapes,
+            "--int-range",
+            "0:9",
+            "--output-dir",
+            dir,
+        ];
+        folder.unisono(&[&line[..], more].concat()).ok();
+        folder.read(&format!("{dir}/y.npy"))
+    };
+    let first = run("a", &[]);
+    assert_eq!(first, run("b", &["--threads", "1"]));
+    assert_eq!(first, run("c", &["--isa", "scalar", "--seed", "1"]));
+    assert_ne!(first, run("d", &["--seed", "2"]));
+    let filled = run("e", &["--fill", "ids=3", "--fill", "scale=2"]);
+    assert_eq!(read_npy(&filled).1, [12.0, 14.0].repeat(10));
+}
+
+#[test]
+fn run_needs_no_inputs_to_show_what_a_model_does() {
+    let folder = Folder::new();
+    folder.write("lookup.onnx", &common::lookup());
+    let ran = folder
+        .unisono(&["run", "lookup.onnx", "--dim", "length=7"])
+        .ok();
+    assert!(
+        ran.out.contains("i64[1, 7]") && ran.out.contains("f32[1, 7, 2]"),
+        "{}",
+        ran.out
+    );
+    let ran = folder.unisono(&["run", "lookup.onnx"]).ok();
+    assert!(
+        ran.err.contains("length="),
+        "the default is not said: {}",
+        ran.err
+    );
+    folder.write(
+        "ids.npy",
+        &npy(
+            "<i8",
+            "(1, 2)",
+            &[3i64.to_le_bytes(), 9i64.to_le_bytes()].concat(),
+        ),
+    );
+    let some = folder.unisono(&["run", "lookup.onnx", "--input", "ids=ids.npy"]);
+    assert_eq!(some.code, Some(2));
+    assert!(some.err.contains("\"scale\" is missing"), "{}", some.err);
+    folder
+        .unisono(&[
+            "run",
+            "lookup.onnx",
+            "--input",
+            "ids=ids.npy",
+            "--fill",
+            "scale=1",
+        ])
+        .ok();
+}
+
+#[test]
+fn bench_gives_one_json_object_a_line() {
+    let folder = Folder::with_model();
+    let line = [
+        "bench",
+        "model.onnx",
+        "--callers",
+        "1,3",
+        "--rows",
+        "1,4",
+        "--secs",
+        "0.05",
+        "--json",
+    ];
+    let ran = folder.unisono(&line).ok();
+    let lines: Vec<serde_json::Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    let measured: Vec<_> = lines
+        .iter()
+        .map(|l| (l["callers"].as_u64(), l["rows"].as_u64()))
+        .collect();
+    assert_eq!(
+        measured,
+        [(1, 1), (3, 1), (1, 4), (3, 4)].map(|(c, r)| (Some(c), Some(r)))
+    );
+    for line in &lines {
+        assert_eq!(line["model"], "model.onnx");
+        assert_eq!(line["device"], "cpu");
+        let number = |key: &str| {
+            line[key]
+                .as_f64()
+                .unwrap_or_else(|| panic!("no {key} in {line}"))
+        };
+        assert!(number("rows_per_s") > 0.0 && number("samples") >= 1.0);
+        assert!(0.0 < number("p50_ms") && number("p50_ms") <= number("p99_ms"));
+        assert!(number("p99_ms") <= number("max_ms"));
+        // Every sample is rows rows, in the time that is stated.
+        let rows = number("samples") * number("rows") / number("secs");
+        assert!((rows / number("rows_per_s") - 1.0).abs() < 1e-6, "{line}");
+        assert_eq!(line["shapes"]["x"], serde_json::json!([line["rows"], 3]));
+    }
+}
+
+#[test]
+fn bench_shows_a_table_and_says_why_rows_cannot_be_chosen() {
+    let folder = Folder::with_model();
+    let line = [
+        "bench",
+        "model.onnx",
+        "--callers",
+        "2",
+        "--secs",
+        "0.05",
+        "--shapes",
+        "5,3",
+    ];
+    let ran = folder.unisono(&line).ok();
+    assert!(
+        ran.out.contains("rows/s") && ran.out.contains("p99"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.err.contains("--shapes fixes the rows"), "{}", ran.err);
+}
+
+#[test]
+fn devices_lists_the_cpu() {
+    let folder = Folder::new();
+    let device = folder.unisono(&["devices", "--json"]).ok().json();
+    assert_eq!(device["device"], "cpu");
+    assert!(device["threads"].as_u64() >= Some(1));
+    let isas = device["available_isas"].as_array().expect("a list");
+    assert!(isas.contains(&device["isa"]) && isas.contains(&"scalar".into()));
+    assert!(folder.unisono(&["devices"]).ok().out.contains("cpu"));
+}
