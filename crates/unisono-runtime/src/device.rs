@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::lane::{Lane, LaneGuard, LanePool};
 use crate::model::ModelGraph;
 use crate::plan::{Backend, DeviceInfo, Executable};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 
 /// A device: owns threads, lanes and memory. Cheap to clone; the last handle ends its threads.
@@ -39,12 +40,19 @@ impl CountedLane {
 pub(crate) struct Prepared {
     pub(crate) executable: Arc<dyn Executable>,
     token: Mutex<Token>,
+    /// The bytes last told to the census, so that a run that packed nothing has nothing to tell.
+    counted: AtomicU64,
 }
 
 impl Prepared {
-    /// Tells the census what the model holds now: weights are packed when a plan first needs them.
+    /// Tells the census what the model holds now: weights are packed when a run first needs them.
     pub(crate) fn recount(&self) {
-        lock(&self.token).set_bytes(self.executable.bytes());
+        let bytes = self.executable.bytes();
+        // Relaxed: the number orders nothing. Whoever sees another one asks again under the lock, so the census ends at
+        // the truth; at worst a later run asks once more.
+        if self.counted.swap(bytes, Ordering::Relaxed) != bytes {
+            lock(&self.token).set_bytes(self.executable.bytes());
+        }
     }
 }
 
@@ -95,6 +103,7 @@ impl Device {
         let prepared = Arc::new(Prepared {
             executable,
             token: Mutex::new(token),
+            counted: AtomicU64::new(0),
         });
         list.push((Arc::downgrade(model), Arc::downgrade(&prepared)));
         Ok(prepared)

@@ -187,6 +187,7 @@ impl Session {
                 .run(&mut *lane.lane, rows, &tensors, &mut outputs.tensors)
         }));
         lane.recount();
+        inner.prepared.recount();
         match result {
             Ok(result) => result,
             Err(panic) => Err(panicked("running the model", &*panic)),
