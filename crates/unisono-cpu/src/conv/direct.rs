@@ -17,6 +17,8 @@ use crate::simd::{Isa, Kernel, Simd, dispatch};
 const NEAR_INPUT: usize = 8 * 1024;
 /// Rows of output that a tile has at least, so that rows of input which neighbours share are few.
 const LEAST_ROWS: usize = 8;
+/// Tiles that even out what the threads finish with.
+const TILES_PER_THREAD: usize = 8;
 /// Lanes that a kernel may read and write beyond the end of a run.
 const SLACK: usize = 128;
 
@@ -92,28 +94,31 @@ pub(super) fn run(
     let seats = Seats::new(scratch, cores.team.threads(), cut.area);
     let y = SharedMut::new(y);
     let depth = shape.output[0];
-    let tiles = shape.batch * shape.groups * depth * cut.row_tiles;
+    let blocks = shape.batch * shape.groups * depth * cut.row_tiles;
+    // A block is soon done; many of them make a tile.
+    let tiles = blocks.min(cores.team.threads() * TILES_PER_THREAD);
     cores.team.run(tiles, cut.estimated_ns, |tile, seat| {
-        let (tile, row_tile) = (tile / cut.row_tiles, tile % cut.row_tiles);
-        let (tile, z) = (tile / depth, tile % depth);
-        let (image, group) = (tile / shape.groups, tile % shape.groups);
         // SAFETY: a seat has one holder at a time.
         let area = unsafe { seats.area(seat) };
-        let block = Block {
-            isa: cores.isa,
-            shape,
-            cut,
-            image,
-            group,
-            z,
-            row_tile,
-        };
-        // SAFETY: tiles write disjoint rows of the output.
-        unsafe { block.compute(weights, x, y.ptr(), epilogue, area) };
+        for block in part(tile, blocks, tiles) {
+            let (block, row_tile) = (block / cut.row_tiles, block % cut.row_tiles);
+            let (block, z) = (block / depth, block % depth);
+            let block = Block {
+                isa: cores.isa,
+                shape,
+                cut,
+                image: block / shape.groups,
+                group: block % shape.groups,
+                z,
+                row_tile,
+            };
+            // SAFETY: blocks write disjoint rows of the output.
+            unsafe { block.compute(weights, x, y.ptr(), epilogue, area) };
+        }
     });
 }
 
-/// One tile: some rows of all output channels of a group.
+/// Some rows of all output channels of a group.
 struct Block<'a> {
     isa: Isa,
     shape: &'a ConvShape,
@@ -127,7 +132,7 @@ struct Block<'a> {
 
 impl Block<'_> {
     /// # Safety
-    /// `y` is the whole output, and the tile's rows in it are the caller's alone.
+    /// `y` is the whole output, and the block's rows in it are the caller's alone.
     unsafe fn compute(
         &self,
         weights: &[f32],

@@ -1,6 +1,6 @@
-//! How a product is cut into tiles, from its shape alone.
+//! How a product is cut into blocks, from its shape alone.
 //!
-//! A tile is a range of rows by a range of panels of one member of the batch. It packs its rows of A once (per group of slices, so that
+//! A block is a range of rows by a range of panels of one member of the batch. It packs its rows of A once (per group of slices, so that
 //! they stay in the second-level cache), then goes through its panels: a panel's slice lies in the first-level cache while the strips
 //! of A pass by.
 
@@ -22,7 +22,7 @@ const LEAST_STRIPS: usize = 4;
 const LEAST_TILE_NS: u64 = 12_000;
 
 /// Tiles per thread that even out what the threads finish with.
-const TILES_PER_THREAD: usize = 4;
+pub(super) const TILES_PER_THREAD: usize = 4;
 
 /// The cutting of one product or a batch of them.
 #[derive(Clone, Copy, Debug)]
@@ -95,13 +95,14 @@ impl Blocking {
         }
     }
 
-    pub(super) fn tiles(&self) -> usize {
+    /// How many blocks there are.
+    pub(super) fn blocks(&self) -> usize {
         self.batch * self.row_tiles * self.col_tiles
     }
 
-    /// The member, rows and columns of a tile. Tiles that follow each other share their panels of B.
-    pub(super) fn tile(&self, tile: usize) -> (usize, Range<usize>, Range<usize>) {
-        let (rest, row) = (tile / self.row_tiles, tile % self.row_tiles);
+    /// The member, rows and columns of a block. Blocks that follow each other share their panels of B.
+    pub(super) fn block(&self, block: usize) -> (usize, Range<usize>, Range<usize>) {
+        let (rest, row) = (block / self.row_tiles, block % self.row_tiles);
         let (member, col) = (rest / self.col_tiles, rest % self.col_tiles);
         let panels = self.n.div_ceil(self.panel);
         let cut = |i: usize, n: usize, parts: usize| i * n / parts..(i + 1) * n / parts;

@@ -204,49 +204,55 @@ impl Problem<'_> {
         let c_len = c.len();
         let seats = Seats::new(scratch, self.cores.team.threads(), blocking.area);
         let c = SharedMut::new(c);
-        let tiles = blocking.tiles();
-        self.cores
-            .team
-            .run(tiles, blocking.estimated_ns, |tile, seat| {
-                let (member, rows, cols) = blocking.tile(tile);
-                let [a0, b0, c0] = offsets(member);
-                let a = skip(self.a, a0);
-                assert_covers(&a, m, k, "A");
-                let b = match self.b {
-                    Rhs::Packed(b) => Rhs::Packed(b),
-                    Rhs::Dense(b) => {
-                        let b = skip(b, b0);
-                        assert_covers(&b, k, n, "B");
-                        Rhs::Dense(b)
-                    }
-                };
-                assert!(
-                    c0.checked_add(extent).is_some_and(|end| end <= c_len)
-                        && (m == 1 || self.c_step >= n),
-                    "C of {m} x {n} at {c0}, rows {} apart, does not fit {c_len} elements",
-                    self.c_step
-                );
-                let epilogue = epilogue(member);
-                epilogue.check(m, n);
-                // SAFETY: a seat has one holder at a time.
-                let area = unsafe { seats.area(seat) };
-                let member = Member {
-                    a,
-                    b,
-                    // SAFETY: checked just above.
-                    c: unsafe { c.ptr().add(c0) },
-                };
-                // SAFETY: A and B cover their extents and C's fits; tiles are disjoint ranges of C, and members are disjoint by the
-                // promise of `gemm_batched`'s caller.
-                unsafe { self.tile(&member, rows, cols, &epilogue, area) };
-            });
+        let blocks = blocking.blocks();
+        // Small members of a batch share a tile.
+        let tiles = blocks.min(self.cores.team.threads() * blocking::TILES_PER_THREAD * 2);
+        let compute = |block: usize, area: &mut [f32]| {
+            let (member, rows, cols) = blocking.block(block);
+            let [a0, b0, c0] = offsets(member);
+            let a = skip(self.a, a0);
+            assert_covers(&a, m, k, "A");
+            let b = match self.b {
+                Rhs::Packed(b) => Rhs::Packed(b),
+                Rhs::Dense(b) => {
+                    let b = skip(b, b0);
+                    assert_covers(&b, k, n, "B");
+                    Rhs::Dense(b)
+                }
+            };
+            assert!(
+                c0.checked_add(extent).is_some_and(|end| end <= c_len)
+                    && (m == 1 || self.c_step >= n),
+                "C of {m} x {n} at {c0}, rows {} apart, does not fit {c_len} elements",
+                self.c_step
+            );
+            let epilogue = epilogue(member);
+            epilogue.check(m, n);
+            let member = Member {
+                a,
+                b,
+                // SAFETY: checked just above.
+                c: unsafe { c.ptr().add(c0) },
+            };
+            // SAFETY: A and B cover their extents and C's fits; blocks are disjoint ranges of C, and members are disjoint by the
+            // promise of `gemm_batched`'s caller.
+            unsafe { self.block(&member, rows, cols, &epilogue, area) };
+        };
+        let team = self.cores.team;
+        team.run(tiles, blocking.estimated_ns, |tile, seat| {
+            // SAFETY: a seat has one holder at a time.
+            let area = unsafe { seats.area(seat) };
+            for block in tile * blocks / tiles..(tile + 1) * blocks / tiles {
+                compute(block, area);
+            }
+        });
     }
 
     /// Computes rows x cols of C, `cols` beginning at a panel.
     ///
     /// # Safety
-    /// A and B cover their extents; the tile lies in C and nobody else touches it.
-    unsafe fn tile(
+    /// A and B cover their extents; the block lies in C and nobody else touches it.
+    unsafe fn block(
         &self,
         member: &Member<'_>,
         rows: Range<usize>,
@@ -257,7 +263,7 @@ impl Problem<'_> {
         let isa = self.cores.isa;
         let kernels = Microkernels::of(isa);
         let (k, width) = (self.blocking.k, kernels.cols);
-        // SAFETY: the tile lies in C.
+        // SAFETY: the block lies in C.
         let c_at = |row: usize, col: usize| unsafe { member.c.add(row * self.c_step + col) };
         if k == 0 {
             for row in rows.clone() {

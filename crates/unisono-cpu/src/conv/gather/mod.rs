@@ -30,6 +30,10 @@ pub(super) struct Planes<'a> {
 pub(super) struct Columns {
     at: [[i32; MAX_COLS]; 3],
     /// How far neighbours in a row lie apart.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "only masked loads ask for it")
+    )]
     step: i32,
 }
 
@@ -98,7 +102,6 @@ pub(super) fn fill(
     let panel = Panel {
         pass,
         columns,
-        step: columns.step,
         planes,
         terms,
         out,
@@ -120,7 +123,6 @@ pub(super) fn fill(
 struct Panel<'a> {
     pass: &'a Pass,
     columns: &'a Columns,
-    step: i32,
     planes: Planes<'a>,
     terms: Range<usize>,
     out: &'a mut [f32],

@@ -73,7 +73,7 @@ impl Pieces {
 /// Fills a panel of [`WIDE`] columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 pub(super) fn fill_avx512(panel: Panel<'_>) {
-    let step = panel.step;
+    let step = panel.columns.step;
     panel.fill(WIDE, |places, sources, out| {
         // SAFETY: places are `OUTSIDE` or lie within a plane.
         unsafe { copy_avx512(places, step, sources, out) };
@@ -206,7 +206,7 @@ fn mask_of(places: &[i32], test: impl Fn(i32, i32) -> bool) -> u32 {
 /// Fills a panel of [`NARROW`] columns.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn fill_avx2(panel: Panel<'_>) {
-    let step = panel.step;
+    let step = panel.columns.step;
     panel.fill(NARROW, |places, sources, out| {
         // SAFETY: places are `OUTSIDE` or lie within a plane.
         unsafe { copy_avx2(places, step, sources, out) };
