@@ -346,14 +346,11 @@ const fn line(
 pub const OPERATORS: &[Definition] = &[
     line("QuantizeLinear", 10, quantize, (2, 3), 1),
     line("DequantizeLinear", 10, dequantize, (2, 3), 1),
-    Definition {
-        outputs: (3, 3),
-        ..line(
-            "DynamicQuantizeLinear",
-            11,
-            |_| Ok(Arc::new(DynamicQuantizeLinear)),
-            (1, 1),
-            3,
-        )
-    },
+    line(
+        "DynamicQuantizeLinear",
+        11,
+        |_| Ok(Arc::new(DynamicQuantizeLinear)),
+        (1, 1),
+        3,
+    ),
 ];

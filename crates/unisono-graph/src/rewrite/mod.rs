@@ -10,7 +10,7 @@
 //! | [`fold`] | steps over constants, contents known from shapes | constants | equal |
 //! | [`targets`] | shapes that are computed to be asked for | constants | equal |
 //! | [`duplicates`] | the same step on the same inputs twice | once | equal |
-//! | [`bounds`] | `Clip` with constant bounds | an activation | equal |
+//! | [`plain`] | bounds, sums and powers with constants | activations, `Add`, `Mul`, `Sqrt` | equal but for the last bit of powers |
 //! | [`gelu`] | GELU and SiLU spelled out | one activation | rounded differently |
 //! | [`hard`] | hard sigmoid and hard swish spelled out | one activation | rounded differently |
 //! | [`layer_norm`] | layer norm spelled out | one operator | rounded differently |
@@ -26,7 +26,6 @@
 //! A rewrite never changes the model's inputs and outputs: their number, order, names and types stay. It never fails: what it
 //! does not understand, it leaves alone.
 
-pub mod bounds;
 pub mod conv;
 pub mod dead;
 pub mod duplicates;
@@ -36,6 +35,7 @@ pub mod hard;
 pub mod layer_norm;
 pub mod linear;
 pub mod noop;
+pub mod plain;
 pub mod targets;
 pub mod transpose;
 
@@ -118,7 +118,7 @@ const REWRITES: &[Rewrite] = &[
     ("fold", fold::apply),
     ("targets", |g, _| targets::apply(g)),
     ("duplicates", |g, _| duplicates::apply(g)),
-    ("bounds", |g, _| bounds::apply(g)),
+    ("plain", |g, _| plain::apply(g)),
     ("gelu", |g, _| gelu::apply(g)),
     ("hard", |g, _| hard::apply(g)),
     ("layer_norm", |g, _| layer_norm::apply(g)),

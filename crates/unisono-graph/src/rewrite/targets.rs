@@ -147,8 +147,9 @@ mod tests {
 
     #[test]
     fn what_two_numbers_cannot_say_stays_computed() {
+        type Row = (&'static str, Vec<Dim>, Vec<Dim>, bool, Option<Vec<i64>>);
         let s = |names: &[&str]| dims(names);
-        let rows: &[(&str, Vec<Dim>, Vec<Dim>, bool, Option<Vec<i64>>)] = &[
+        let rows: &[Row] = &[
             (
                 "two moved lengths",
                 s(&["a", "b"]),

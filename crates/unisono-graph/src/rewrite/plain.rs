@@ -1,22 +1,72 @@
-//! Makes bounds that are constants parameters.
+//! Writes steps in their plain form.
 //!
-//! Before: `Clip(x, low, high)` with constant bounds, `Max(x, c)` or `Min(x, c)` with a number, of floats. After: the
-//! activation `Clip`, `Relu` for bounds 0 and infinity, or nothing without bounds. Pays everywhere: an activation can be absorbed by the product in front
-//! of it. Values stay equal.
+//! | before | after | values |
+//! | --- | --- | --- |
+//! | `Clip(x, low, high)` with constant bounds; `Max(x, c)`, `Min(x, c)` with a number; floats | the activation `Clip`, `Relu` for bounds 0 and infinity, nothing without bounds | equal |
+//! | `Sum(a, b)` | `Add(a, b)` | equal |
+//! | `Pow(x, 2)`, `Pow(x, 1/2)`, `Pow(x, -1)` of floats | `x * x`, `Sqrt(x)`, `Reciprocal(x)` | rounded at most differently in the last bit |
+//!
+//! Pays everywhere: an activation can be absorbed by the product in front of it, a square costs a hundredth of a power,
+//! and patterns of other rewrites have fewer spellings to know.
 
 use super::edit::{self, Edit, Input};
 use super::view::{View, input, operands};
 use crate::ops::activation::{Activate, Activation, Clip};
-use crate::ops::binary::{Variadic, VariadicFunction};
-use crate::ops::unary::Identity;
-use crate::{Graph, Node, NodeId, ValueId};
+use crate::ops::binary::{Binary, BinaryFunction, Variadic, VariadicFunction};
+use crate::ops::unary::{Identity, Unary, UnaryFunction};
+use crate::{Graph, Node, ValueId};
 
 /// Applies the rewrite everywhere; gives how often it did.
 pub fn apply(graph: &mut Graph) -> usize {
-    edit::for_each_node(graph, constant_bounds)
+    edit::for_each_node(graph, |view, _, node| {
+        constant_bounds(view, node)
+            .or_else(|| sum_of_two(node))
+            .or_else(|| power(view, node))
+    })
 }
 
-fn constant_bounds(view: &View<'_>, _id: NodeId, node: &Node) -> Option<Edit> {
+fn sum_of_two(node: &Node) -> Option<Edit> {
+    let [a, b] = operands(node)?;
+    let op = node.op.downcast_ref::<Variadic>()?;
+    let function = BinaryFunction::Add;
+    (op.function == VariadicFunction::Sum)
+        .then(|| Edit::new(Binary { function }, both(a, b), Vec::new()))
+}
+
+fn both(a: ValueId, b: ValueId) -> Vec<Option<Input>> {
+    vec![Some(a.into()), Some(b.into())]
+}
+
+fn power(view: &View<'_>, node: &Node) -> Option<Edit> {
+    if node.op.downcast_ref::<Binary>()?.function != BinaryFunction::Pow {
+        return None;
+    }
+    let [x, exponent] = operands(node)?;
+    let exponent = view.constant(exponent).filter(|t| t.len() == 1)?;
+    let exponent = match exponent.to_i64s() {
+        Some(whole) => *whole.first()? as f64,
+        None => *exponent.to_f64s()?.first()?,
+    };
+    let fact = view.fact(x)?;
+    let output = (*node.outputs.first()?)?;
+    if !fact.dtype.is_float() || fact.shape.is_none() || view.shape(output) != view.shape(x) {
+        return None;
+    }
+    let unary = |function| Edit::new(Unary { function }, vec![Some(x.into())], Vec::new());
+    if exponent == 2.0 {
+        let function = BinaryFunction::Mul;
+        Some(Edit::new(Binary { function }, both(x, x), Vec::new()))
+    } else if exponent == 0.5 {
+        // The power of minus infinity is infinite and its root is not a number: nobody means either.
+        Some(unary(UnaryFunction::Sqrt))
+    } else if exponent == -1.0 {
+        Some(unary(UnaryFunction::Reciprocal))
+    } else {
+        None
+    }
+}
+
+fn constant_bounds(view: &View<'_>, node: &Node) -> Option<Edit> {
     let (x, low, high) = if node.op.is::<Clip>() {
         let bound = |index, none| match input(node, index) {
             None => Some(none),
@@ -119,6 +169,42 @@ mod tests {
         let mut g = b.finish(&[max, clip]);
         assert_eq!(apply(&mut g), 2);
         assert_eq!(kinds(&g), ["Identity", "Identity"]);
+    }
+
+    #[test]
+    fn small_powers_and_sums_are_spelled_plainly() {
+        let mut b = Builder::new();
+        let x = b.input("x", &["n", "4"]);
+        let y = b.input("y", &["n", "1"]);
+        let mut outputs = Vec::new();
+        for exponent in [2.0, 0.5, -1.0, 3.0] {
+            let exponent = b.number(exponent);
+            outputs.push(b.pow(x, exponent));
+        }
+        let whole = b.ints(&[2]);
+        outputs.push(b.pow(x, whole));
+        let wide = b.floats(&[1, 1, 1], &[2.0]);
+        outputs.push(b.pow(x, wide));
+        let function = VariadicFunction::Sum;
+        outputs.push(b.op(Variadic { function }, &[x, y]));
+        outputs.push(b.op(Variadic { function }, &[x, y, x]));
+        let mut g = b.finish(&outputs);
+        assert_eq!(apply(&mut g), 5);
+        g.check().unwrap();
+        assert_eq!(
+            kinds(&g),
+            [
+                "Mul",
+                "Sqrt",
+                "Reciprocal",
+                "Pow",
+                "Mul",
+                "Pow",
+                "Add",
+                "Sum"
+            ]
+        );
+        assert_eq!(g.nodes()[0].inputs, [Some(x), Some(x)]);
     }
 
     #[test]
