@@ -315,11 +315,12 @@ pub(super) fn is_set(x: TensorRef<'_>, mut f: impl FnMut(usize)) -> Result<(), E
 pub(super) fn non_zero(_: &dyn Operator, mut io: Io<'_, '_>) -> Result<(), EvalError> {
     let x = io.input(0)?;
     let mut out = io.output(0)?;
-    // A scalar has no axes, so no coordinates to write: whether it is zero shows in the length alone.
-    let rank = x.rank();
-    let columns = out.shape().get(1).copied().unwrap_or(0);
     let rule = "there should be a column for every element that is not zero";
-    ensure(out.shape().first() == Some(&rank), rule)?;
+    // A scalar has no axes, so no coordinates to write: whether it is zero shows in the length alone.
+    let &[rank, columns] = out.shape() else {
+        return Err(EvalError::Shape { what: rule });
+    };
+    ensure(rank == x.rank(), rule)?;
     let coordinates = out.as_slice_mut::<i64>()?;
     let mut found = 0;
     is_set(x, |mut i| {

@@ -32,6 +32,8 @@ mod reduce;
 mod resize;
 mod select;
 mod shapes;
+#[cfg(test)]
+mod tests;
 mod unary;
 mod walk;
 mod window;

@@ -126,8 +126,8 @@ fn maximum<T: Number>(
         }
         *slot = best.map_or(lowest, |(m, _)| T::store(m));
         if let Some(indices) = indices.as_deref_mut() {
-            let found = best.map_or(0, |(_, i)| i);
-            indices[o] = (base + position(found, axes, column_major)) as i64;
+            let found = best.map_or(0, |(_, i)| position(i, axes, column_major));
+            indices[o] = (base + found) as i64;
         }
         turn(&mut at, &output);
     }

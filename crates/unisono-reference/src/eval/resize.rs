@@ -103,13 +103,14 @@ impl Axis {
         };
         let last = (self.input - 1) as f64;
         let is_linear = reach == 1.0;
-        // A plain linear filter holds the edge; others weigh repeated edge samples.
-        let at = if is_linear && shrink == 1.0 && !op.exclude_outside {
-            at.clamp(0.0, last)
-        } else {
-            at
-        };
         let radius = reach / shrink;
+        // A plain linear filter holds the edge; others weigh repeated edge samples, and beyond their reach all are the edge.
+        let margin = if is_linear && shrink == 1.0 && !op.exclude_outside {
+            0.0
+        } else {
+            radius + 1.0
+        };
+        let at = at.max(-margin).min(last + margin);
         let weight = |p: f64| {
             let d = ((p - at) * shrink).abs();
             match op.interpolation {
@@ -210,6 +211,12 @@ fn axes(op: &Resize, io: &Io<'_, '_>, out: &[usize]) -> Result<SmallVec<[Axis; 4
             (None, None, None, _) => axis.output as f64 / axis.input as f64,
         };
         // A scale near 1 may keep the length and still move the samples.
+        // A filter wider than this would see nothing but edges; no size that a model asks for makes one.
+        let least = 0.25 / (axis.input as f64 + 1.0);
+        ensure(
+            axis.scale >= least || axis.output == 0,
+            "a scale should be positive and not absurdly small",
+        )?;
         axis.is_copy &= axis.scale == 1.0 || op.coordinates == Coordinates::AlignCorners;
         if let Some(region) = region {
             axis.region = (float(region, i)?, float(region, named.len() + i)?);
