@@ -314,6 +314,12 @@ fn tensors_that_contradict_themselves_are_refused() {
         "more than memory can hold",
     );
     table.graph(
+        "lengths that overflow beside a zero",
+        weight(1, &[1 << 40, 1 << 40, 0], Data::None),
+        Kind::InvalidTensor,
+        "more than memory can hold",
+    );
+    table.graph(
         "8 GiB claimed by raw data",
         weight(1, &[2 << 30], raw(16)),
         Kind::InvalidTensor,

@@ -155,8 +155,8 @@ impl Tensor {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        // Checked when the tensor was made.
-        self.shape.iter().product()
+        // Checked when the tensor was made; a plain product could overflow before it meets a zero.
+        element_count(&self.shape).unwrap_or(0)
     }
 
     /// Has it no elements?
@@ -356,6 +356,14 @@ impl fmt::Debug for Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_that_overflow_beside_a_zero_make_an_empty_tensor() {
+        let huge = 1 << (usize::BITS - 2);
+        let tensor = Tensor::zeros(DType::F32, &[huge, huge, 0]).unwrap();
+        assert_eq!(tensor.len(), 0);
+        assert!(tensor.bytes().is_empty());
+    }
 
     #[test]
     fn a_tensor_holds_what_it_was_given_whatever_the_type() {

@@ -75,18 +75,12 @@ impl<'p> Constants<'p> {
             .help(format!("export the model with one of {}", known.join(", ")))
         })?;
         let shape = shape(&tensor.dims)?;
-        let count = element_count(&shape)
-            .filter(|count| {
-                count
-                    .checked_mul(dtype.size().max(1))
-                    .is_some_and(|n| isize::try_from(n).is_ok())
-            })
-            .ok_or_else(|| {
-                invalid(format!(
-                    "the dimensions {:?} multiply to more than memory can hold",
-                    tensor.dims
-                ))
-            })?;
+        let count = count(&shape, dtype).ok_or_else(|| {
+            invalid(format!(
+                "the dimensions {:?} multiply to more than memory can hold",
+                tensor.dims
+            ))
+        })?;
         budget.elements(count)?;
 
         let mut typed = tensor.typed_fields();
@@ -105,7 +99,7 @@ impl<'p> Constants<'p> {
                     "the tensor has external data and data of its own".into(),
                 ));
             }
-            return self.external_tensor(tensor, dtype, &shape, budget);
+            return self.external_tensor(tensor, dtype, &shape, count, budget);
         }
         match (tensor.raw_data, first) {
             (Some(raw), Some(typed)) if !raw.bytes.is_empty() => Err(invalid(format!(
@@ -142,13 +136,15 @@ impl<'p> Constants<'p> {
         tensor: &'p proto::Tensor<'p>,
         dtype: DType,
         shape: &[usize],
+        count: usize,
         budget: &mut Budget<'_>,
     ) -> Result<Tensor, OnnxError> {
         if dtype == DType::String {
             return Err(invalid("strings cannot be stored as external data".into()));
         }
-        let bytes = shape.iter().product::<usize>() * dtype.size();
-        let (file, offset) = self.external.range(&tensor.external_data, bytes)?;
+        let (file, offset) = self
+            .external
+            .range(&tensor.external_data, count * dtype.size())?;
         view(file, offset, dtype, shape, budget)
     }
 }
@@ -163,6 +159,16 @@ fn shape(dims: &[i64]) -> Result<Vec<usize>, OnnxError> {
             })
         })
         .collect()
+}
+
+/// The number of elements, if their bytes and those of every part of the shape fit in memory.
+///
+/// Lengths beside a zero must fit as well: whoever multiplies some of them later must not overflow.
+fn count(shape: &[usize], dtype: DType) -> Option<usize> {
+    let lengths: Vec<usize> = shape.iter().map(|&length| length.max(1)).collect();
+    let bytes = element_count(&lengths)?.checked_mul(dtype.size().max(1))?;
+    isize::try_from(bytes).ok()?;
+    element_count(shape)
 }
 
 fn empty(dtype: DType, shape: &[usize]) -> Result<Tensor, OnnxError> {
