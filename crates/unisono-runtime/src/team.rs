@@ -12,7 +12,7 @@
 //!
 //! # Protocol
 //!
-//! One table entry ([`Slot`]) is an atomic word and a pointer to the job on its leader's stack:
+//! One table entry (`slot::Slot`) is an atomic word and a pointer to the job on its leader's stack:
 //!
 //! ```text
 //! free --claim--> owned --publish--> owned, tiles left --take ...--> owned, none left --all have left--> free
@@ -26,16 +26,21 @@
 //! # Sleep
 //!
 //! Workers that find nothing spin for a while ([`TeamOptions::spin`]), then sleep. A publisher pays for a wake-up only
-//! if workers sleep, none of the awake ones suffices, and the work is worth it. No wake-up is lost: see [`Bed`].
+//! if workers sleep, none of the awake ones suffices, and the work is worth it. No wake-up is lost: see `bed::Bed`.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::time::Duration;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use crate::sync::{Arc, Condvar, Mutex, SpinWindow, UnsafeCell, lock, thread, wait};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Arc, Mutex, SpinWindow, lock, thread};
+
+mod bed;
+mod slot;
+
+use bed::Bed;
+use slot::{Job, Slot};
 
 /// How many leaders can have work on the table at once. More than that work alone until an entry is free.
 const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
@@ -397,295 +402,5 @@ impl Shared {
     }
 }
 
-/// A job on its leader's stack.
-struct Job<'a> {
-    work: &'a (dyn Fn(usize, usize) + Sync),
-    tiles: u64,
-    seats: u64,
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-}
-
-impl Job<'_> {
-    /// Computes one tile; if it panics, drops the tiles that are left and keeps the first payload.
-    fn tile(&self, slot: &Slot, tile: u64, seat: usize) {
-        // Unwind safety: the panic goes on in the leader, which sees its data as after any panic of its own.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.work)(tile as usize, seat))) {
-            slot.drop_tiles();
-            let mut first = lock(&self.panic);
-            if first.is_none() {
-                *first = Some(payload);
-            } else {
-                drop(first);
-                // A payload's destructor may panic as well; such a one is leaked rather than let loose here.
-                std::mem::forget(payload);
-            }
-        }
-    }
-}
-
-/// What a helper holds after joining: a tile, a seat, and what was left behind it.
-struct Ticket {
-    tiles_left: u64,
-    seats_left: u64,
-}
-
-/// An entry of the table. See the module's protocol.
-struct Slot {
-    /// `WAITING | OWNED | helpers (12 bits) | seats left (12) | tiles left (32)`
-    word: AtomicU64,
-    /// Valid while the word shows tiles left or helpers. Written by the owner between claim and publish only.
-    job: UnsafeCell<*const Job<'static>>,
-    /// Where the owner waits for the last helper.
-    door: Mutex<()>,
-    all_left: Condvar,
-}
-
-const TILE: u64 = 1;
-const TILES: u64 = u32::MAX as u64;
-const SEAT_SHIFT: u32 = 32;
-const SEAT: u64 = 1 << SEAT_SHIFT;
-const SEATS: u64 = 0xfff << SEAT_SHIFT;
-const HELPER: u64 = 1 << 44;
-const HELPERS: u64 = 0xfff << 44;
-/// The owner waits at the door; the last helper to leave rings.
-const WAITING: u64 = 1 << 56;
-const OWNED: u64 = 1 << 57;
-
-// SAFETY: the pointer in `job` is the only field that is not `Send` and `Sync` by itself. It points to a `Job` whose
-// contents may be shared (`work` is `Sync`, the rest is atomic or locked), it is written by the slot's owner only, and
-// it is dereferenced by helpers only between `join` and `leave`, during which the leader keeps the job alive.
-unsafe impl Send for Slot {}
-// SAFETY: as above.
-unsafe impl Sync for Slot {}
-
-impl Slot {
-    fn new() -> Self {
-        Self {
-            word: AtomicU64::new(0),
-            job: UnsafeCell::new(std::ptr::null()),
-            door: Mutex::new(()),
-            all_left: Condvar::new(),
-        }
-    }
-
-    /// Makes a free slot the caller's own.
-    fn claim(&self) -> bool {
-        // Relaxed look first, so that a full table is passed without writing to its lines. Acquire pairs with the
-        // store in `close`: the previous owner's use of `job` is over before ours begins.
-        self.word.load(Ordering::Relaxed) == 0
-            && self
-                .word
-                .compare_exchange(0, OWNED, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    /// Opens the job to helpers. The caller owns the slot and calls [`Slot::close`] before `job` goes out of scope.
-    fn publish(&self, job: &Job<'_>) {
-        let erased = std::ptr::from_ref(job).cast::<Job<'static>>();
-        // SAFETY: an owned slot without tiles and helpers is touched by its owner alone: `join` reads the pointer only
-        // after it took a tile, and there is none before the store below.
-        self.job.with_mut(|p| unsafe { *p = erased });
-        let word = OWNED | job.seats << SEAT_SHIFT | job.tiles;
-        // Release: a helper that joins sees the pointer and the job behind it. Every later change of the word is a
-        // read-modify-write and so continues this release sequence, however many tiles were taken in between.
-        self.word.store(word, Ordering::Release);
-    }
-
-    /// The index of the next tile for somebody who already takes part, out of a job of `tiles`.
-    fn take(&self, tiles: u64) -> Option<u64> {
-        let mut word = self.word.load(Ordering::Relaxed);
-        while word & TILES != 0 {
-            // Relaxed: whoever takes part has seen the job already; a tile's result is published by `leave`.
-            match self.word.compare_exchange_weak(
-                word,
-                word - TILE,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Some(tiles - (word & TILES)),
-                Err(now) => word = now,
-            }
-        }
-        None
-    }
-
-    /// Takes part: a tile, a seat, and a place in the count of helpers, or nothing.
-    fn join(&self) -> Option<Ticket> {
-        let mut word = self.word.load(Ordering::Relaxed);
-        while word & TILES != 0 && word & SEATS != 0 {
-            let joined = word - TILE - SEAT + HELPER;
-            // Acquire pairs with the release in `publish`. The word may have been freed and published again by another
-            // leader between the look and the swap; then we join that job, whose pointer this Acquire makes visible.
-            match self.word.compare_exchange_weak(
-                word,
-                joined,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => {
-                    return Some(Ticket {
-                        tiles_left: joined & TILES,
-                        seats_left: (joined & SEATS) >> SEAT_SHIFT,
-                    });
-                }
-                Err(now) => word = now,
-            }
-        }
-        None
-    }
-
-    /// A helper's part: the tile of the ticket, then what is left.
-    fn serve(&self, ticket: Ticket) {
-        // SAFETY: between `join` (which counted us) and `leave` the owner does not pass `close`, so the pointer is not
-        // rewritten and the job behind it is alive.
-        let job = unsafe { &*self.job.with(|p| *p) };
-        // Seats are handed out from the top; the leader's is 0.
-        let seat = ticket.seats_left as usize + 1;
-        let mut tile = Some(job.tiles - ticket.tiles_left - 1);
-        while let Some(index) = tile {
-            job.tile(self, index, seat);
-            tile = self.take(job.tiles);
-        }
-        self.leave();
-    }
-
-    /// Ends a helper's part. The job must not be touched afterwards.
-    fn leave(&self) {
-        // Release: our tiles' results are visible to the leader that sees the count at zero.
-        let before = self.word.fetch_sub(HELPER, Ordering::Release);
-        if before & WAITING != 0 && before & HELPERS == HELPER {
-            // The owner set WAITING with the door locked. Passing through the lock means that it either sleeps by now
-            // (and hears the bell) or has not yet looked at the word (and will see zero). The slot outlives the job,
-            // so ringing is allowed even if the owner has gone; the next owner looks at its own word and ignores it.
-            drop(lock(&self.door));
-            self.all_left.notify_all();
-        }
-    }
-
-    /// No further tile is given out.
-    fn drop_tiles(&self) {
-        // Relaxed: as in `take`.
-        self.word.fetch_and(!TILES, Ordering::Relaxed);
-    }
-
-    /// Waits until every helper has left, then frees the slot. The caller owns it and has taken the last tile.
-    fn close(&self, spin: Duration) {
-        // Acquire pairs with the Release of every `leave`: all are read-modify-writes of one word, so the last one's
-        // release sequence includes the earlier ones'.
-        let helpers_gone = || self.word.load(Ordering::Acquire) & HELPERS == 0;
-        let mut window = SpinWindow::new(spin);
-        while !helpers_gone() {
-            if !window.pause() {
-                let mut door = lock(&self.door);
-                self.word.fetch_or(WAITING, Ordering::Relaxed);
-                while !helpers_gone() {
-                    door = wait(&self.all_left, door);
-                }
-                break;
-            }
-        }
-        // Release pairs with the Acquire of the next `claim`.
-        self.word.store(0, Ordering::Release);
-    }
-}
-
-/// Where idle workers sleep.
-///
-/// The idea is an event count. A worker notes the epoch, looks for work, and sleeps only if the epoch is still the one
-/// it noted; a publisher puts work on the table, advances the epoch, and looks for sleepers. A lost wake-up would need
-/// the worker to miss the new epoch *and* the publisher to miss the sleeper. Each writes its own side, passes a
-/// sequentially consistent fence, and reads the other's side, so at least one of them sees the other.
-struct Bed {
-    epoch: Apart<AtomicUsize>,
-    /// Sleepers for whom no wake-up is on its way; a mirror of the locked counts, for the publisher's cheap look.
-    sleepers: Apart<AtomicUsize>,
-    counts: Mutex<Sleep>,
-    bell: Condvar,
-}
-
-#[derive(Default)]
-struct Sleep {
-    asleep: usize,
-    /// Wake-ups given and not yet used, at most `asleep`. Counting them keeps a publisher from ringing twice for a
-    /// sleeper that has not had the time to rise.
-    wake_ups: usize,
-}
-
-impl Bed {
-    fn new() -> Self {
-        Self {
-            epoch: Apart(AtomicUsize::new(0)),
-            sleepers: Apart(AtomicUsize::new(0)),
-            counts: Mutex::new(Sleep::default()),
-            bell: Condvar::new(),
-        }
-    }
-
-    /// The epoch to note before looking for work.
-    fn now(&self) -> usize {
-        // Acquire: who sees an epoch also sees the work that was published before it.
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// Says that there is something new on the table. Spinning workers see it; sleepers need [`Bed::wake`] as well.
-    fn announce(&self) {
-        // Release: see `now`.
-        self.epoch.fetch_add(1, Ordering::Release);
-    }
-
-    fn sleepers(&self) -> usize {
-        self.sleepers.load(Ordering::Relaxed)
-    }
-
-    /// Wakes up to `n` sleepers. To be called after [`Bed::announce`].
-    fn wake(&self, n: usize) {
-        // The publisher's side of the bed's argument: the epoch is written, fence, now the sleepers are read.
-        fence(Ordering::SeqCst);
-        if self.sleepers.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let mut counts = lock(&self.counts);
-        let n = n.min(counts.asleep - counts.wake_ups);
-        counts.wake_ups += n;
-        self.mirror(&counts);
-        drop(counts);
-        for _ in 0..n {
-            self.bell.notify_one();
-        }
-    }
-
-    /// Sleeps unless the epoch has moved on from `seen`. `true` if somebody woke us.
-    fn sleep(&self, seen: usize) -> bool {
-        let mut counts = lock(&self.counts);
-        counts.asleep += 1;
-        self.mirror(&counts);
-        // The worker's side: the sleepers are written, fence, now the epoch is read.
-        fence(Ordering::SeqCst);
-        let stays = self.epoch.load(Ordering::Relaxed) == seen;
-        if stays {
-            while counts.wake_ups == 0 {
-                counts = wait(&self.bell, counts);
-            }
-        }
-        // Leave. A wake-up that is on its way may have been meant for another sleeper; whoever uses it looks at the
-        // table afterwards, which is all that its giver wanted. One who goes without needing it must still not leave
-        // more wake-ups than sleepers behind.
-        counts.asleep -= 1;
-        let woken = counts.wake_ups > 0 && (stays || counts.wake_ups > counts.asleep);
-        if woken {
-            counts.wake_ups -= 1;
-        }
-        self.mirror(&counts);
-        woken
-    }
-
-    fn mirror(&self, counts: &Sleep) {
-        // Relaxed: the fences of `wake` and `sleep` order it; all writers hold the lock.
-        self.sleepers
-            .store(counts.asleep - counts.wake_ups, Ordering::Relaxed);
-    }
-}
-
 #[cfg(all(test, not(loom)))]
-#[path = "team_tests.rs"]
 mod tests;
