@@ -4,29 +4,33 @@
 //! | --- | --- |
 //! | `d / sqrt(mean(d^2) + e)` with `d = x - mean(x)`, means over the last axes | `LayerNormalization` with a scale of ones |
 //! | `x / sqrt(mean(x^2) + e)` | `RMSNormalization` with a scale of ones |
+//! | `(x - m) * r` with `m = mean(x)`, `r = 1 / sqrt(max(mean(x^2) - m^2, 0) + e)`, or `(x - m) * (r * scale)` | `LayerNormalization` |
 //! | a norm with a scale of ones, times a constant | the norm with that scale |
 //! | a layer norm without bias, plus a constant | the norm with that bias |
 //!
-//! Quotients may be products with a reciprocal or a power of -1/2, squares may be products or powers. Pays everywhere: nine
+//! Quotients may be products with a reciprocal or a power of -1/2, squares may be products or powers, means may be sums times one over the
+//! count. Pays everywhere: nine
 //! passes over memory become one. Values are rounded differently: the norm multiplies by one over the deviation and adds the
-//! bias in the same step.
+//! bias in the same step. The third form loses digits where the mean is far from 0; the norm does not.
 //!
 //! Scale and bias must be constants of exactly the normalised shape: one that a request can change, or that stretches, would
 //! not be the norm's parameter.
 
 use super::edit::{self, Edit, Input};
 use super::view::{View, input, operands};
+use crate::ops::activation::{Activate, Activation};
 use crate::ops::binary::{Binary, BinaryFunction};
 use crate::ops::normalize::{LayerNormalization, RmsNormalization};
 use crate::ops::reduce::{Reduce, ReduceFunction};
 use crate::ops::unary::{Unary, UnaryFunction};
-use crate::{Graph, Node, NodeId, ValueId};
+use crate::{Dim, Graph, Node, NodeId, ValueId};
 use unisono_tensor::{DType, Tensor, bf16, f16};
 
 /// Applies the rewrite everywhere; gives how often it did.
 pub fn apply(graph: &mut Graph) -> usize {
     edit::for_each_node(graph, |view, _, node| {
         core(view, node)
+            .or_else(|| one_pass(view, node))
             .or_else(|| scaled(view, node))
             .or_else(|| biased(view, node))
     })
@@ -80,6 +84,122 @@ fn core(view: &View<'_>, node: &Node) -> Option<Edit> {
     let op = RmsNormalization { axis, epsilon };
     let inputs = vec![Some(numerator.into()), Some(Input::New(scale))];
     Some(Edit::new(op, inputs, absorbed))
+}
+
+/// The lengths of the axes from `first` on, if they are numbers.
+fn normalised(view: &View<'_>, value: ValueId, first: usize) -> Option<Vec<usize>> {
+    let lengths = view.shape(value)?.get(first..)?;
+    lengths.iter().map(|n| n.as_len()).collect()
+}
+
+/// The form that takes mean and mean square in one pass (JAX, TensorFlow). Axes that were folded come back by a reshape.
+fn one_pass(view: &View<'_>, node: &Node) -> Option<Edit> {
+    if node.op.downcast_ref::<Binary>()?.function != BinaryFunction::Mul {
+        return None;
+    }
+    both_orders(node)?
+        .into_iter()
+        .find_map(|(difference, factor)| {
+            let (id, [x, mean]) = view.private_binary(difference, BinaryFunction::Sub)?;
+            let mut absorbed = vec![id];
+            let (inverse, scale) = match view.private_binary(factor, BinaryFunction::Mul) {
+                None => (factor, None),
+                Some((id, [a, b])) => {
+                    absorbed.push(id);
+                    match (view.constant(a), view.constant(b)) {
+                        (None, Some(scale)) => (a, Some(scale)),
+                        (Some(scale), None) => (b, Some(scale)),
+                        _ => return None,
+                    }
+                }
+            };
+            let inner = inverse_root(view, inverse, &mut absorbed)?;
+            let (variance, epsilon) = plus_epsilon(view, inner, &mut absorbed)?;
+            let kept = (view.shape(mean)?, view.shape(variance)?);
+            let variance = view.behind_views(variance, &mut absorbed);
+            let variance = behind_relu(view, variance, &mut absorbed);
+            let (id, [mean_square, squared_mean]) =
+                view.private_binary(variance, BinaryFunction::Sub)?;
+            absorbed.push(id);
+            let (squares, first) = mean_of(view, mean_square, x, &mut absorbed)?;
+            square_of(view, squares, x, &mut absorbed)?;
+            let flat_mean = view.behind_views(mean, &mut absorbed);
+            square_of(view, squared_mean, flat_mean, &mut absorbed)?;
+            let (of, other) = mean_of(view, flat_mean, x, &mut absorbed)?;
+            // Statistics of x alone, over the same axes, and put back where they were.
+            let mut keepdims = view.shape(x)?.to_vec();
+            keepdims[first..].fill(Dim::constant(1));
+            if of != x || other != first || kept != (&keepdims, &keepdims) {
+                return None;
+            }
+            let lengths = normalised(view, x, first)?;
+            let scale = match scale {
+                None => ones(view.fact(x)?.dtype, &lengths)?,
+                Some(scale) => as_parameter(scale, &lengths)?,
+            };
+            let op = LayerNormalization {
+                axis: i64::try_from(first).ok()?,
+                epsilon,
+                stash: DType::F32,
+            };
+            let inputs = vec![Some(x.into()), Some(Input::New(scale))];
+            Some(Edit::new(op, inputs, absorbed))
+        })
+}
+
+/// The value in front of a private bound at 0, which only keeps rounding from making a variance negative.
+fn behind_relu(view: &View<'_>, value: ValueId, absorbed: &mut Vec<NodeId>) -> ValueId {
+    match view.private::<Activate>(value) {
+        Some((id, node, op)) if op.function == Activation::Relu => {
+            let Some(x) = input(node, 0) else {
+                return value;
+            };
+            absorbed.push(id);
+            x
+        }
+        _ => value,
+    }
+}
+
+/// What a mean over the last axes is taken of, and the first of them: a reduction by mean, or a sum times one over the
+/// count. It may have other readers.
+fn mean_of(
+    view: &View<'_>,
+    value: ValueId,
+    x: ValueId,
+    absorbed: &mut Vec<NodeId>,
+) -> Option<(ValueId, usize)> {
+    let shape = view.shape(x)?;
+    if let Some((id, node, reduce)) = view.made_by::<Reduce>(value) {
+        absorbed.push(id);
+        let first = last_axes(view, node, reduce, shape.len())?;
+        return (reduce.function == ReduceFunction::Mean).then_some((input(node, 0)?, first));
+    }
+    let (id, node, op) = view.made_by::<Binary>(value)?;
+    let [a, b] = operands(node)?;
+    let (sum, factor) = match (op.function, view.number(a), view.number(b)) {
+        (BinaryFunction::Mul, None, Some(n)) => (a, n),
+        (BinaryFunction::Mul, Some(n), None) => (b, n),
+        (BinaryFunction::Div, None, Some(n)) => (a, 1.0 / n),
+        _ => return None,
+    };
+    let (sum_id, node, reduce) = view.private::<Reduce>(sum)?;
+    let first = last_axes(view, node, reduce, shape.len())?;
+    let count: usize = normalised(view, x, first)?.into_iter().product();
+    if reduce.function != ReduceFunction::Sum || !view.tolerance(x).near(factor, 1.0 / count as f64)
+    {
+        return None;
+    }
+    absorbed.extend([id, sum_id]);
+    Some((input(node, 0)?, first))
+}
+
+/// A constant as a parameter of exactly this shape: axes of length 1 in front do not matter.
+fn as_parameter(constant: &Tensor, lengths: &[usize]) -> Option<Tensor> {
+    let shape = constant.shape();
+    let in_front = shape.len().checked_sub(lengths.len())?;
+    let fits = shape[in_front..] == *lengths && shape[..in_front].iter().all(|&n| n == 1);
+    fits.then(|| constant.reshaped(lengths).ok()).flatten()
 }
 
 /// What a private square root is taken of.
@@ -153,15 +273,19 @@ fn mean_over_last(
     if reduce.function != ReduceFunction::Mean || !reduce.keepdims {
         return None;
     }
+    let first = last_axes(view, node, reduce, rank)?;
+    Some((id, input(node, 0)?, first))
+}
+
+/// The first folded axis, if the folded ones are the last of so many.
+fn last_axes(view: &View<'_>, node: &Node, reduce: &Reduce, rank: usize) -> Option<usize> {
     let listed = match input(node, 1) {
         None => None,
         Some(axes) => Some(view.constant(axes)?.to_i64s()?),
     };
     let axes = reduce.resolve_axes(rank, listed.as_deref()).ok()?;
     let first = *axes.first()?;
-    axes.into_iter()
-        .eq(first..rank)
-        .then_some((id, input(node, 0)?, first))
+    axes.into_iter().eq(first..rank).then_some(first)
 }
 
 /// How often a private square reads the value that it is of.
@@ -232,22 +356,30 @@ fn scaled(view: &View<'_>, node: &Node) -> Option<Edit> {
         return None;
     }
     both_orders(node)?.into_iter().find_map(|(norm, scale)| {
-        let new = view.constant(scale)?;
-        let fits = |maker: &Node| {
+        let (new, rank) = (view.constant(scale)?, view.shape(norm)?.len());
+        // A parameter takes axes of length 1 in front, but must not give the norm more axes.
+        let parameter = |maker: &Node| {
             let old = view.constant(input(maker, 1)?)?;
-            (old.shape() == new.shape() && old.dtype() == new.dtype() && is_ones(old)).then_some(())
+            if old.dtype() != new.dtype() || !is_ones(old) || new.rank() > rank {
+                return None;
+            }
+            as_parameter(new, old.shape())
         };
         if let Some((id, maker, op)) = view.private::<LayerNormalization>(norm) {
-            fits(maker)?;
             if input(maker, 2).is_some() {
                 return None;
             }
-            let inputs = vec![Some(input(maker, 0)?.into()), Some(scale.into())];
+            let inputs = vec![
+                Some(input(maker, 0)?.into()),
+                Some(parameter(maker)?.into()),
+            ];
             return Some(Edit::new(*op, inputs, vec![id]));
         }
         let (id, maker, op) = view.private::<RmsNormalization>(norm)?;
-        fits(maker)?;
-        let inputs = vec![Some(input(maker, 0)?.into()), Some(scale.into())];
+        let inputs = vec![
+            Some(input(maker, 0)?.into()),
+            Some(parameter(maker)?.into()),
+        ];
         Some(Edit::new(*op, inputs, vec![id]))
     })
 }
@@ -258,12 +390,13 @@ fn biased(view: &View<'_>, node: &Node) -> Option<Edit> {
         return None;
     }
     both_orders(node)?.into_iter().find_map(|(norm, bias)| {
-        let new = view.constant(bias)?;
+        let (new, rank) = (view.constant(bias)?, view.shape(norm)?.len());
         let (id, maker, op) = view.private::<LayerNormalization>(norm)?;
         let scale = input(maker, 1)?;
-        if input(maker, 2).is_some() || view.constant(scale)?.shape() != new.shape() {
+        if input(maker, 2).is_some() || new.rank() > rank {
             return None;
         }
+        let bias = as_parameter(new, view.constant(scale)?.shape())?;
         let inputs = vec![
             Some(input(maker, 0)?.into()),
             Some(scale.into()),
@@ -274,185 +407,4 @@ fn biased(view: &View<'_>, node: &Node) -> Option<Edit> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::*;
-    use super::super::{NoFolding, optimize};
-    use super::*;
-    use crate::ops::reduce::ReduceFunction;
-
-    fn mean(b: &mut Builder, x: ValueId, axes: &[i64], keepdims: bool) -> ValueId {
-        let op = Reduce {
-            function: ReduceFunction::Mean,
-            axes: Some(axes.to_vec()),
-            keepdims,
-            noop_with_empty_axes: false,
-        };
-        b.op(op, &[x])
-    }
-
-    fn unary(b: &mut Builder, function: UnaryFunction, x: ValueId) -> ValueId {
-        b.op(Unary { function }, &[x])
-    }
-
-    /// `sqrt(mean(d^2) + 1e-5)`
-    fn deviation(b: &mut Builder, d: ValueId, axes: &[i64]) -> ValueId {
-        let two = b.number(2.0);
-        let squares = b.pow(d, two);
-        let variance = mean(b, squares, axes, true);
-        let epsilon = b.number(1e-5);
-        let sum = b.add(variance, epsilon);
-        unary(b, UnaryFunction::Sqrt, sum)
-    }
-
-    /// The form of PyTorch's exporter before opset 17.
-    fn pytorch(b: &mut Builder, x: ValueId, axes: &[i64]) -> ValueId {
-        let m = mean(b, x, axes, true);
-        let d = b.sub(x, m);
-        let s = deviation(b, d, axes);
-        b.div(d, s)
-    }
-
-    fn affine(b: &mut Builder, x: ValueId) -> ValueId {
-        let scale = b.floats(&[4], &[2.0; 4]);
-        let bias = b.floats(&[4], &[3.0; 4]);
-        let y = b.mul(x, scale);
-        b.add(bias, y)
-    }
-
-    #[test]
-    fn the_exported_form_becomes_one_norm_with_its_parameters() {
-        let mut b = Builder::new();
-        let x = b.input("x", &["n", "t", "4"]);
-        let y = pytorch(&mut b, x, &[-1]);
-        let y = affine(&mut b, y);
-        let mut g = b.finish(&[y]);
-        let _ = optimize(&mut g, &NoFolding);
-        g.check().unwrap();
-        assert_eq!(kinds(&g), ["LayerNormalization"]);
-        let op = only::<LayerNormalization>(&g);
-        assert_eq!((op.axis, op.epsilon), (2, 1e-5));
-        let parameter = |i: usize| {
-            let id = g.nodes()[0].inputs[i].unwrap();
-            g.constant(id).unwrap().as_slice::<f32>().unwrap()[0]
-        };
-        assert_eq!((parameter(1), parameter(2)), (2.0, 3.0));
-        assert_eq!(output_names(&g), ["out_0"]);
-    }
-
-    #[test]
-    fn a_norm_without_parameters_has_a_scale_of_ones() {
-        let mut b = Builder::new();
-        let x = b.input("x", &["n", "2", "3"]);
-        let y = pytorch(&mut b, x, &[1, 2]);
-        let mut g = b.finish(&[y]);
-        let _ = optimize(&mut g, &NoFolding);
-        assert_eq!(kinds(&g), ["LayerNormalization"]);
-        let scale = g.constant(g.nodes()[0].inputs[1].unwrap()).unwrap();
-        assert_eq!(scale.shape(), [2, 3]);
-        assert_eq!(scale.as_slice::<f32>().unwrap(), [1.0; 6]);
-    }
-
-    #[test]
-    fn reciprocals_and_products_are_the_same_norm() {
-        let mut b = Builder::new();
-        let x = b.input("x", &["n", "t", "4"]);
-        let m = mean(&mut b, x, &[2], true);
-        let d = b.sub(x, m);
-        let squares = b.mul(d, d);
-        let variance = mean(&mut b, squares, &[2], true);
-        let epsilon = b.number(1e-6);
-        let sum = b.add(epsilon, variance);
-        let root = unary(&mut b, UnaryFunction::Sqrt, sum);
-        let inverse = unary(&mut b, UnaryFunction::Reciprocal, root);
-        let y = b.mul(d, inverse);
-        let y = affine(&mut b, y);
-        let mut g = b.finish(&[y]);
-        let _ = optimize(&mut g, &NoFolding);
-        assert_eq!(kinds(&g), ["LayerNormalization"]);
-    }
-
-    #[test]
-    fn without_centring_it_is_an_rms_norm() {
-        let mut b = Builder::new();
-        let x = b.input("x", &["n", "t", "4"]);
-        let s = deviation(&mut b, x, &[-1]);
-        let y = b.div(x, s);
-        let scale = b.floats(&[4], &[2.0; 4]);
-        let y = b.mul(y, scale);
-        let mut g = b.finish(&[y]);
-        let _ = optimize(&mut g, &NoFolding);
-        assert_eq!(kinds(&g), ["RMSNormalization"]);
-    }
-
-    #[test]
-    fn what_only_looks_like_a_norm_stays() {
-        type Form = fn(&mut Builder, ValueId) -> Vec<ValueId>;
-        let rows: &[(&str, Form)] = &[
-            ("means over the first axis", |b, x| {
-                vec![pytorch(b, x, &[0])]
-            }),
-            ("different axes of the two means", |b, x| {
-                let m = mean(b, x, &[1, 2], true);
-                let d = b.sub(x, m);
-                let s = deviation(b, d, &[2]);
-                // The difference is read by others too, so that it is no RMS norm of it either.
-                vec![b.div(d, s), d]
-            }),
-            ("a cube instead of a square", |b, x| {
-                let three = b.number(3.0);
-                let cubes = b.pow(x, three);
-                let m = mean(b, cubes, &[2], true);
-                let epsilon = b.number(1e-5);
-                let sum = b.add(m, epsilon);
-                let s = unary(b, UnaryFunction::Sqrt, sum);
-                vec![b.div(x, s)]
-            }),
-            ("a large epsilon", |b, x| {
-                let two = b.number(2.0);
-                let squares = b.pow(x, two);
-                let m = mean(b, squares, &[2], true);
-                let epsilon = b.number(1.0);
-                let sum = b.add(m, epsilon);
-                let s = unary(b, UnaryFunction::Sqrt, sum);
-                vec![b.div(x, s)]
-            }),
-            ("a variance that is an output", |b, x| {
-                let two = b.number(2.0);
-                let squares = b.pow(x, two);
-                let m = mean(b, squares, &[2], true);
-                let epsilon = b.number(1e-5);
-                let sum = b.add(m, epsilon);
-                let s = unary(b, UnaryFunction::Sqrt, sum);
-                vec![b.div(x, s), m]
-            }),
-        ];
-        let mut failures = Vec::new();
-        for (name, form) in rows {
-            let mut b = Builder::new();
-            let x = b.input("x", &["n", "t", "4"]);
-            let outputs = form(&mut b, x);
-            let mut g = b.finish(&outputs);
-            let report = optimize(&mut g, &NoFolding);
-            let is_layer_norm = kinds(&g).contains(&"LayerNormalization");
-            let is_rms_of_difference = name.starts_with("different") && !is_layer_norm;
-            if report.count("layer_norm") != 0 && !is_rms_of_difference {
-                failures.push(format!("{name}: {:?}", kinds(&g)));
-            }
-        }
-        assert!(failures.is_empty(), "{failures:#?}");
-    }
-
-    #[test]
-    fn parameters_that_vary_or_have_another_shape_stay_outside() {
-        let mut b = Builder::new();
-        let x = b.input("x", &["n", "t", "4"]);
-        let y = pytorch(&mut b, x, &[-1]);
-        let scale = b.input("scale", &["4"]);
-        let y = b.mul(y, scale);
-        let bias = b.floats(&[1], &[1.0]);
-        let y = b.add(y, bias);
-        let mut g = b.finish(&[y]);
-        let _ = optimize(&mut g, &NoFolding);
-        assert_eq!(kinds(&g), ["LayerNormalization", "Mul", "Add"]);
-    }
-}
+mod tests;

@@ -8,13 +8,13 @@
 //! Shapes count as equal only if they are the same expressions, whatever the model is asked.
 
 use super::edit::{self, Edit, Input};
-use super::view::{View, input, operands};
+use super::view::{View, input, is_view, operands};
 use crate::ops::binary::{Binary, BinaryFunction, Variadic};
 use crate::ops::cast::{Cast, CastLike};
 use crate::ops::movement::{Concat, Slice, Tile, Transpose};
-use crate::ops::shape::{Expand, Flatten, Reshape, Squeeze, Unsqueeze};
+use crate::ops::shape::{Expand, Reshape};
 use crate::ops::unary::{Dropout, Identity};
-use crate::{Graph, Node, NodeId, Operator, ValueId};
+use crate::{Graph, Node, NodeId, ValueId};
 
 /// Applies the rewrite everywhere; gives the number of removed steps.
 pub fn apply(graph: &mut Graph) -> usize {
@@ -75,11 +75,6 @@ fn takes_all(view: &View<'_>, node: &Node) -> bool {
             .and_then(|t| t.to_i64s())
             .is_some_and(|steps| steps.iter().all(|&s| s > 0)),
     }
-}
-
-/// Does the operator change the shape and nothing else?
-fn is_view(op: &dyn Operator) -> bool {
-    op.is::<Reshape>() || op.is::<Flatten>() || op.is::<Squeeze>() || op.is::<Unsqueeze>()
 }
 
 fn same_shape(view: &View<'_>, a: ValueId, b: ValueId) -> bool {

@@ -4,6 +4,7 @@
 //! pattern alone and be no output of the model; the questions here answer with `None` otherwise.
 
 use crate::ops::binary::{Binary, BinaryFunction};
+use crate::ops::shape::{Flatten, Reshape, Squeeze, Unsqueeze};
 use crate::{Dim, Fact, Graph, Node, NodeId, Operator, ValueId, infer};
 use unisono_tensor::{DType, Tensor};
 
@@ -103,13 +104,28 @@ impl<'g> View<'g> {
         self.graph.constant(value)
     }
 
-    /// The number in a float constant of one element and rank 0 or 1.
+    /// The number in a float constant of one element. Its rank may be larger than that of what it is combined with: compare
+    /// shapes.
     pub fn number(&self, value: ValueId) -> Option<f64> {
         let tensor = self.constant(value)?;
-        if tensor.rank() > 1 || tensor.len() != 1 {
+        if tensor.len() != 1 {
             return None;
         }
         tensor.to_f64s()?.first().copied()
+    }
+
+    /// The value in front of steps that only change the shape, as long as nothing else reads what is between. Adds these
+    /// steps to `absorbed`.
+    pub fn behind_views(&self, mut value: ValueId, absorbed: &mut Vec<NodeId>) -> ValueId {
+        while self.is_private(value)
+            && let Some((id, node)) = self.maker(value)
+            && is_view(&*node.op)
+            && let Some(source) = input(node, 0)
+        {
+            absorbed.push(id);
+            value = source;
+        }
+        value
     }
 
     /// Is the value a float constant of one element, as near to this number as its type allows?
@@ -142,6 +158,11 @@ impl Tolerance {
 /// Equal up to a part in a million.
 pub fn near(a: f64, b: f64) -> bool {
     Tolerance(1e-6).near(a, b)
+}
+
+/// Does the operator change the shape and nothing else?
+pub fn is_view(op: &dyn Operator) -> bool {
+    op.is::<Reshape>() || op.is::<Flatten>() || op.is::<Squeeze>() || op.is::<Unsqueeze>()
 }
 
 /// The two inputs of a node.
