@@ -12,6 +12,10 @@ use crate::{Dim, Fact, Graph, OpError, Symbol, ValueId};
 use std::cell::Cell;
 use std::fmt;
 
+/// The largest number of elements in all whose contents are followed. Lists of lengths are short; a hostile file could copy
+/// a long one from node to node until memory is full. Beyond this number only short ones are followed.
+const MAX_FOLLOWED: usize = 1 << 21;
+
 /// What is known of every value of the graph, by [`ValueId::index`]; `None` where nothing is.
 ///
 /// `inputs` are in the order of [`Graph::inputs`].
@@ -52,11 +56,19 @@ pub fn infer_partial(
         }
     }
     let mut given = Vec::new();
+    let mut followed = 0usize;
     for node in graph.nodes() {
         given.clear();
         given.extend(node.inputs.iter().map(|i| fact_of(&facts, *i)));
         let outputs = infer_node(node, &given)?;
-        for (id, fact) in node.outputs.iter().zip(outputs) {
+        for (id, mut fact) in node.outputs.iter().zip(outputs) {
+            if let Some(contents) = fact.as_mut().map(|f| &mut f.integers) {
+                let count = contents.as_ref().map_or(0, Vec::len);
+                followed = followed.saturating_add(count);
+                if followed > MAX_FOLLOWED && count > 64 {
+                    *contents = None;
+                }
+            }
             if let Some(slot) = id.and_then(|id| facts.get_mut(id.index())) {
                 *slot = fact;
             }

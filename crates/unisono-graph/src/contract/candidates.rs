@@ -11,6 +11,10 @@ use std::collections::BTreeSet;
 /// The most choices that are tried.
 const MAX_CANDIDATES: usize = 64;
 
+/// Nodes that are walked in all, so that the time for a huge graph stays in proportion to its size: no real model of this
+/// size needs more than a few choices.
+const MAX_NODES: usize = 1 << 19;
+
 /// One choice: the batch axis of each input, or none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
@@ -110,7 +114,8 @@ pub(super) fn candidates(graph: &Graph, inputs: &[Option<Fact>]) -> Vec<Candidat
     add(by_name);
     let all: Vec<Vec<Option<usize>>> = open.iter().map(|o| or_none(o.iter())).collect();
     add(combinations(&all));
-    result.truncate(MAX_CANDIDATES);
+    let affordable = MAX_NODES / graph.nodes().len().max(1);
+    result.truncate(affordable.clamp(4, MAX_CANDIDATES));
     result
 }
 
