@@ -73,7 +73,7 @@ fn a_slot_can_be_used_again_while_a_late_worker_looks_at_it() {
 
 #[test]
 fn two_workers_and_one_leader() {
-    model(2, || {
+    model(1, || {
         let team = team(3);
         let results = Results::new(3);
         team.run(3, BIG, |tile, _| results.count(tile));
