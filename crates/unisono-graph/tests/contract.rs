@@ -475,3 +475,35 @@ fn more_knowledge_of_the_inputs_gives_a_sharper_verdict() {
             .contains("does not have as many elements")
     );
 }
+
+#[test]
+fn a_proof_speaks_of_lengths_that_fit_its_names_and_no_others() {
+    let mut g = Builder::new(17);
+    let x = g.input("x", "f32[batch, time, 4]");
+    let state = g.input("state", "f32[2, batch, 4]");
+    let mask = g.input("mask", "f32[batch, time]");
+    let y = g.node("Relu", &[], &[x]);
+    let flat = g.ints(&[-1, 4]);
+    let flat = g.node("Reshape", &[], &[x, flat]);
+    let state = g.node("Relu", &[], &[state]);
+    let mask = g.node("Relu", &[], &[mask]);
+    let found = contract(&g.finish(&[y, flat, state, mask]));
+    let ask = |x: &[usize], state: &[usize], mask: &[usize]| {
+        let lengths = found.lengths([x, state, mask])?;
+        let Verdict::Coalescible { outputs, .. } = &found.verdict else {
+            return None;
+        };
+        let OutputRows::Rows { inner, .. } = &outputs[1] else {
+            return None;
+        };
+        Some((lengths.rows(), lengths.value(inner)?))
+    };
+    assert_eq!(ask(&[3, 7, 4], &[2, 3, 4], &[3, 7]), Some((3, 7)));
+    // Other rows, another time, an empty axis, another fixed length, another rank.
+    assert_eq!(ask(&[3, 7, 4], &[2, 2, 4], &[3, 7]), None);
+    assert_eq!(ask(&[3, 7, 4], &[2, 3, 4], &[3, 1]), None);
+    assert_eq!(ask(&[0, 7, 4], &[2, 0, 4], &[0, 7]), None);
+    assert_eq!(ask(&[3, 0, 4], &[2, 3, 4], &[3, 0]), None);
+    assert_eq!(ask(&[3, 7, 5], &[2, 3, 4], &[3, 7]), None);
+    assert_eq!(ask(&[3, 7], &[2, 3, 4], &[3, 7]), None);
+}

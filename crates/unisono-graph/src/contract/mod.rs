@@ -21,11 +21,12 @@
 //! Which axes to pretend about is found by trying: first lengths that the model gives one name in its inputs, then
 //! combinations of open lengths, one for each input or none. What the model declares of its outputs is never trusted.
 //!
-//! A proof holds for all lengths of at least 1. It must never claim rows that are not independent; where a rule does not
+//! A proof holds for the lengths that it is about ([`Contract::lengths`]). It must never claim rows that are not independent; where a rule does not
 //! know, it blocks. As a second line, every claim of rows is checked against the inferred shape.
 
 mod candidates;
 mod control;
+mod premises;
 mod walk;
 
 use crate::infer::declared_inputs;
@@ -33,6 +34,7 @@ use crate::{Batch, Dim, Fact, Graph, Symbol};
 use std::fmt;
 
 pub(crate) use control::batch_of_control;
+pub use premises::Lengths;
 
 /// What [`contract`] found.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ pub struct Contract {
     pub rows: Symbol,
     /// How many choices of batch axes were tried.
     pub tried: usize,
+    premises: premises::Premises,
 }
 
 /// May requests be coalesced?
@@ -50,8 +53,8 @@ pub struct Contract {
 pub enum Verdict {
     /// Yes: requests are put behind each other along the inputs' axes, and cut apart along the outputs'.
     Coalescible {
-        /// For each input of the graph, the axis that is the batch; `Shared` if it must be equal in all requests. Lengths
-        /// of other axes that bear the same name must agree within a request, whatever the batch.
+        /// For each input of the graph, the axis that is the batch; `Shared` if it must be equal in all requests. The
+        /// proof is about some lengths and not about others: see [`Contract::lengths`].
         inputs: Vec<Batch>,
         /// For each output of the graph.
         outputs: Vec<OutputRows>,
@@ -108,6 +111,21 @@ impl fmt::Display for Obstacle {
 }
 
 impl Contract {
+    /// The lengths of a request whose inputs have these shapes, in the order of the graph's inputs; `None` if it must run
+    /// alone, because the verdict says so or because the proof is not about such lengths: an empty axis, or two lengths that
+    /// the model calls by one name and that differ.
+    ///
+    /// Cheap enough to be asked for every request.
+    pub fn lengths<'s>(
+        &self,
+        shapes: impl IntoIterator<Item = &'s [usize]>,
+    ) -> Option<Lengths<'_>> {
+        match self.verdict {
+            Verdict::Coalescible { .. } => self.premises.lengths(shapes, &self.rows),
+            Verdict::Alone(_) => None,
+        }
+    }
+
     /// May requests be coalesced?
     pub fn is_coalescible(&self) -> bool {
         matches!(self.verdict, Verdict::Coalescible { .. })
@@ -135,11 +153,12 @@ pub fn contract_with(graph: &Graph, inputs: &[Option<Fact>]) -> Contract {
     let (mut plain, mut first) = (None, None);
     for (tried, choice) in choices.iter().enumerate() {
         match walk::attempt(graph, inputs, &choice.axes, &rows) {
-            Ok(verdict) => {
+            Ok((verdict, supposed)) => {
                 return Contract {
                     verdict,
                     rows,
                     tried: tried + 1,
+                    premises: premises::Premises::new(&supposed),
                 };
             }
             Err(obstacle) if choice.is_plain() => plain = plain.or(Some(obstacle)),
@@ -159,5 +178,6 @@ pub fn contract_with(graph: &Graph, inputs: &[Option<Fact>]) -> Contract {
         verdict: Verdict::Alone(plain.or(first).unwrap_or_else(without_choice)),
         rows,
         tried: choices.len(),
+        premises: premises::Premises::new(&[]),
     }
 }

@@ -19,15 +19,15 @@ impl State {
     pub(super) const SHARED: State = State::Batch(Batch::Shared);
 }
 
-/// Tries one choice of batch axes.
+/// Tries one choice of batch axes. Gives what it supposes of the inputs along with the verdict.
 pub(super) fn attempt(
     graph: &Graph,
     inputs: &[Option<Fact>],
     axes: &[Option<usize>],
     rows: &Symbol,
-) -> Result<Verdict, Obstacle> {
-    let mut facts = inputs.to_vec();
-    for (fact, axis) in facts.iter_mut().zip(axes) {
+) -> Result<(Verdict, Vec<Option<Fact>>), Obstacle> {
+    let mut supposed = inputs.to_vec();
+    for (fact, axis) in supposed.iter_mut().zip(axes) {
         let shape = fact.as_mut().and_then(|f| f.shape.as_mut());
         if let Some(length) = shape.zip(*axis).and_then(|(s, a)| s.get_mut(a)) {
             *length = Dim::symbol(rows);
@@ -42,7 +42,7 @@ pub(super) fn attempt(
         .cloned()
         .map(State::Batch)
         .collect::<Vec<_>>();
-    let facts = infer_partial(graph, &facts).map_err(|e| Obstacle {
+    let facts = infer_partial(graph, &supposed).map_err(|e| Obstacle {
         reason: format!(
             "does not allow rows along {}: {}",
             place(graph, axes),
@@ -70,10 +70,11 @@ pub(super) fn attempt(
             place(graph, axes)
         )));
     }
-    Ok(Verdict::Coalescible {
+    let verdict = Verdict::Coalescible {
         inputs: batches,
         outputs,
-    })
+    };
+    Ok((verdict, supposed))
 }
 
 /// `axis 0 of "input"`, for messages.
