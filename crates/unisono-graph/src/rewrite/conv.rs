@@ -29,7 +29,7 @@ use unisono_tensor::{DType, Tensor};
 
 /// Applies the rewrite everywhere; gives how often it did.
 pub fn apply(graph: &mut Graph) -> usize {
-    edit::for_each_node(graph, |view, _, node| {
+    edit::until_settled(graph, |view, _, node| {
         normalised(view, node)
             .or_else(|| affine(view, node))
             .or_else(|| activated(view, node))
@@ -114,6 +114,7 @@ impl<'g> Found<'g> {
         };
         let bias = Input::New(floats(dtype, &[self.channels], &bias)?);
         Some(Edit {
+            before: Vec::new(),
             op: self.with_activation(None),
             inputs: vec![Some(x.into()), Some(weights), Some(bias)],
             absorbed: vec![self.id],
@@ -241,6 +242,7 @@ fn activated(view: &View<'_>, node: &Node) -> Option<Edit> {
     let function = node.op.downcast_ref::<Activate>()?.function;
     let conv = Found::new(view, input(node, 0)?)?;
     Some(Edit {
+        before: Vec::new(),
         op: conv.with_activation(Some(absorbable(function)?)),
         inputs: conv
             .node

@@ -1,9 +1,11 @@
 //! How a pattern changes a graph.
 //!
 //! The one idea: the last node of a pattern gets another operator and other inputs and keeps its outputs, so names and
-//! order stay. The steps that it absorbed are then read by nobody and die. Nothing else is ever moved.
+//! order stay. New steps may stand right in front of it. The steps that it absorbed are then read by nobody and die. Nothing
+//! else is ever moved.
 
 use super::view::View;
+use super::{MAX_ROUNDS, dead};
 use crate::{Graph, Node, NodeId, Operator, ValueId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ pub enum Input {
     Value(ValueId),
     /// A new constant.
     New(Tensor),
+    /// The output of a new step in front of the node: its position in [`Edit::before`].
+    Before(usize),
 }
 
 impl From<ValueId> for Input {
@@ -30,8 +34,18 @@ impl From<Tensor> for Input {
     }
 }
 
+/// A new step in front of an edited node, with one output.
+pub struct Step {
+    /// What it does.
+    pub op: Arc<dyn Operator>,
+    /// What it reads.
+    pub inputs: Vec<Input>,
+}
+
 /// What a node becomes.
 pub struct Edit {
+    /// New steps right in front of it, in this order.
+    pub before: Vec<Step>,
     /// Its new operator.
     pub op: Arc<dyn Operator>,
     /// Its new inputs.
@@ -44,11 +58,39 @@ impl Edit {
     /// An edit with an operator and inputs.
     pub fn new(op: impl Operator, inputs: Vec<Option<Input>>, absorbed: Vec<NodeId>) -> Edit {
         Edit {
+            before: Vec::new(),
             op: Arc::new(op),
             inputs,
             absorbed,
         }
     }
+
+    /// Adds a step in front; gives the input that reads it.
+    pub fn step(&mut self, op: impl Operator, inputs: Vec<Input>) -> Input {
+        self.before.push(Step {
+            op: Arc::new(op),
+            inputs,
+        });
+        Input::Before(self.before.len() - 1)
+    }
+}
+
+/// [`for_each_node`] again and again until nothing changes: for patterns that grow by one step at a time.
+pub fn until_settled(
+    graph: &mut Graph,
+    matcher: impl Fn(&View<'_>, NodeId, &Node) -> Option<Edit>,
+) -> usize {
+    let mut total = 0;
+    for _ in 0..MAX_ROUNDS {
+        let applied = for_each_node(graph, &matcher);
+        if applied == 0 {
+            break;
+        }
+        // An absorbed step must not count as a reader of what the pattern reads next.
+        dead::apply(graph);
+        total += applied;
+    }
+    total
 }
 
 /// Offers every node to a matcher and makes the edits that do not overlap; gives their number. The matcher sees the graph
@@ -83,20 +125,43 @@ pub fn for_each_node(
     if count == 0 {
         return 0;
     }
-    let mut nodes = graph.take_nodes();
-    for (id, edit) in edits {
-        let inputs = edit.inputs.into_iter().map(|input| {
-            input.map(|input| match input {
-                Input::Value(id) => id,
-                Input::New(tensor) => graph.add_constant("", tensor),
-            })
-        });
-        let node = &mut nodes[id.index()];
-        node.inputs = inputs.collect();
-        node.op = edit.op;
+    let old = graph.take_nodes();
+    let mut nodes = Vec::with_capacity(old.len() + count);
+    let mut edits = edits.into_iter().peekable();
+    for (i, mut node) in old.into_iter().enumerate() {
+        if let Some((_, edit)) = edits.next_if(|(id, _)| id.index() == i) {
+            apply_edit(graph, edit, &mut node, &mut nodes);
+        }
+        nodes.push(node);
     }
     graph.set_nodes(nodes);
     count
+}
+
+fn apply_edit(graph: &mut Graph, edit: Edit, node: &mut Node, nodes: &mut Vec<Node>) {
+    let mut made: Vec<ValueId> = Vec::with_capacity(edit.before.len());
+    let resolve = |input: Input, graph: &mut Graph, made: &[ValueId]| match input {
+        Input::Value(id) => Some(id),
+        Input::New(tensor) => Some(graph.add_constant("", tensor)),
+        Input::Before(i) => made.get(i).copied(),
+    };
+    for step in edit.before {
+        let inputs = step.inputs.into_iter();
+        let inputs = inputs.map(|i| resolve(i, graph, &made)).collect();
+        let output = graph.add_value("", None);
+        nodes.push(Node {
+            name: format!("{}/{}", node.name, step.op.name()),
+            op: step.op,
+            inputs,
+            outputs: vec![Some(output)],
+        });
+        made.push(output);
+    }
+    let inputs = edit.inputs.into_iter();
+    node.inputs = inputs
+        .map(|i| i.and_then(|i| resolve(i, graph, &made)))
+        .collect();
+    node.op = edit.op;
 }
 
 /// Replaces values by others that hold the same; gives the number of those that could be. Each new value must be ready

@@ -22,7 +22,7 @@ use unisono_tensor::Tensor;
 
 /// Applies the rewrite everywhere; gives how often it did.
 pub fn apply(graph: &mut Graph) -> usize {
-    edit::for_each_node(graph, |view, _, node| {
+    edit::until_settled(graph, |view, _, node| {
         scaled(view, node)
             .or_else(|| scaled_operands(view, node))
             .or_else(|| biased(view, node))

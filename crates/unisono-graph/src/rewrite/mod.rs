@@ -14,9 +14,11 @@
 //! | [`gelu`] | GELU and SiLU spelled out | one activation | rounded differently |
 //! | [`hard`] | hard sigmoid and hard swish spelled out | one activation | rounded differently |
 //! | [`layer_norm`] | layer norm spelled out | one operator | rounded differently |
+//! | [`views`] | steps behind a product and a change of shape | in front of the change of shape | equal |
 //! | [`transpose`] | transposes in a row, or in front of a product | fewer | equal |
 //! | [`linear`] | a product between scales, bias, activation | one operator | rounded differently where operands were scaled |
 //! | [`conv`] | a convolution between per-channel scales, bias, activation | one operator | rounded differently where weights are scaled |
+//! | [`one_hot`] | a product with a one-hot encoding | a row of a table | equal |
 //! | [`dead`] | what no output needs | nothing | equal |
 //!
 //! They run in this order, again and again until nothing changes or [`MAX_ROUNDS`] is reached; bodies of control flow are
@@ -35,9 +37,11 @@ pub mod hard;
 pub mod layer_norm;
 pub mod linear;
 pub mod noop;
+pub mod one_hot;
 pub mod plain;
 pub mod targets;
 pub mod transpose;
+pub mod views;
 
 mod body;
 mod edit;
@@ -77,7 +81,8 @@ pub const MAX_ROUNDS: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct RewriteReport {
-    /// How often each rewrite applied, bodies included, in the order in which they run; those that never applied are left out.
+    /// How often each rewrite applied, bodies included, in the order in which they run; those that never applied are left out, and so is
+    /// the removal of what is dead.
     pub applied: Vec<(&'static str, usize)>,
     /// How often all of them ran.
     pub rounds: usize,
@@ -122,9 +127,12 @@ const REWRITES: &[Rewrite] = &[
     ("gelu", |g, _| gelu::apply(g)),
     ("hard", |g, _| hard::apply(g)),
     ("layer_norm", |g, _| layer_norm::apply(g)),
+    ("views", |g, _| views::apply(g)),
     ("transpose", |g, _| transpose::apply(g)),
     ("linear", |g, _| linear::apply(g)),
     ("conv", |g, _| conv::apply(g)),
+    // Behind `linear`: the table takes bias and activation along.
+    ("one_hot", |g, _| one_hot::apply(g)),
 ];
 
 /// Rewrites a graph until nothing changes.
@@ -144,14 +152,14 @@ fn optimize_nested(
     let before = graph.nodes().len();
     let mut report = RewriteReport::default();
     // What the file carries along for nothing would only be in the way.
-    let mut dead = dead::apply(graph);
+    dead::apply(graph);
     for round in 1..=MAX_ROUNDS {
         report.rounds = round;
         let mut changed = 0;
         for (i, (_, apply)) in REWRITES.iter().enumerate() {
             let applied = apply(graph, evaluator);
             if applied > 0 {
-                dead += dead::apply(graph);
+                dead::apply(graph);
             }
             counts[i] += applied;
             changed += applied;
@@ -166,10 +174,6 @@ fn optimize_nested(
         if count > 0 {
             report.applied.push((name, count));
         }
-    }
-    dead += bodies.count("dead");
-    if dead > 0 {
-        report.applied.push(("dead", dead));
     }
     report.nodes = (before, graph.nodes().len());
     report

@@ -36,6 +36,7 @@ fn constant_target(view: &View<'_>, _id: NodeId, node: &Node) -> Option<Edit> {
 
 fn with_target(node: &Node, x: ValueId, target: Tensor) -> Edit {
     Edit {
+        before: Vec::new(),
         op: node.op.clone(),
         inputs: vec![Some(x.into()), Some(Input::New(target))],
         absorbed: Vec::new(),
