@@ -73,11 +73,14 @@ struct Gate {
 /// One caller inside; leaving is its drop.
 struct Visit<'a> {
     session: &'a Inner,
-    _token: Token,
+    /// There until the drop.
+    token: Option<Token>,
 }
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
+        // Before the gate: who waited for the last one to leave finds it released in the census.
+        drop(self.token.take());
         let mut gate = lock(&self.session.gate);
         gate.inside -= 1;
         if gate.inside == 0 && gate.closed.is_some() {
@@ -217,7 +220,7 @@ impl Inner {
         drop(gate);
         Ok(Visit {
             session: self,
-            _token: self.device.census().count(Resource::Request, 0),
+            token: Some(self.device.census().count(Resource::Request, 0)),
         })
     }
 
