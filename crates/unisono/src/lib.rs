@@ -135,6 +135,11 @@
 //! The examples' models are a few hundred bytes, written by `examples/write_models.rs`.
 #![forbid(unsafe_code)]
 
+/// The page that a newcomer sees first; its example runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
 mod device;
 mod error;
 mod model;

@@ -11,7 +11,8 @@ use unisono_tensor::{DType, Tensor};
 pub struct Summary {
     /// How many nodes there are of each operator, by its name.
     pub operators: BTreeMap<&'static str, usize>,
-    /// Elements of constants that hold weights: floating-point and 8-bit ones. Shapes, axes and the like are not weights.
+    /// Elements of constants that hold weights: floating-point and 8-bit ones with at least one axis. Shapes, axes,
+    /// epsilons and the like are not weights.
     pub parameters: u64,
     /// Bytes of those.
     pub parameter_bytes: u64,
@@ -57,7 +58,8 @@ impl Summary {
 
     fn add_constant(&mut self, tensor: &Tensor) {
         let dtype = tensor.dtype();
-        if dtype.is_float() || matches!(dtype, DType::I8 | DType::U8) {
+        let is_weight = dtype.is_float() || matches!(dtype, DType::I8 | DType::U8);
+        if is_weight && tensor.rank() > 0 {
             self.parameters += tensor.len() as u64;
             self.parameter_bytes += (tensor.len() * dtype.size()) as u64;
         }

@@ -163,7 +163,7 @@ fn gather(args: &RunArgs, model: &Model) -> Result<Vec<(Tensor, String)>, Failur
             )));
         }
     }
-    let mut lengths = Lengths::new(ports, &args.made_up.dims)?;
+    let mut lengths = Lengths::fitting(model, &args.made_up.dims, &random)?;
     let mut gathered = Vec::new();
     for port in ports {
         if let Some(given) = args.inputs.iter().find(|given| *given.name == *port.name) {

@@ -31,7 +31,7 @@ pub struct MadeUp {
     pub int_range: IntRange,
 
     /// Give an input one value everywhere, such as sr=16000
-    #[arg(long = "fill", value_name = "NAME=VALUE")]
+    #[arg(long = "fill", visible_alias = "value", value_name = "NAME=X")]
     pub fills: Vec<Fill>,
 
     /// Set a symbolic length, such as sequence=128; `unisono inspect` names them
@@ -39,7 +39,7 @@ pub struct MadeUp {
     pub dims: Vec<GivenDim>,
 }
 
-/// What `--fill NAME=VALUE` says.
+/// What `--fill NAME=X` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fill {
     name: String,

@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use unisono::graph::infer::anonymous_name;
-use unisono::{Dim, Port};
+use unisono::graph::Fact;
+use unisono::graph::infer::{anonymous_name, infer_partial};
+use unisono::{Dim, Model, Port};
 
 use crate::failure::Failure;
 
-/// What a symbolic length other than the number of rows is if nobody says.
-pub const DEFAULT_LENGTH: usize = 64;
+/// What a symbolic length other than the number of rows is if nobody says: the first of these with which the model's
+/// operators can work (a network that halves an image five times needs 32 at least), else the first.
+const DEFAULT_LENGTHS: [usize; 5] = [64, 128, 256, 512, 1024];
 
 /// Shapes by input name: `x=1,3,224,224`, or lengths alone for a model with one input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,6 +168,8 @@ pub struct Lengths<'a> {
     rows_symbol: Option<String>,
     /// Is that a guess, because the batch contract does not hold?
     rows_are_guessed: bool,
+    /// What a length is that nobody knows.
+    default: usize,
     /// Symbols that got a default: name and length.
     defaults: BTreeMap<String, usize>,
 }
@@ -201,8 +205,39 @@ impl<'a> Lengths<'a> {
             given,
             rows_symbol,
             rows_are_guessed: inputs.iter().all(|port| port.rows_axis.is_none()),
+            default: DEFAULT_LENGTHS[0],
             defaults: BTreeMap::new(),
         })
+    }
+
+    /// Lengths for a model's inputs, with a default that the model can work with beside the shapes that are given.
+    ///
+    /// # Errors
+    /// As [`Lengths::new`].
+    pub fn fitting(
+        model: &'a Model,
+        dims: &'a [GivenDim],
+        shapes: &GivenShapes,
+    ) -> Result<Lengths<'a>, Failure> {
+        for default in DEFAULT_LENGTHS {
+            let mut lengths = Lengths::new(model.inputs(), dims)?;
+            lengths.default = default;
+            let fact = |port: &Port| {
+                let shape = match shapes.get(&port.name) {
+                    Some(shape) => shape.to_vec(),
+                    None => lengths.shape(port, 1).ok()?,
+                };
+                let shape = shape.into_iter().map(Dim::from).collect();
+                Some(Fact::new(port.dtype, shape))
+            };
+            let facts: Vec<Option<Fact>> = model.inputs().iter().map(fact).collect();
+            if infer_partial(model.graph(), &facts).is_ok() {
+                // What was asked for to try it is no longer asked for.
+                lengths.defaults.clear();
+                return Ok(lengths);
+            }
+        }
+        Lengths::new(model.inputs(), dims)
     }
 
     /// Why the number of rows cannot be chosen, if so.
@@ -238,7 +273,7 @@ impl<'a> Lengths<'a> {
                     None if self.rows_symbol.as_ref() == Some(&name) => rows,
                     // Inputs whose lengths have no names can only be guessed to agree in their first.
                     None if self.rows_are_guessed && axis == 0 && dim.as_symbol().is_none() => rows,
-                    None => *self.defaults.entry(name).or_insert(DEFAULT_LENGTH),
+                    None => *self.defaults.entry(name).or_insert(self.default),
                 },
             }
         });

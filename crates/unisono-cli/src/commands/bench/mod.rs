@@ -106,7 +106,7 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let given = GivenShapes::merged(&args.shapes)?;
     given.check(model.inputs())?;
     args.made_up.check(model.inputs())?;
-    let mut lengths = Lengths::new(model.inputs(), &args.made_up.dims)?;
+    let mut lengths = Lengths::fitting(&model, &args.made_up.dims, &given)?;
     let rows = choose_rows(args, &lengths, &given);
     let device = args.device.build()?;
     let info = device.info();

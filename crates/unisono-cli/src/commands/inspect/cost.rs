@@ -9,7 +9,7 @@ use unisono::graph::{Dim, Fact, Graph};
 use unisono::{DType, Model};
 
 use crate::failure::Failure;
-use crate::request::shapes::{GivenDim, Lengths};
+use crate::request::shapes::{GivenDim, GivenShapes, Lengths};
 
 /// The cost of one row.
 #[derive(Debug, Serialize)]
@@ -39,7 +39,7 @@ pub struct Bytes {
 /// # Errors
 /// A `--dim` that the model does not have.
 pub fn cost(model: &Model, dims: &[GivenDim]) -> Result<Result<Cost, String>, Failure> {
-    let mut lengths = Lengths::new(model.inputs(), dims)?;
+    let mut lengths = Lengths::fitting(model, dims, &GivenShapes::default())?;
     let mut inputs = Vec::new();
     for port in model.inputs() {
         match lengths.shape(port, 1) {
