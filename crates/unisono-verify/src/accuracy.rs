@@ -71,7 +71,9 @@ pub fn cost(graph: &Graph, inputs: &[Fact]) -> Result<Cost, String> {
         if JUMPS.contains(&node.op.name()) && !jumps.contains(&node.op.name().to_owned()) {
             jumps.push(node.op.name().to_owned());
         }
-        let Some(work) = node.op.flops(&given, &made) else { continue };
+        let Some(work) = node.op.flops(&given, &made) else {
+            continue;
+        };
         flops = flops.saturating_add(work);
         let elements: u64 = made.iter().flatten().filter_map(Fact::element_count).sum();
         if inexact && work > 0 && elements > 0 {
@@ -80,7 +82,11 @@ pub fn cost(graph: &Graph, inputs: &[Fact]) -> Result<Cost, String> {
             roundings += (terms.min(256.0) + terms / 256.0).sqrt();
         }
     }
-    let bound = Bound { relative: roundings.max(1.0) * UNIT, roundings, jumps };
+    let bound = Bound {
+        relative: roundings.max(1.0) * UNIT,
+        roundings,
+        jumps,
+    };
     Ok(Cost { flops, bound })
 }
 
@@ -96,7 +102,9 @@ pub struct Error {
 /// Compares one answer with its reference. Outputs that hold no floats are left out.
 pub fn errors(outputs: &[OutputSpec], answer: &[Tensor], reference: &[Tensor]) -> Vec<Error> {
     let pairs = outputs.iter().zip(answer.iter().zip(reference));
-    pairs.filter_map(|(spec, (y, y64))| output_error(&spec.name, y, y64)).collect()
+    pairs
+        .filter_map(|(spec, (y, y64))| output_error(&spec.name, y, y64))
+        .collect()
 }
 
 fn output_error(name: &str, y: &Tensor, y64: &Tensor) -> Option<Error> {
@@ -105,25 +113,45 @@ fn output_error(name: &str, y: &Tensor, y64: &Tensor) -> Option<Error> {
     }
     let wrong = |found: String, expected: String| {
         let worst = Difference::of_kind(name, found, expected);
-        Some(Error { relative: f64::INFINITY, worst })
+        Some(Error {
+            relative: f64::INFINITY,
+            worst,
+        })
     };
     let (Some(found), Some(expected)) = (y.to_f64s(), y64.to_f64s()) else {
         return wrong(y.dtype().to_string(), y64.dtype().to_string());
     };
     if y.shape() != y64.shape() {
-        return wrong(format!("shape {:?}", y.shape()), format!("shape {:?}", y64.shape()));
+        return wrong(
+            format!("shape {:?}", y.shape()),
+            format!("shape {:?}", y64.shape()),
+        );
     }
-    let size = expected.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
+    let size = expected
+        .iter()
+        .filter(|v| v.is_finite())
+        .fold(0f64, |m, v| m.max(v.abs()));
     let distance = |a: f64, b: f64| match () {
         () if a == b || (a.is_nan() && b.is_nan()) => 0.0,
         () if a.is_finite() && b.is_finite() => (a - b).abs(),
         () => f64::INFINITY,
     };
-    let each = found.iter().zip(&expected).map(|(a, b)| distance(*a, *b)).enumerate();
-    let (at, worst) = each.fold((0, 0f64), |best, (i, d)| if d > best.1 { (i, d) } else { best });
+    let each = found
+        .iter()
+        .zip(&expected)
+        .map(|(a, b)| distance(*a, *b))
+        .enumerate();
+    let (at, worst) = each.fold(
+        (0, 0f64),
+        |best, (i, d)| if d > best.1 { (i, d) } else { best },
+    );
     // An output of nothing but zeros must be met exactly.
     let relative = if worst == 0.0 { 0.0 } else { worst / size };
-    let show = |values: &[f64]| values.get(at).map_or_else(String::new, |v| format!("{v:.17e}"));
+    let show = |values: &[f64]| {
+        values
+            .get(at)
+            .map_or_else(String::new, |v| format!("{v:.17e}"))
+    };
     let worst = Difference {
         index: vec![at],
         ..Difference::of_kind(name, show(&found), show(&expected))
@@ -137,7 +165,10 @@ mod tests {
     use crate::compare::OutputRows;
 
     fn relative(found: &[f32], expected: &[f64]) -> f64 {
-        let spec = [OutputSpec { name: "y".into(), rows: OutputRows::Along(0) }];
+        let spec = [OutputSpec {
+            name: "y".into(),
+            rows: OutputRows::Along(0),
+        }];
         let y = Tensor::from_slice(&[found.len()], found).unwrap();
         let y64 = Tensor::from_slice(&[expected.len()], expected).unwrap();
         errors(&spec, &[y], &[y64]).first().unwrap().relative
@@ -156,7 +187,10 @@ mod tests {
 
     #[test]
     fn the_worst_element_is_named() {
-        let spec = [OutputSpec { name: "y".into(), rows: OutputRows::Along(0) }];
+        let spec = [OutputSpec {
+            name: "y".into(),
+            rows: OutputRows::Along(0),
+        }];
         let y = Tensor::from_slice(&[3], &[1f32, 2.5, 3.0]).unwrap();
         let y64 = Tensor::from_slice(&[3], &[1f64, 2.0, 3.0]).unwrap();
         let error = &errors(&spec, &[y], &[y64])[0];

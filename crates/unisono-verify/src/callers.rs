@@ -87,7 +87,8 @@ impl Tally {
         self.refusals += other.refusals;
         self.wrong += other.wrong;
         let room = KEPT_DIFFERENCES.saturating_sub(self.differences.len());
-        self.differences.extend(other.differences.into_iter().take(room));
+        self.differences
+            .extend(other.differences.into_iter().take(room));
         if self.abandoned.is_none() {
             self.abandoned = other.abandoned;
         }
@@ -129,7 +130,10 @@ impl Gate {
             if let Some(go) = *state {
                 return go;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -165,7 +169,11 @@ pub fn drive(subject: &Arc<dyn Subject>, scripts: &Arc<Scripts>, round: Round<'_
         let thread = std::thread::Builder::new().name(format!("caller-{number}"));
         // Not scoped: a caller that hangs is left behind.
         let spawned = thread.spawn(move || {
-            let tally = if signal.pass() { caller.run() } else { Tally::default() };
+            let tally = if signal.pass() {
+                caller.run()
+            } else {
+                Tally::default()
+            };
             // Before the report: who has heard of all callers may rely on their having let go of the subject.
             drop(caller);
             // Nobody listens any more if the round was abandoned.
@@ -201,7 +209,10 @@ pub fn drive(subject: &Arc<dyn Subject>, scripts: &Arc<Scripts>, round: Round<'_
                 } else if since.elapsed() >= round.patience {
                     let outstanding = total - now;
                     let waited = since.elapsed();
-                    tally.abandoned = Some(Abandoned::Hung { waited, outstanding });
+                    tally.abandoned = Some(Abandoned::Hung {
+                        waited,
+                        outstanding,
+                    });
                     break;
                 }
             }
@@ -258,15 +269,21 @@ impl Caller {
                 tally.refusals += 1;
                 None
             }
-            (Expected::Refusal(why), Ok(_)) => {
-                Some(Difference::of_kind("", "an answer", format!("an error: {why}")))
-            }
-            (Expected::Late, Ok(_)) => {
-                Some(Difference::of_kind("", "an answer", "an error: the deadline had passed"))
-            }
-            (_, Err(error)) => {
-                Some(Difference::of_kind("", format!("an error: {error}"), "an answer"))
-            }
+            (Expected::Refusal(why), Ok(_)) => Some(Difference::of_kind(
+                "",
+                "an answer",
+                format!("an error: {why}"),
+            )),
+            (Expected::Late, Ok(_)) => Some(Difference::of_kind(
+                "",
+                "an answer",
+                "an error: the deadline had passed",
+            )),
+            (_, Err(error)) => Some(Difference::of_kind(
+                "",
+                format!("an error: {error}"),
+                "an answer",
+            )),
             (Expected::Answer(alone), Ok(answer)) => {
                 tally.rows += rows as u64;
                 answer_difference(&self.outputs, &answer, alone)

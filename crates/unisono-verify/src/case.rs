@@ -1,9 +1,10 @@
 //! One model under verification, with everything that the sections need to know about it.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use unisono::graph::contract::OutputRows as ContractRows;
 use unisono::graph::{Dim, Fact};
@@ -41,12 +42,16 @@ pub struct Interpreted(pub Model);
 impl Oracle for Interpreted {
     fn canonical(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         let interpreter = Interpreter::new(Precision::Canonical);
-        interpreter.run(self.0.graph(), inputs).map_err(|error| error.to_string())
+        interpreter
+            .run(self.0.graph(), inputs)
+            .map_err(|error| error.to_string())
     }
 
     fn float64(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         let interpreter = Interpreter::new(Precision::Float64);
-        interpreter.run(self.0.graph(), inputs).map_err(|error| error.to_string())
+        interpreter
+            .run(self.0.graph(), inputs)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -77,6 +82,8 @@ pub struct Case {
     pub oracle: Box<dyn Oracle>,
     /// What to check across.
     pub machine: Machine,
+    /// After how long without any answer callers count as hung.
+    pub patience: Duration,
     /// Its entry in the report.
     pub record: ModelRecord,
     /// Digests of all requests that expected answers were computed for, and of those answers.
@@ -89,7 +96,7 @@ struct Idle {
     subject: Arc<dyn Subject>,
     /// Keeps the device.
     _rig: Box<dyn Rig>,
-    known: std::cell::RefCell<BTreeMap<Vec<RowId>, Answer>>,
+    known: RefCell<BTreeMap<Vec<RowId>, Answer>>,
 }
 
 /// Everything that [`Case::new`] is made from.
@@ -124,6 +131,7 @@ impl Case {
             lab: parts.lab,
             oracle: parts.oracle,
             machine: parts.machine,
+            patience: patience(parts.flops_per_row),
             record: parts.record,
             digests: (Digest::new(), Digest::new()),
             idle: OnceCell::new(),
@@ -136,7 +144,13 @@ impl Case {
     /// It cannot be loaded, which is a fault of ours.
     pub fn of_seed(seed: SeedModel, options: &Options, machine: &Machine) -> Result<Case, Error> {
         let model = Model::from_bytes(seed.to_bytes())?;
-        Case::of_model(seed.name(), &format!("built in: {}", seed.describe()), model, options, machine)
+        Case::of_model(
+            seed.name(),
+            &format!("built in: {}", seed.describe()),
+            model,
+            options,
+            machine,
+        )
     }
 
     /// A user's model.
@@ -233,14 +247,20 @@ impl Case {
             None => {
                 let rig = self.lab.rig(Setup::DEFAULT)?;
                 let subject = rig.open()?;
-                self.idle.get_or_init(|| Idle { subject, _rig: rig, known: Default::default() })
+                self.idle.get_or_init(|| Idle {
+                    subject,
+                    _rig: rig,
+                    known: Default::default(),
+                })
             }
         };
         if let Some(answer) = idle.known.borrow().get(rows) {
             return Ok(Arc::clone(answer));
         }
         let answer = Arc::new(idle.subject.run(&self.maker.request(rows)?.tensors)?);
-        idle.known.borrow_mut().insert(rows.to_vec(), Arc::clone(&answer));
+        idle.known
+            .borrow_mut()
+            .insert(rows.to_vec(), Arc::clone(&answer));
         Ok(answer)
     }
 
@@ -268,18 +288,21 @@ impl Case {
         self.record.answers_digest = Some(self.digests.1.to_string());
         Ok(answer)
     }
+}
 
-    /// After how long without any answer callers count as hung: a minute, and longer for models of which one request may
-    /// take that long on the slowest instruction set.
-    pub fn patience(&self) -> std::time::Duration {
-        /// Fewer operations a second than any machine does without vector instructions.
-        const SLOWEST: u64 = 10_000_000;
-        std::time::Duration::from_secs(60 + 16 * self.flops_per_row / SLOWEST)
-    }
+/// After how long without any answer callers count as hung: a minute, and longer for models of which one request may take
+/// that long on the slowest instruction set.
+fn patience(flops_per_row: u64) -> Duration {
+    /// Fewer operations a second than any machine does without vector instructions.
+    const SLOWEST: u64 = 10_000_000;
+    Duration::from_secs(60 + 16 * flops_per_row / SLOWEST)
 }
 
 fn fact(plan: &InputPlan) -> Fact {
-    Fact::new(plan.dtype, plan.shape.iter().map(|&n| Dim::from(n)).collect())
+    Fact::new(
+        plan.dtype,
+        plan.shape.iter().map(|&n| Dim::from(n)).collect(),
+    )
 }
 
 fn input_record(plan: &InputPlan) -> InputRecord {

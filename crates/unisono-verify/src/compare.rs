@@ -48,7 +48,11 @@ pub struct Difference {
 
 impl Difference {
     /// Something other than a value: an error, a wrong shape, a missing output.
-    pub fn of_kind(output: &str, found: impl Into<String>, expected: impl Into<String>) -> Difference {
+    pub fn of_kind(
+        output: &str,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Difference {
         Difference {
             during: String::new(),
             output: output.to_owned(),
@@ -107,16 +111,21 @@ pub fn row_difference(
 ) -> Option<Difference> {
     if answer.len() != outputs.len() || alone.len() != outputs.len() {
         let count = |n: usize| format!("{n} outputs");
-        return Some(Difference::of_kind("", count(answer.len()), count(outputs.len())));
+        return Some(Difference::of_kind(
+            "",
+            count(answer.len()),
+            count(outputs.len()),
+        ));
     }
     let pairs = answer.iter().zip(alone);
-    outputs.iter().zip(pairs).find_map(|(spec, (found, expected))| {
-        match spec.rows {
+    outputs
+        .iter()
+        .zip(pairs)
+        .find_map(|(spec, (found, expected))| match spec.rows {
             OutputRows::Along(axis) => piece_difference(spec, axis, found, row, rows, expected),
             OutputRows::Shared => tensor_difference(&spec.name, found, expected),
             OutputRows::Counted => None,
-        }
-    })
+        })
 }
 
 /// Compares an answer with the answer to the same request alone, whole.
@@ -127,7 +136,11 @@ pub fn answer_difference(
 ) -> Option<Difference> {
     if answer.len() != alone.len() {
         let count = |n: usize| format!("{n} outputs");
-        return Some(Difference::of_kind("", count(answer.len()), count(alone.len())));
+        return Some(Difference::of_kind(
+            "",
+            count(answer.len()),
+            count(alone.len()),
+        ));
     }
     let name = |i: usize| outputs.get(i).map_or("", |spec| &*spec.name);
     let mut pairs = answer.iter().zip(alone).enumerate();
@@ -151,11 +164,16 @@ fn piece_difference(
     }
     let shape_is = format!("shape {:?}", found.shape());
     if found.shape() != fitting {
-        return Some(Difference::of_kind(&spec.name, shape_is, format!("shape {fitting:?}")));
+        return Some(Difference::of_kind(
+            &spec.name,
+            shape_is,
+            format!("shape {fitting:?}"),
+        ));
     }
-    let (Some(there), Some(here)) =
-        (Rows::of(found.shape(), axis, rows), Rows::of(expected.shape(), axis, 1))
-    else {
+    let (Some(there), Some(here)) = (
+        Rows::of(found.shape(), axis, rows),
+        Rows::of(expected.shape(), axis, 1),
+    ) else {
         let wanted = format!("{rows} rows along axis {axis}");
         return Some(Difference::of_kind(&spec.name, shape_is, wanted));
     };
@@ -302,9 +320,16 @@ fn show(tensor: &Tensor, at: usize) -> String {
         (_, Some(value)) => format!("{value:e} (0x{bits:0width$x})"),
         (DType::Bool, None) => format!("{}", bits != 0),
         (_, None) => {
-            let signed = matches!(tensor.dtype(), DType::I8 | DType::I16 | DType::I32 | DType::I64);
+            let signed = matches!(
+                tensor.dtype(),
+                DType::I8 | DType::I16 | DType::I32 | DType::I64
+            );
             let shift = 64 - 8 * tensor.dtype().size() as u32;
-            if signed { format!("{}", ((bits << shift) as i64) >> shift) } else { bits.to_string() }
+            if signed {
+                format!("{}", ((bits << shift) as i64) >> shift)
+            } else {
+                bits.to_string()
+            }
         }
     }
 }
@@ -315,7 +340,10 @@ mod tests {
 
     fn spec(axis: Option<usize>) -> [OutputSpec; 1] {
         let rows = axis.map_or(OutputRows::Shared, OutputRows::Along);
-        [OutputSpec { name: "y".into(), rows }]
+        [OutputSpec {
+            name: "y".into(),
+            rows,
+        }]
     }
 
     fn floats(shape: &[usize], values: &[f32]) -> Vec<Tensor> {
@@ -325,13 +353,20 @@ mod tests {
     #[test]
     fn a_row_is_cut_out_along_any_axis() {
         // Rows along axis 1 of [2, 3, 2]: row r owns the pairs that start at 2r and 6 + 2r.
-        let answer = floats(&[2, 3, 2], &[0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11.]);
+        let answer = floats(
+            &[2, 3, 2],
+            &[0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11.],
+        );
         let alone = |a: [f32; 4]| floats(&[2, 1, 2], &a);
         let rows = [[0., 1., 6., 7.], [2., 3., 8., 9.], [4., 5., 10., 11.]];
         for (r, row) in rows.into_iter().enumerate() {
-            assert_eq!(row_difference(&spec(Some(1)), &answer, r, 3, &alone(row)), None);
+            assert_eq!(
+                row_difference(&spec(Some(1)), &answer, r, 3, &alone(row)),
+                None
+            );
         }
-        let wrong = row_difference(&spec(Some(1)), &answer, 1, 3, &alone([2., 3., 8., 9.5])).unwrap();
+        let wrong =
+            row_difference(&spec(Some(1)), &answer, 1, 3, &alone([2., 3., 8., 9.5])).unwrap();
         assert_eq!((wrong.row, &*wrong.index), (Some(1), &[1, 0, 1][..]));
         assert_eq!(wrong.found, "9.000000000e0 (0x41100000)");
         assert_eq!(wrong.expected, "9.500000000e0 (0x41180000)");
@@ -342,7 +377,10 @@ mod tests {
     fn a_row_may_be_several_entries_of_its_axis() {
         // Axis 0 has two entries per row.
         let answer = floats(&[4, 1], &[1., 2., 3., 4.]);
-        assert_eq!(row_difference(&spec(Some(0)), &answer, 1, 2, &floats(&[2, 1], &[3., 4.])), None);
+        assert_eq!(
+            row_difference(&spec(Some(0)), &answer, 1, 2, &floats(&[2, 1], &[3., 4.])),
+            None
+        );
         let wrong = row_difference(&spec(Some(0)), &answer, 0, 2, &floats(&[2, 1], &[3., 4.]));
         assert_eq!(wrong.unwrap().extent, Some((2, 2)));
     }
@@ -350,11 +388,29 @@ mod tests {
     #[test]
     fn nans_are_one_value_and_zeros_are_two() {
         let odd_nan = f32::from_bits(0xffc1_2345);
-        let same = row_difference(&spec(Some(0)), &floats(&[1], &[odd_nan]), 0, 1, &floats(&[1], &[f32::NAN]));
+        let same = row_difference(
+            &spec(Some(0)),
+            &floats(&[1], &[odd_nan]),
+            0,
+            1,
+            &floats(&[1], &[f32::NAN]),
+        );
         assert_eq!(same, None);
-        let zeros = row_difference(&spec(Some(0)), &floats(&[1], &[-0.0]), 0, 1, &floats(&[1], &[0.0]));
+        let zeros = row_difference(
+            &spec(Some(0)),
+            &floats(&[1], &[-0.0]),
+            0,
+            1,
+            &floats(&[1], &[0.0]),
+        );
         assert!(zeros.unwrap().found.contains("0x80000000"));
-        let lost = row_difference(&spec(Some(0)), &floats(&[1], &[1.0]), 0, 1, &floats(&[1], &[f32::NAN]));
+        let lost = row_difference(
+            &spec(Some(0)),
+            &floats(&[1], &[1.0]),
+            0,
+            1,
+            &floats(&[1], &[f32::NAN]),
+        );
         assert!(lost.unwrap().expected.contains("NaN"));
     }
 
@@ -362,9 +418,13 @@ mod tests {
     fn shapes_types_and_counts_are_compared_first() {
         let y = floats(&[2], &[1., 2.]);
         let x = vec![Tensor::from_slice(&[2], &[1i32, 2]).unwrap()];
-        let difference = |a: &[Tensor], b: &[Tensor]| row_difference(&spec(None), a, 0, 1, b).unwrap();
+        let difference =
+            |a: &[Tensor], b: &[Tensor]| row_difference(&spec(None), a, 0, 1, b).unwrap();
         assert_eq!(difference(&y, &x).found, "f32");
-        assert_eq!(difference(&y, &floats(&[2, 1], &[1., 2.])).found, "shape [2]");
+        assert_eq!(
+            difference(&y, &floats(&[2, 1], &[1., 2.])).found,
+            "shape [2]"
+        );
         assert_eq!(difference(&[], &y).found, "0 outputs");
         let rows = row_difference(&spec(Some(0)), &y, 0, 2, &floats(&[2], &[1., 2.])).unwrap();
         assert_eq!(rows.expected, "shape [4]");
@@ -375,9 +435,17 @@ mod tests {
         let a = Tensor::from_slice(&[2], &[1i8, -2]).unwrap();
         let b = Tensor::from_slice(&[2], &[1i8, 3]).unwrap();
         let wrong = tensor_difference("y", &a, &b).unwrap();
-        assert_eq!((&*wrong.found, &*wrong.expected, &*wrong.index), ("-2", "3", &[1][..]));
+        assert_eq!(
+            (&*wrong.found, &*wrong.expected, &*wrong.index),
+            ("-2", "3", &[1][..])
+        );
         let text = |s: &str| Tensor::from_strings(&[1], vec![s.into()]).unwrap();
         assert_eq!(tensor_difference("y", &text("a"), &text("a")), None);
-        assert_eq!(tensor_difference("y", &text("a"), &text("b")).unwrap().found, "\"a\"");
+        assert_eq!(
+            tensor_difference("y", &text("a"), &text("b"))
+                .unwrap()
+                .found,
+            "\"a\""
+        );
     }
 }

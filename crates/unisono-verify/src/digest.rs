@@ -55,13 +55,21 @@ impl Digest {
         if tensor.dtype() == DType::F32 {
             for four in tensor.bytes().as_chunks::<4>().0 {
                 let value = f32::from_le_bytes(*four);
-                let bits = if value.is_nan() { 0x7fc0_0000 } else { value.to_bits() };
+                let bits = if value.is_nan() {
+                    0x7fc0_0000
+                } else {
+                    value.to_bits()
+                };
                 self.word(bits.into());
             }
         } else if let (true, Some(values)) = (tensor.dtype().is_float(), tensor.to_f64s()) {
             // Widening keeps the value, which is all that counts here.
             for value in values {
-                let bits = if value.is_nan() { 0x7ff8_0000_0000_0000 } else { value.to_bits() };
+                let bits = if value.is_nan() {
+                    0x7ff8_0000_0000_0000
+                } else {
+                    value.to_bits()
+                };
                 self.word(bits);
             }
         } else {

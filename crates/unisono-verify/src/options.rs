@@ -43,7 +43,9 @@ impl SectionId {
 
     /// The section of this name.
     pub fn from_name(name: &str) -> Option<SectionId> {
-        SectionId::ALL.into_iter().find(|section| section.name() == name)
+        SectionId::ALL
+            .into_iter()
+            .find(|section| section.name() == name)
     }
 
     /// The heading in the report.
@@ -94,12 +96,18 @@ pub struct InputOptions {
 impl InputOptions {
     /// The length given for a symbol.
     pub fn length_of(&self, symbol: &str) -> Option<usize> {
-        self.lengths.iter().find(|(name, _)| name == symbol).map(|(_, length)| *length)
+        self.lengths
+            .iter()
+            .find(|(name, _)| name == symbol)
+            .map(|(_, length)| *length)
     }
 
     /// The values given for an input.
     pub fn values_of(&self, input: &str) -> Option<Values> {
-        self.values.iter().find(|(name, _)| name == input).map(|(_, values)| *values)
+        self.values
+            .iter()
+            .find(|(name, _)| name == input)
+            .map(|(_, values)| *values)
     }
 }
 
@@ -138,7 +146,8 @@ impl Options {
     /// The sections to run, in the order of the report.
     pub fn chosen_sections(&self) -> Vec<SectionId> {
         let all = SectionId::ALL.into_iter();
-        all.filter(|s| self.sections.is_empty() || self.sections.contains(s)).collect()
+        all.filter(|s| self.sections.is_empty() || self.sections.contains(s))
+            .collect()
     }
 }
 
@@ -152,13 +161,19 @@ pub struct OptionError {
 impl OptionError {
     /// An error without advice.
     pub fn new(message: impl Into<String>) -> OptionError {
-        OptionError { message: message.into(), advice: None }
+        OptionError {
+            message: message.into(),
+            advice: None,
+        }
     }
 
     /// The same with what to do.
     #[must_use]
     pub fn with_advice(self, advice: impl Into<String>) -> OptionError {
-        OptionError { advice: Some(advice.into()), ..self }
+        OptionError {
+            advice: Some(advice.into()),
+            ..self
+        }
     }
 
     /// What is wrong.

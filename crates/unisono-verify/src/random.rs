@@ -77,7 +77,11 @@ mod tests {
         // The first outputs of SplitMix64 from state 1234567, as in Vigna's reference programme.
         let mut random = Random::new(1_234_567, &[]);
         let first: Vec<u64> = (0..3).map(|_| random.bits()).collect();
-        let published = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        let published = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+        ];
         assert_eq!(first, published);
     }
 
@@ -97,7 +101,10 @@ mod tests {
     fn bounds_are_reached_and_kept() {
         let mut random = Random::new(7, &[]);
         let drawn: Vec<i64> = (0..1_000).map(|_| random.integer(-2, 2)).collect();
-        assert_eq!((drawn.iter().min(), drawn.iter().max()), (Some(&-2), Some(&2)));
+        assert_eq!(
+            (drawn.iter().min(), drawn.iter().max()),
+            (Some(&-2), Some(&2))
+        );
         assert!((0..1_000).all(|_| random.below(3) < 3));
         assert!((0..1_000).all(|_| (-1.0..1.0).contains(&random.unit())));
         assert_eq!(random.below(0), 0);

@@ -61,7 +61,10 @@ pub fn run(options: &Options, progress: &mut dyn Progress) -> Result<Report, Ver
     let device = ModelLab::device(options.threads, None).map_err(VerifyError::Device)?;
     let info = device.info();
     drop(device);
-    let machine = Machine { threads: info.threads, isas: Isa::available().collect() };
+    let machine = Machine {
+        threads: info.threads,
+        isas: Isa::available().collect(),
+    };
     check_names(options)?;
     let mut asked = load(options, &machine);
 
@@ -70,7 +73,9 @@ pub fn run(options: &Options, progress: &mut dyn Progress) -> Result<Report, Ver
     for id in &sections {
         done.push(section(*id, &mut asked, options, progress));
     }
-    let models = asked.into_iter().filter_map(|asked| Some(asked.case.ok()?.record));
+    let models = asked
+        .into_iter()
+        .filter_map(|asked| Some(asked.case.ok()?.record));
     let verdict = Verdict::of_all(done.iter().map(|section| section.verdict));
     Ok(Report {
         schema_version: SCHEMA_VERSION,
@@ -85,7 +90,11 @@ pub fn run(options: &Options, progress: &mut dyn Progress) -> Result<Report, Ver
                 name: info.name,
                 threads: info.threads,
                 isa: info.isa,
-                available_isas: machine.isas.iter().map(|isa| isa.name().to_owned()).collect(),
+                available_isas: machine
+                    .isas
+                    .iter()
+                    .map(|isa| isa.name().to_owned())
+                    .collect(),
             },
             seed: options.seed,
             effort: options.effort,
@@ -118,7 +127,12 @@ fn section(
             }
             Err(error) => {
                 let name = format!("{}/{}/load", id.name(), asked.name);
-                let check = Check::new(name, &asked.name, "load the model and ask it once", "models");
+                let check = Check::new(
+                    name,
+                    &asked.name,
+                    "load the model and ask it once",
+                    "models",
+                );
                 let check = check.could_not_run(error.to_string());
                 progress.finished(&check);
                 checks.push(check);
@@ -155,7 +169,9 @@ fn load(options: &Options, machine: &Machine) -> Vec<Asked> {
 
 /// The file's name without its extension, with a number behind it if that is taken.
 fn free_name(path: &Path, taken: &[Asked]) -> String {
-    let stem = path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
+    let stem = path
+        .file_stem()
+        .map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
     let is_taken = |name: &str| taken.iter().any(|asked| asked.name == name);
     let numbered = (2..).map(|n| format!("{stem}-{n}"));
     let mut names = std::iter::once(stem.to_string()).chain(numbered);
@@ -169,8 +185,13 @@ fn check_names(options: &Options) -> Result<(), OptionError> {
         return Ok(());
     }
     let (mut symbols, mut inputs) = (Vec::new(), Vec::new());
-    let files = options.models.iter().filter_map(|path| unisono::Model::load(path).ok());
-    let seeds = SeedModel::ALL.into_iter().filter(|_| options.models.is_empty());
+    let files = options
+        .models
+        .iter()
+        .filter_map(|path| unisono::Model::load(path).ok());
+    let seeds = SeedModel::ALL
+        .into_iter()
+        .filter(|_| options.models.is_empty());
     let seeds = seeds.filter_map(|seed| unisono::Model::from_bytes(seed.to_bytes()).ok());
     for model in files.chain(seeds) {
         symbols.extend(open_lengths(&model));
@@ -181,7 +202,11 @@ fn check_names(options: &Options) -> Result<(), OptionError> {
             return Ok(());
         }
         let error = OptionError::new(format!("no model has {what} \"{name}\""));
-        Err(if names.is_empty() { error } else { error.with_advice(format!("there are {}", names.join(", "))) })
+        Err(if names.is_empty() {
+            error
+        } else {
+            error.with_advice(format!("there are {}", names.join(", ")))
+        })
     };
     for (symbol, _) in &given.lengths {
         known("an open length named", symbol, &symbols)?;

@@ -21,7 +21,10 @@ pub struct Setup {
 
 impl Setup {
     /// What a user gets who sets nothing.
-    pub const DEFAULT: Setup = Setup { threads: None, isa: None };
+    pub const DEFAULT: Setup = Setup {
+        threads: None,
+        isa: None,
+    };
 }
 
 impl fmt::Display for Setup {
@@ -119,7 +122,10 @@ impl ModelLab {
 impl Lab for ModelLab {
     fn rig(&self, setup: Setup) -> Result<Box<dyn Rig>, Error> {
         let device = ModelLab::device(setup.threads.or(self.threads), setup.isa)?;
-        Ok(Box::new(ModelRig { device, model: self.model.clone() }))
+        Ok(Box::new(ModelRig {
+            device,
+            model: self.model.clone(),
+        }))
     }
 }
 
@@ -135,7 +141,9 @@ impl Rig for ModelRig {
 
     fn census(&self) -> Vec<Held> {
         // Lanes belong to the device and live as long as it does.
-        let classes = Resource::ALL.into_iter().filter(|class| *class != Resource::Lane);
+        let classes = Resource::ALL
+            .into_iter()
+            .filter(|class| *class != Resource::Lane);
         let held = |class: Resource| {
             let count = self.device.census().get(class);
             Held {

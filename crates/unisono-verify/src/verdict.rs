@@ -55,7 +55,10 @@ impl Verdict {
             Verdict::Fail,
         ];
         let rank = |v: &Verdict| ORDER.iter().position(|o| o == v);
-        parts.into_iter().max_by_key(|v| rank(v)).unwrap_or(Verdict::CouldNotRun)
+        parts
+            .into_iter()
+            .max_by_key(|v| rank(v))
+            .unwrap_or(Verdict::CouldNotRun)
     }
 }
 
@@ -80,7 +83,10 @@ mod tests {
     fn the_gravest_part_decides_and_nothing_is_not_a_pass() {
         use Verdict::*;
         assert_eq!(Verdict::of_all([Pass, Fail, CouldNotRun]), Fail);
-        assert_eq!(Verdict::of_all([Pass, CouldNotRun, NotDistinguishable]), CouldNotRun);
+        assert_eq!(
+            Verdict::of_all([Pass, CouldNotRun, NotDistinguishable]),
+            CouldNotRun
+        );
         assert_eq!(Verdict::of_all([Pass, Pass]), Pass);
         assert_eq!(Verdict::of_all([]), CouldNotRun);
         assert!(Verdict::of_all([Pass, OutOfReach, NotDistinguishable]).is_acceptable());

@@ -13,8 +13,13 @@ pub(crate) struct Stamp {
 impl Stamp {
     pub fn now() -> Stamp {
         // A clock before 1970 is wrong; the report then says 1970.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Stamp { seconds: since.as_secs(), nanos: since.subsec_nanos() }
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Stamp {
+            seconds: since.as_secs(),
+            nanos: since.subsec_nanos(),
+        }
     }
 
     /// A name for a run that starts now: the moment, and digits that tell apart runs of one second.
@@ -39,10 +44,17 @@ impl fmt::Display for Stamp {
         // Months from March have 31, 30, 31, 30, 31 days over and over: 153 in five.
         let march_month = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+        let month = if march_month < 10 {
+            march_month + 3
+        } else {
+            march_month - 9
+        };
         let year = era * 400 + year_of_era + u64::from(month <= 2);
         let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+        )
     }
 }
 

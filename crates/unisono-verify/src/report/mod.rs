@@ -217,7 +217,11 @@ impl Check {
             (0, 0) => Verdict::CouldNotRun,
             (_, 0) => Verdict::Pass,
         };
-        self.rate_bound = if failures == 0 { rate_bound(trials) } else { None };
+        self.rate_bound = if failures == 0 {
+            rate_bound(trials)
+        } else {
+            None
+        };
     }
 
     /// States that it could not look.
@@ -230,7 +234,11 @@ impl Check {
 
     /// Adds a number.
     pub fn figure(&mut self, name: &str, value: f64, unit: &str) {
-        self.figures.push(Figure { name: name.to_owned(), value, unit: unit.to_owned() });
+        self.figures.push(Figure {
+            name: name.to_owned(),
+            value,
+            unit: unit.to_owned(),
+        });
     }
 }
 

@@ -15,7 +15,9 @@ pub(crate) fn platform() -> Platform {
 /// The system's name and version where a file holds them; empty elsewhere.
 fn os_version() -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let pretty = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
     let pretty = pretty.map(|name| name.trim_matches('"').to_owned());
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok();
     let kernel = kernel.map(|version| format!("kernel {}", version.trim()));

@@ -34,13 +34,22 @@ fn header(out: &mut String, report: &Report) {
     };
     let _ = writeln!(out, "Verification report {}", h.run_id);
     let mut line = |name: &str, text: String| wrapped(out, &format!("  {name:<10}"), &text);
-    line("date", format!("{} (UTC)", h.date.replace('T', " ").trim_end_matches('Z')));
+    line(
+        "date",
+        format!("{} (UTC)", h.date.replace('T', " ").trim_end_matches('Z')),
+    );
     let system = [&*h.platform.os, &*h.platform.arch, &*h.platform.os_version];
     let system: Vec<&str> = system.into_iter().filter(|part| !part.is_empty()).collect();
-    line("machine", format!("{}, {} cores", system.join(", "), h.platform.cores));
+    line(
+        "machine",
+        format!("{}, {} cores", system.join(", "), h.platform.cores),
+    );
     line(
         "device",
-        format!("{}: {}, {} threads, {}", h.device.id, h.device.name, h.device.threads, h.device.isa),
+        format!(
+            "{}: {}, {} threads, {}",
+            h.device.id, h.device.name, h.device.threads, h.device.isa
+        ),
     );
     line(
         "unisono",
@@ -67,7 +76,13 @@ fn describe(model: &ModelRecord) -> String {
             .shape
             .iter()
             .enumerate()
-            .map(|(axis, n)| if input.rows_axis == Some(axis) { "rows".to_owned() } else { n.to_string() })
+            .map(|(axis, n)| {
+                if input.rows_axis == Some(axis) {
+                    "rows".to_owned()
+                } else {
+                    n.to_string()
+                }
+            })
             .collect();
         let _ = write!(
             text,
@@ -79,9 +94,16 @@ fn describe(model: &ModelRecord) -> String {
         );
     }
     if !model.default_lengths.is_empty() {
-        let lengths: Vec<String> =
-            model.default_lengths.iter().map(|(name, n)| format!("{}={n}", printable(name))).collect();
-        let _ = write!(text, "; lengths that nobody chose: {} (set with --dim)", lengths.join(", "));
+        let lengths: Vec<String> = model
+            .default_lengths
+            .iter()
+            .map(|(name, n)| format!("{}={n}", printable(name)))
+            .collect();
+        let _ = write!(
+            text,
+            "; lengths that nobody chose: {} (set with --dim)",
+            lengths.join(", ")
+        );
     }
     text
 }
@@ -91,8 +113,20 @@ fn table(out: &mut String, section: &Section) {
     wrapped(out, "  ", &section.proves);
     let _ = writeln!(out);
     let name = |check: &Check| printable(&check.model).chars().count();
-    let models = section.checks.iter().map(name).max().unwrap_or(0).clamp(5, 20);
-    let verdicts = section.checks.iter().map(|c| c.verdict.word().len()).max().unwrap_or(0).max(7);
+    let models = section
+        .checks
+        .iter()
+        .map(name)
+        .max()
+        .unwrap_or(0)
+        .clamp(5, 20);
+    let verdicts = section
+        .checks
+        .iter()
+        .map(|c| c.verdict.word().len())
+        .max()
+        .unwrap_or(0)
+        .max(7);
     // What is left for the description, between fixed columns and the gaps.
     let what = WIDTH - (2 + verdicts + 2 + models + 2 + 2 + 24 + 2 + 7);
     let _ = writeln!(
@@ -115,11 +149,19 @@ fn table(out: &mut String, section: &Section) {
 
 /// What a check saw, short.
 fn seen(check: &Check) -> String {
-    let share = check.figures.iter().find(|figure| figure.name == "share of the bound");
+    let share = check
+        .figures
+        .iter()
+        .find(|figure| figure.name == "share of the bound");
     match share {
         _ if check.trials == 0 => "nothing".to_owned(),
         Some(share) if check.failures == 0 => format!("{} of the bound", percent(share.value)),
-        _ => format!("{} of {} {} wrong", grouped(check.failures), grouped(check.trials), check.unit),
+        _ => format!(
+            "{} of {} {} wrong",
+            grouped(check.failures),
+            grouped(check.trials),
+            check.unit
+        ),
     }
 }
 
@@ -150,7 +192,12 @@ pub fn differences(differences: &[Difference]) -> String {
             let _ = write!(place, " at {:?}", difference.index);
         }
         if let Some((wrong, of)) = difference.extent {
-            let _ = write!(place, " ({} of {} elements differ)", grouped(wrong as u64), grouped(of as u64));
+            let _ = write!(
+                place,
+                " ({} of {} elements differ)",
+                grouped(wrong as u64),
+                grouped(of as u64)
+            );
         }
         wrapped(&mut out, "  - ", &place);
         wrapped(&mut out, "    found    ", &printable(&difference.found));
@@ -161,7 +208,12 @@ pub fn differences(differences: &[Difference]) -> String {
 }
 
 fn conclusion(out: &mut String, report: &Report) {
-    let count = |verdict: Verdict| report.checks().filter(|check| check.verdict == verdict).count();
+    let count = |verdict: Verdict| {
+        report
+            .checks()
+            .filter(|check| check.verdict == verdict)
+            .count()
+    };
     let _ = writeln!(out, "\n{}", report.verdict);
     let counts: Vec<String> = [
         (Verdict::Pass, "passed"),
@@ -174,7 +226,12 @@ fn conclusion(out: &mut String, report: &Report) {
     .filter(|(verdict, _)| count(*verdict) > 0)
     .map(|(verdict, words)| format!("{} {words}", count(verdict)))
     .collect();
-    let mut text = format!("{} checks: {}, in {}. ", report.checks().count(), counts.join(", "), seconds(report.seconds));
+    let mut text = format!(
+        "{} checks: {}, in {}. ",
+        report.checks().count(),
+        counts.join(", "),
+        seconds(report.seconds)
+    );
     text += match report.verdict {
         Verdict::Fail => {
             "Something on this machine gives answers that it must not give; see above. Please report it with the file \
@@ -188,7 +245,9 @@ fn conclusion(out: &mut String, report: &Report) {
     };
     wrapped(out, "  ", &text);
     let sum = |unit: &str| -> u64 {
-        let of = report.checks().filter(|c| c.unit == unit && c.verdict == Verdict::Pass && c.rate_bound.is_some());
+        let of = report
+            .checks()
+            .filter(|c| c.unit == unit && c.verdict == Verdict::Pass && c.rate_bound.is_some());
         of.map(|check| check.trials).sum()
     };
     let (answers, rows) = (sum("answers"), sum("rows"));
@@ -208,8 +267,16 @@ fn conclusion(out: &mut String, report: &Report) {
             wrapped(out, "  digest  ", &text);
         }
     }
-    if report.models.iter().any(|model| model.answers_digest.is_some()) {
-        wrapped(out, "  ", "Another machine with the same seed and arithmetic must show the same digests.");
+    if report
+        .models
+        .iter()
+        .any(|model| model.answers_digest.is_some())
+    {
+        wrapped(
+            out,
+            "  ",
+            "Another machine with the same seed and arithmetic must show the same digests.",
+        );
     }
 }
 
@@ -232,7 +299,10 @@ fn wrapped(out: &mut String, first: &str, text: &str) {
             if used == indent {
                 // Longer than a whole line: broken anywhere.
                 let room = WIDTH - indent;
-                let at = word.char_indices().nth(room).map_or(word.len(), |(at, _)| at);
+                let at = word
+                    .char_indices()
+                    .nth(room)
+                    .map_or(word.len(), |(at, _)| at);
                 line += &word[..at];
                 word = &word[at..];
             }
@@ -248,7 +318,13 @@ fn wrapped(out: &mut String, first: &str, text: &str) {
 
 /// Names and messages come from model files: nothing in them may steer a terminal.
 fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
     text.chars().map(escape).collect()
 }
 
@@ -256,7 +332,10 @@ fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(width.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 /// A number with its thousands apart.
@@ -291,9 +370,17 @@ fn decimals(value: f64) -> usize {
 }
 
 fn percent(value: f64) -> String {
-    if value < 0.1 { "less than 0.1 %".to_owned() } else { format!("{value:.1} %") }
+    if value < 0.1 {
+        "less than 0.1 %".to_owned()
+    } else {
+        format!("{value:.1} %")
+    }
 }
 
 fn seconds(value: f64) -> String {
-    if value >= 99.5 { format!("{value:.0} s") } else { format!("{value:.1} s") }
+    if value >= 99.5 {
+        format!("{value:.0} s")
+    } else {
+        format!("{value:.1} s")
+    }
 }

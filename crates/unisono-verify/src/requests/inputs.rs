@@ -168,14 +168,25 @@ fn indexed_length(graph: &Graph, value: ValueId) -> Option<usize> {
             if matches!(node.op.name(), "Cast" | "Identity") {
                 pending.extend(node.outputs.iter().flatten());
             }
-            let Some(gather) = node.op.downcast_ref::<Gather>() else { continue };
+            let Some(gather) = node.op.downcast_ref::<Gather>() else {
+                continue;
+            };
             if node.inputs.get(1) != Some(&Some(id)) {
                 continue;
             }
-            let table = node.inputs.first().copied().flatten().and_then(|data| graph.constant(data));
+            let table = node
+                .inputs
+                .first()
+                .copied()
+                .flatten()
+                .and_then(|data| graph.constant(data));
             let length = table.and_then(|table| {
                 let rank = i64::try_from(table.rank()).ok()?;
-                let axis = if gather.axis < 0 { gather.axis + rank } else { gather.axis };
+                let axis = if gather.axis < 0 {
+                    gather.axis + rank
+                } else {
+                    gather.axis
+                };
                 table.shape().get(usize::try_from(axis).ok()?).copied()
             });
             shortest = match (shortest, length) {

@@ -40,7 +40,10 @@ pub struct RowId {
 impl RowId {
     /// An ordinary row.
     pub const fn ordinary(number: u32) -> RowId {
-        RowId { kind: RowKind::Ordinary, number }
+        RowId {
+            kind: RowKind::Ordinary,
+            number,
+        }
     }
 }
 
@@ -102,25 +105,38 @@ impl RequestMaker {
     /// A type without made-up values, or memory that cannot be had.
     pub fn request(&self, rows: &[RowId]) -> Result<Request, Error> {
         let tensors = self.inputs.iter().map(|input| self.tensor(input, rows));
-        Ok(Request { rows: rows.to_vec(), tensors: tensors.collect::<Result<_, _>>()? })
+        Ok(Request {
+            rows: rows.to_vec(),
+            tensors: tensors.collect::<Result<_, _>>()?,
+        })
     }
 
     fn tensor(&self, input: &InputPlan, rows: &[RowId]) -> Result<Tensor, Error> {
         let Some(axis) = input.rows_axis() else {
             // Shared inputs depend on the seed alone; the inputs of an indivisible request on what it is.
-            let row = if input.is_shared() { RowId::ordinary(0) } else { one_row(rows)? };
+            let row = if input.is_shared() {
+                RowId::ordinary(0)
+            } else {
+                one_row(rows)?
+            };
             return self.row(input, row);
         };
         if let [row] = rows {
             return self.row(input, *row);
         }
-        let pieces: Vec<Tensor> =
-            rows.iter().map(|row| self.row(input, *row)).collect::<Result<_, _>>()?;
+        let pieces: Vec<Tensor> = rows
+            .iter()
+            .map(|row| self.row(input, *row))
+            .collect::<Result<_, _>>()?;
         concatenate(&pieces, axis)
     }
 
     fn row(&self, input: &InputPlan, row: RowId) -> Result<Tensor, Error> {
-        let kind = if input.is_shared() { RowKind::Ordinary } else { row.kind };
+        let kind = if input.is_shared() {
+            RowKind::Ordinary
+        } else {
+            row.kind
+        };
         let path = [name_step(&input.name), kind as u64, row.number.into()];
         input.one_row(&mut Random::new(self.seed, &path), kind)
     }
@@ -131,7 +147,10 @@ fn one_row(rows: &[RowId]) -> Result<RowId, Error> {
         [row] => Ok(*row),
         _ => Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("a request of {} rows for a model without proven rows", rows.len()),
+            format!(
+                "a request of {} rows for a model without proven rows",
+                rows.len()
+            ),
         )),
     }
 }
@@ -174,9 +193,27 @@ mod tests {
             5,
             vec![
                 plan("x", DType::F32, &[1, 3], Role::Rows(0), Values::Normal),
-                plan("state", DType::F32, &[2, 1, 2], Role::Rows(1), Values::Normal),
-                plan("ids", DType::I64, &[1, 3], Role::Rows(0), Values::Integers { low: 0, high: 99 }),
-                plan("rate", DType::I64, &[], Role::Shared, Values::Constant(16_000.0)),
+                plan(
+                    "state",
+                    DType::F32,
+                    &[2, 1, 2],
+                    Role::Rows(1),
+                    Values::Normal,
+                ),
+                plan(
+                    "ids",
+                    DType::I64,
+                    &[1, 3],
+                    Role::Rows(0),
+                    Values::Integers { low: 0, high: 99 },
+                ),
+                plan(
+                    "rate",
+                    DType::I64,
+                    &[],
+                    Role::Shared,
+                    Values::Constant(16_000.0),
+                ),
             ],
         )
     }
@@ -208,7 +245,10 @@ mod tests {
         assert!(zeros[..3].iter().all(|t| t.bytes().iter().all(|&b| b == 0)));
         let values: Vec<f32> = (0..64)
             .flat_map(|number| {
-                let row = RowId { kind: RowKind::Poisoned, number };
+                let row = RowId {
+                    kind: RowKind::Poisoned,
+                    number,
+                };
                 let tensors = maker.request(&[row]).unwrap().tensors;
                 tensors[0].as_slice::<f32>().unwrap().to_vec()
             })
@@ -230,12 +270,19 @@ mod tests {
 
     #[test]
     fn a_model_without_rows_gets_requests_of_one() {
-        let whole = InputPlan { role: Role::Whole, ..maker().inputs()[0].clone() };
+        let whole = InputPlan {
+            role: Role::Whole,
+            ..maker().inputs()[0].clone()
+        };
         let maker = RequestMaker::new(5, vec![whole]);
         assert!(!maker.has_rows());
         let first = maker.request(&[RowId::ordinary(0)]).unwrap();
         let second = maker.request(&[RowId::ordinary(1)]).unwrap();
         assert_ne!(first.tensors[0].bytes(), second.tensors[0].bytes());
-        assert!(maker.request(&[RowId::ordinary(0), RowId::ordinary(1)]).is_err());
+        assert!(
+            maker
+                .request(&[RowId::ordinary(0), RowId::ordinary(1)])
+                .is_err()
+        );
     }
 }

@@ -51,7 +51,10 @@ impl Values {
             DType::Bool => Values::Integers { low: 0, high: 1 },
             _ => {
                 let most = indices_into.unwrap_or(2).max(1) - 1;
-                Values::Integers { low: 0, high: i64::try_from(most).unwrap_or(i64::MAX) }
+                Values::Integers {
+                    low: 0,
+                    high: i64::try_from(most).unwrap_or(i64::MAX),
+                }
             }
         }
     }
@@ -133,15 +136,17 @@ impl InputPlan {
             DType::BF16 => fill(t, || bf16::from_f32(v.float(r, kind))),
             DType::I64 => fill(t, || v.integer(r, kind, i64::MIN, i64::MAX)),
             DType::U64 => fill(t, || v.integer(r, kind, 0, i64::MAX) as u64),
-            DType::I32 => {
-                fill(t, || v.integer(r, kind, i32::MIN.into(), i32::MAX.into()) as i32)
-            }
+            DType::I32 => fill(t, || {
+                v.integer(r, kind, i32::MIN.into(), i32::MAX.into()) as i32
+            }),
             DType::U32 => fill(t, || v.integer(r, kind, 0, u32::MAX.into()) as u32),
-            DType::I16 => {
-                fill(t, || v.integer(r, kind, i16::MIN.into(), i16::MAX.into()) as i16)
-            }
+            DType::I16 => fill(t, || {
+                v.integer(r, kind, i16::MIN.into(), i16::MAX.into()) as i16
+            }),
             DType::U16 => fill(t, || v.integer(r, kind, 0, u16::MAX.into()) as u16),
-            DType::I8 => fill(t, || v.integer(r, kind, i8::MIN.into(), i8::MAX.into()) as i8),
+            DType::I8 => fill(t, || {
+                v.integer(r, kind, i8::MIN.into(), i8::MAX.into()) as i8
+            }),
             DType::U8 => fill(t, || v.integer(r, kind, 0, u8::MAX.into()) as u8),
             DType::Bool => fill(t, || v.integer(r, kind, 0, 1) as u8),
             _ => return Err(self.cannot_be_made_up()),
@@ -150,7 +155,10 @@ impl InputPlan {
     }
 
     fn cannot_be_made_up(&self) -> Error {
-        let message = format!("input \"{}\" holds {}, which cannot be made up", self.name, self.dtype);
+        let message = format!(
+            "input \"{}\" holds {}, which cannot be made up",
+            self.name, self.dtype
+        );
         Error::new(ErrorKind::Unsupported, message)
     }
 }
@@ -205,15 +213,26 @@ mod tests {
             picks_from: None,
         };
         let make = |dtype, values, kind| {
-            plan(dtype, values).one_row(&mut Random::new(3, &[]), kind).unwrap()
+            plan(dtype, values)
+                .one_row(&mut Random::new(3, &[]), kind)
+                .unwrap()
         };
         let range = Values::Integers { low: 3, high: 5 };
         let zeros = make(DType::I64, range, RowKind::Zeros);
         assert!(zeros.to_i64s().unwrap().iter().all(|v| *v == 3));
         let constant = make(DType::F32, Values::Constant(2.5), RowKind::Poisoned);
         assert!(constant.to_f64s().unwrap().iter().all(|v| *v == 2.5));
-        let uniform = make(DType::F32, Values::Uniform { low: 0.0, high: 255.0 }, RowKind::Ordinary);
+        let uniform = make(
+            DType::F32,
+            Values::Uniform {
+                low: 0.0,
+                high: 255.0,
+            },
+            RowKind::Ordinary,
+        );
         let values = uniform.to_f64s().unwrap();
-        assert!(values.iter().all(|v| (0.0..=255.0).contains(v)) && values.iter().any(|v| *v > 128.0));
+        assert!(
+            values.iter().all(|v| (0.0..=255.0).contains(v)) && values.iter().any(|v| *v > 128.0)
+        );
     }
 }

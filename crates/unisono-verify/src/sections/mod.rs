@@ -37,7 +37,11 @@ impl<'a> Running<'a> {
         let id = format!("{}/{}/{id}", section.name(), case.name);
         let check = Check::new(id, &case.name, what, unit);
         progress.step(&check.model, &check.what, 0, 0);
-        Running { check, started: Instant::now(), progress }
+        Running {
+            check,
+            started: Instant::now(),
+            progress,
+        }
     }
 
     /// The check, to be added to.
@@ -47,7 +51,8 @@ impl<'a> Running<'a> {
 
     /// Tells how far it is.
     pub fn step(&mut self, done: u64, total: u64) {
-        self.progress.step(&self.check.model, &self.check.what, done, total);
+        self.progress
+            .step(&self.check.model, &self.check.what, done, total);
     }
 
     /// Ends it with what was tallied, counted in rows or answers.
@@ -55,7 +60,10 @@ impl<'a> Running<'a> {
         self.check.conclude(trials, tally.wrong);
         self.check.differences = tally.differences;
         match tally.abandoned {
-            Some(Abandoned::Hung { waited, outstanding }) => {
+            Some(Abandoned::Hung {
+                waited,
+                outstanding,
+            }) => {
                 self.check.verdict = Verdict::Fail;
                 self.check.failures += outstanding;
                 self.check.rate_bound = None;
@@ -68,7 +76,9 @@ impl<'a> Running<'a> {
                 if self.check.verdict == Verdict::Pass {
                     self.check.verdict = Verdict::CouldNotRun;
                 }
-                self.check.notes.push(format!("a caller's thread could not be started: {why}"));
+                self.check
+                    .notes
+                    .push(format!("a caller's thread could not be started: {why}"));
             }
             None => {}
         }

@@ -52,7 +52,11 @@ impl Work {
         let mean = rows.iter().sum::<usize>() as u64;
         let affordable = 2 * flops / (mean * case.flops_per_row);
         let requests = usize::try_from(affordable).unwrap_or(most).min(most);
-        Work { requests, rows, both: !heavy }
+        Work {
+            requests,
+            rows,
+            both: !heavy,
+        }
     }
 
     /// The rows of a caller's request: no two callers share one.
@@ -61,12 +65,18 @@ impl Work {
         let before: usize = self.rows[..which].iter().sum();
         let first = caller * longest + before;
         // Far below 2^32: there are 64 callers.
-        (first..first + self.rows[which]).map(|n| RowId::ordinary(n as u32)).collect()
+        (first..first + self.rows[which])
+            .map(|n| RowId::ordinary(n as u32))
+            .collect()
     }
 
     /// Which of its requests a caller has: both, or alternately the one or the other.
     fn which(&self, caller: usize) -> Vec<usize> {
-        if self.both { (0..self.rows.len()).collect() } else { vec![caller % self.rows.len()] }
+        if self.both {
+            (0..self.rows.len()).collect()
+        } else {
+            vec![caller % self.rows.len()]
+        }
     }
 }
 
@@ -96,12 +106,7 @@ pub fn check(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Ve
     checks
 }
 
-fn start<'a>(
-    case: &Case,
-    id: &str,
-    what: &str,
-    progress: &'a mut dyn Progress,
-) -> Running<'a> {
+fn start<'a>(case: &Case, id: &str, what: &str, progress: &'a mut dyn Progress) -> Running<'a> {
     Running::start(SectionId::ThreadSafety, case, id, what, "answers", progress)
 }
 
@@ -114,7 +119,10 @@ fn prepare(case: &Case) -> Result<(Box<dyn Rig>, Arc<dyn Subject>), Error> {
 /// A request and the answer to it alone.
 fn job(case: &mut Case, rows: &[RowId]) -> Result<Arc<Job>, Error> {
     let answer = case.alone_for_the_record(rows)?;
-    Ok(Arc::new(Job { request: case.maker.request(rows)?, expected: Expected::Answer(answer) }))
+    Ok(Arc::new(Job {
+        request: case.maker.request(rows)?,
+        expected: Expected::Answer(answer),
+    }))
 }
 
 /// 1 to 64 callers. Also says whether all calls returned.
@@ -130,7 +138,10 @@ fn callers(
     let expected: u64 = CALLERS.iter().map(|&c| per_level(c) as u64).sum();
     let mut own = Vec::new();
     for caller in 0..most {
-        let jobs = work.which(caller).into_iter().map(|which| job(case, &work.rows_of(caller, which)));
+        let jobs = work
+            .which(caller)
+            .into_iter()
+            .map(|which| job(case, &work.rows_of(caller, which)));
         match jobs.collect::<Result<Vec<_>, _>>() {
             Ok(jobs) => own.push(jobs),
             Err(error) => return (running.could_not_run(&error), true),
@@ -149,7 +160,7 @@ fn callers(
             Round {
                 outputs: &case.outputs,
                 circumstances: &circumstances,
-                patience: case.patience(),
+                patience: case.patience,
                 tick: &mut |n| running.step(before + n, expected),
             },
         );
@@ -162,7 +173,11 @@ fn callers(
     }
     running.check().notes.push(format!(
         "requests of {} rows in turn, each caller its own; {} rows compared",
-        work.rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+        work.rows
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" and "),
         tally.rows
     ));
     let healthy = !hung(&tally);
@@ -203,11 +218,14 @@ fn original(
         Round {
             outputs: &case.outputs,
             circumstances: &what,
-            patience: case.patience(),
+            patience: case.patience,
             tick: &mut |n| running.step(n, total),
         },
     );
-    running.check().notes.push("the row of the original report, without its lock".to_owned());
+    running
+        .check()
+        .notes
+        .push("the row of the original report, without its lock".to_owned());
     running.tallied(tally.answers, tally)
 }
 
@@ -220,7 +238,12 @@ fn refusals(
 ) -> Check {
     const CALLERS: usize = 4;
     const TURNS: usize = 3;
-    let mut running = start(case, "refusals", "answers after and beside refused requests", progress);
+    let mut running = start(
+        case,
+        "refusals",
+        "answers after and beside refused requests",
+        progress,
+    );
     let wrong = match wrong_requests(case) {
         Ok(wrong) => wrong,
         Err(error) => return running.could_not_run(&error),
@@ -247,7 +270,7 @@ fn refusals(
         Round {
             outputs: &case.outputs,
             circumstances: &circumstances,
-            patience: case.patience(),
+            patience: case.patience,
             tick: &mut |n| running.step(n, total),
         },
     );
@@ -258,8 +281,13 @@ fn refusals(
             _ => "a deadline that has passed",
         })
         .collect();
-    running.check().figure("refused requests", tally.refusals as f64, "");
-    running.check().notes.push(format!("refused: {}", kinds.join(", ")));
+    running
+        .check()
+        .figure("refused requests", tally.refusals as f64, "");
+    running
+        .check()
+        .notes
+        .push(format!("refused: {}", kinds.join(", ")));
     running.tallied(tally.answers, tally)
 }
 
@@ -269,7 +297,10 @@ fn wrong_requests(case: &Case) -> Result<Vec<Arc<Job>>, Error> {
     let right = case.maker.request(&rows)?.tensors;
     let mut wrong = Vec::new();
     let mut add = |tensors: Vec<Tensor>, expected: Expected| {
-        let request = Request { rows: rows.clone(), tensors };
+        let request = Request {
+            rows: rows.clone(),
+            tensors,
+        };
         wrong.push(Arc::new(Job { request, expected }));
     };
     let with = |at: usize, tensor: Tensor| {
@@ -280,11 +311,21 @@ fn wrong_requests(case: &Case) -> Result<Vec<Arc<Job>>, Error> {
         tensors
     };
     if let Some(first) = right.first() {
-        let other = if first.dtype() == DType::I8 { DType::F32 } else { DType::I8 };
-        add(with(0, Tensor::zeros(other, first.shape())?), Expected::Refusal("a wrong type"));
+        let other = if first.dtype() == DType::I8 {
+            DType::F32
+        } else {
+            DType::I8
+        };
+        add(
+            with(0, Tensor::zeros(other, first.shape())?),
+            Expected::Refusal("a wrong type"),
+        );
         let mut shape = vec![1, 1];
         shape.extend_from_slice(first.shape());
-        add(with(0, first.reshaped(&shape)?), Expected::Refusal("too many axes"));
+        add(
+            with(0, first.reshaped(&shape)?),
+            Expected::Refusal("too many axes"),
+        );
         add(right[1..].to_vec(), Expected::Refusal("a missing input"));
     }
     for (at, input) in case.maker.inputs().iter().enumerate() {
@@ -292,12 +333,23 @@ fn wrong_requests(case: &Case) -> Result<Vec<Arc<Job>>, Error> {
             continue;
         }
         // The largest positive number of any integer type: far behind the end of any table.
-        let Some(tensor) = right.get(at) else { continue };
+        let Some(tensor) = right.get(at) else {
+            continue;
+        };
         let size = tensor.dtype().size().max(1);
-        let largest = |i: usize| if (i + 1).is_multiple_of(size) { 0x7f } else { 0xff };
+        let largest = |i: usize| {
+            if (i + 1).is_multiple_of(size) {
+                0x7f
+            } else {
+                0xff
+            }
+        };
         let bytes: Vec<u8> = (0..tensor.bytes().len()).map(largest).collect();
         let tensor = Tensor::from_bytes(tensor.dtype(), tensor.shape(), &bytes)?;
-        add(with(at, tensor), Expected::Refusal("an index outside of its table"));
+        add(
+            with(at, tensor),
+            Expected::Refusal("an index outside of its table"),
+        );
         break;
     }
     add(right.clone(), Expected::Late);
@@ -307,8 +359,14 @@ fn wrong_requests(case: &Case) -> Result<Vec<Arc<Job>>, Error> {
 /// Everything that was made for the sessions has been unmade.
 fn census(case: &Case, rig: &dyn Rig, progress: &mut dyn Progress) -> Check {
     let section = SectionId::ThreadSafety;
-    let mut running =
-        Running::start(section, case, "census", "created equals released", "objects", progress);
+    let mut running = Running::start(
+        section,
+        case,
+        "census",
+        "created equals released",
+        "objects",
+        progress,
+    );
     let (mut created, mut wrong) = (0, Tally::default());
     for held in rig.census() {
         let check = running.check();
@@ -321,7 +379,9 @@ fn census(case: &Case, rig: &dyn Rig, progress: &mut dyn Progress) -> Check {
             let found = format!("{} released, {} bytes held", held.released, held.bytes);
             let expected = format!("{} released, 0 bytes held", held.created);
             let difference = crate::compare::Difference::of_kind(held.what, found, expected);
-            wrong.differences.push(difference.during("after the last session was dropped"));
+            wrong
+                .differences
+                .push(difference.during("after the last session was dropped"));
         }
     }
     let mut check = running.tallied(created, wrong);

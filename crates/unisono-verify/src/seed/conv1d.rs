@@ -22,7 +22,11 @@ pub(super) fn build() -> Model {
         let dims = [outputs.into(), inputs.into(), WIDTH.into()];
         let [weight, bias] = weights.layer(&layer, &dims, inputs * WIDTH);
         let last = i + 1 == layers;
-        let sum = if last { "y".to_owned() } else { format!("{layer}.out") };
+        let sum = if last {
+            "y".to_owned()
+        } else {
+            format!("{layer}.out")
+        };
         let conv = Node::new("Conv")
             .name(&format!("/{layer}/Conv"))
             .inputs([&*value, &*weight.name, &*bias.name])

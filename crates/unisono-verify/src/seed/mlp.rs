@@ -20,7 +20,11 @@ pub(super) fn build() -> Model {
         let layer = format!("mlp.{}", 2 * i);
         let [weight, bias] = weights.layer(&layer, &[outputs.into(), inputs.into()], inputs);
         let last = i + 1 == layers;
-        let sum = if last { "y".to_owned() } else { format!("{layer}.out") };
+        let sum = if last {
+            "y".to_owned()
+        } else {
+            format!("{layer}.out")
+        };
         let gemm = Node::new("Gemm")
             .name(&format!("/{layer}/Gemm"))
             .inputs([&*value, &*weight.name, &*bias.name])

@@ -69,15 +69,24 @@ mod tests {
 
     fn parameters(model: &unisono::onnx::write::Model) -> i64 {
         let graph = model.graph.as_ref().unwrap();
-        let weights = graph.initializers.iter().filter(|t| t.data_type == 1 && !t.dims.is_empty());
+        let weights = graph
+            .initializers
+            .iter()
+            .filter(|t| t.data_type == 1 && !t.dims.is_empty());
         weights.map(|t| t.dims.iter().product::<i64>()).sum()
     }
 
     #[test]
     fn the_models_have_the_original_number_of_parameters() {
         assert_eq!(parameters(&transformer::build()), 1_579_520);
-        assert_eq!(parameters(&mlp::build()), 256 * 512 + 512 + 512 * 512 + 512 + 512 * 256 + 256);
-        assert_eq!(parameters(&conv1d::build()), 3 * 64 + 64 + 3 * 64 * 64 + 64 + 3 * 64 + 1);
+        assert_eq!(
+            parameters(&mlp::build()),
+            256 * 512 + 512 + 512 * 512 + 512 + 512 * 256 + 256
+        );
+        assert_eq!(
+            parameters(&conv1d::build()),
+            3 * 64 + 64 + 3 * 64 * 64 + 64 + 3 * 64 + 1
+        );
     }
 
     #[test]
@@ -87,10 +96,13 @@ mod tests {
             digest.bytes(&model.to_bytes());
             format!("{} {digest}", model.name())
         });
-        assert_eq!(digests, [
-            "transformer 91a9f0231e9f60c4",
-            "mlp 11f1a6e65ca4a974",
-            "conv1d 113f7e5e33d8d430",
-        ]);
+        assert_eq!(
+            digests,
+            [
+                "transformer 91a9f0231e9f60c4",
+                "mlp 11f1a6e65ca4a974",
+                "conv1d 113f7e5e33d8d430",
+            ]
+        );
     }
 }

@@ -16,7 +16,13 @@ const HEADS: u16 = 4;
 const FORWARD: u16 = 1024;
 
 pub(super) fn build() -> Model {
-    let shape = || [Dim::symbol("batch"), Dim::fixed(TOKENS), Dim::fixed(WIDTH.into())];
+    let shape = || {
+        [
+            Dim::symbol("batch"),
+            Dim::fixed(TOKENS),
+            Dim::fixed(WIDTH.into()),
+        ]
+    };
     let (width, head) = (i64::from(WIDTH), i64::from(WIDTH / HEADS));
     let graph = Graph::new("transformer")
         .input(ValueInfo::tensor::<f32>("x", shape()))
@@ -27,7 +33,11 @@ pub(super) fn build() -> Model {
         .initializer(Tensor::of("thirds", &[3], &[width; 3]))
         // The square root of the 64 numbers that a head has.
         .initializer(Tensor::scalar("head.root", 8f32));
-    let mut writer = Writer { graph, weights: Weights::new(WEIGHTS_SEED), prefix: String::new() };
+    let mut writer = Writer {
+        graph,
+        weights: Weights::new(WEIGHTS_SEED),
+        prefix: String::new(),
+    };
     let mut value = "x".to_owned();
     for layer in 0..LAYERS {
         writer.prefix = format!("layers.{layer}");
@@ -62,7 +72,10 @@ impl Writer {
     /// Adds a node that makes the value `output`.
     fn node(&mut self, node: Node, inputs: &[&str], output: &str) -> String {
         let name = format!("/{output}/{}", node.op_type);
-        let node = node.name(&name).inputs(inputs.iter().copied()).outputs([output]);
+        let node = node
+            .name(&name)
+            .inputs(inputs.iter().copied())
+            .outputs([output]);
         self.take_graph(|graph| graph.node(node));
         output.to_owned()
     }
@@ -74,7 +87,11 @@ impl Writer {
 
     fn transpose(&mut self, input: &str, order: [i64; 3], output: &str) -> String {
         let output = self.path(output);
-        self.node(Node::new("Transpose").attribute("perm", order), &[input], &output)
+        self.node(
+            Node::new("Transpose").attribute("perm", order),
+            &[input],
+            &output,
+        )
     }
 
     /// A dense layer on the last axis of a tensor of rank 3: the exporter stores its weights transposed.
@@ -82,8 +99,12 @@ impl Writer {
         let full = self.path(name);
         let dims = [i64::from(inputs), i64::from(outputs)];
         let bound = 1.0 / f32::from(inputs).sqrt();
-        let weight = self.weights.uniform(&format!("{full}.weight"), &dims, bound);
-        let bias = self.weights.uniform(&format!("{full}.bias"), &dims[1..], bound);
+        let weight = self
+            .weights
+            .uniform(&format!("{full}.weight"), &dims, bound);
+        let bias = self
+            .weights
+            .uniform(&format!("{full}.bias"), &dims[1..], bound);
         let (weight, bias) = (self.constant(weight), self.constant(bias));
         let product = self.op("MatMul", &[input, &weight], &format!("{name}.product"));
         self.op("Add", &[&product, &bias], &format!("{name}.out"))
@@ -92,13 +113,19 @@ impl Writer {
     fn layer_norm(&mut self, input: &str, name: &str, output: &str) -> String {
         let full = self.path(name);
         let dims = [i64::from(WIDTH)];
-        let gain = self.weights.around(&format!("{full}.weight"), &dims, 1.0, 0.25);
+        let gain = self
+            .weights
+            .around(&format!("{full}.weight"), &dims, 1.0, 0.25);
         let bias = self.weights.uniform(&format!("{full}.bias"), &dims, 0.25);
         let (gain, bias) = (self.constant(gain), self.constant(bias));
         let node = Node::new("LayerNormalization")
             .attribute("axis", -1i64)
             .attribute("epsilon", 1e-5f32);
-        let output = if output.is_empty() { self.path(&format!("{name}.out")) } else { output.to_owned() };
+        let output = if output.is_empty() {
+            self.path(&format!("{name}.out"))
+        } else {
+            output.to_owned()
+        };
         self.node(node, &[input, &gain, &bias], &output)
     }
 
@@ -114,7 +141,11 @@ impl Writer {
         self.take_graph(|graph| graph.node(split));
         let [q, k, v] = ["q", "k", "v"].map(|part| {
             let value = self.path(&format!("attn.{part}"));
-            let viewed = self.op("Reshape", &[&value, "heads.shape"], &format!("attn.{part}.heads"));
+            let viewed = self.op(
+                "Reshape",
+                &[&value, "heads.shape"],
+                &format!("attn.{part}.heads"),
+            );
             // Keys are turned at once so that the product with queries needs no further transpose.
             let order = if part == "k" { [1, 2, 0] } else { [1, 0, 2] };
             self.transpose(&viewed, order, &format!("attn.{part}.folded"))
@@ -122,12 +153,18 @@ impl Writer {
         let products = self.op("MatMul", &[&q, &k], "attn.products");
         let scores = self.op("Div", &[&products, "head.root"], "attn.scores");
         let output = self.path("attn.weights");
-        let weights = self.node(Node::new("Softmax").attribute("axis", -1i64), &[&scores], &output);
+        let weights = self.node(
+            Node::new("Softmax").attribute("axis", -1i64),
+            &[&scores],
+            &output,
+        );
         let mixed = self.op("MatMul", &[&weights, &v], "attn.mixed");
         let unfolded = self.transpose(&mixed, [1, 0, 2], "attn.unfolded");
         let flat = self.op("Reshape", &[&unfolded, "flat.shape"], "attn.flat");
         let full = self.path("attn.out_proj");
-        let [weight, bias] = self.weights.layer(&full, &[WIDTH.into(), WIDTH.into()], WIDTH);
+        let [weight, bias] = self
+            .weights
+            .layer(&full, &[WIDTH.into(), WIDTH.into()], WIDTH);
         let (weight, bias) = (self.constant(weight), self.constant(bias));
         let gemm = Node::new("Gemm").attribute("transB", 1i64);
         let projected = self.node(gemm, &[&flat, &weight, &bias], &format!("{full}.out"));

@@ -21,6 +21,8 @@ use super::Running;
 
 /// Rows of one request, at most.
 const ROWS: usize = 16;
+/// What neighbours are called that are ordinary rows.
+const RANDOM: &str = "random";
 
 /// Checks one model.
 pub fn check(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<Check> {
@@ -65,7 +67,7 @@ impl Pool {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let mut pool = Pool {
-            neighbours: vec![("random", ordinary.clone())],
+            neighbours: vec![(RANDOM, ordinary.clone())],
             ordinary,
             left_out: Vec::new(),
         };
@@ -78,7 +80,8 @@ impl Pool {
 
     fn add(&mut self, case: &mut Case, name: &'static str, kind: RowKind, count: u32) {
         if !case.maker.can_make(kind) {
-            self.left_out.push(format!("no {name} neighbours: the inputs have none"));
+            self.left_out
+                .push(format!("no {name} neighbours: the inputs have none"));
             return;
         }
         let mut rows = Vec::new();
@@ -88,7 +91,8 @@ impl Pool {
                 Ok(answer) => rows.push((row, answer)),
                 // A model may rightly refuse such a row: an index out of a NaN, say.
                 Err(error) => {
-                    self.left_out.push(format!("no {name} neighbours: alone, one gives {error}"));
+                    self.left_out
+                        .push(format!("no {name} neighbours: alone, one gives {error}"));
                     return;
                 }
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use unisono::{Error, Isa};
 
 use super::super::{Running, hung};
-use super::{Pool, ROWS};
+use super::{Pool, RANDOM, ROWS};
 use crate::callers::{Expected, Job, Round, Scripts, Tally, drive};
 use crate::case::Case;
 use crate::options::{Effort, SectionId};
@@ -27,8 +27,15 @@ pub(super) fn setups(case: &Case) -> Vec<Setup> {
     let isas = case.machine.isas.iter().rev();
     isas.flat_map(|&isa| {
         // Without vector instructions a model takes many times as long, so one setup must do.
-        let threads = if is_slow(isa) { &threads[threads.len() - 1..] } else { &threads[..] };
-        let setup = move |&n: &usize| Setup { threads: Some(n), isa: Some(isa) };
+        let threads = if is_slow(isa) {
+            &threads[threads.len() - 1..]
+        } else {
+            &threads[..]
+        };
+        let setup = move |&n: &usize| Setup {
+            threads: Some(n),
+            isa: Some(isa),
+        };
         threads.iter().map(setup).collect::<Vec<_>>()
     })
     .collect()
@@ -57,7 +64,7 @@ impl Work {
         let (flops, most): (u64, usize) = match (effort, slow) {
             (Effort::Quick, true) => (300_000_000, 16),
             (Effort::Quick, false) => (16_000_000_000, 48),
-            (Effort::Standard, true) => (1_000_000_000, 32),
+            (Effort::Standard, true) => (3_000_000_000, 64),
             (Effort::Standard, false) => (64_000_000_000, 192),
         };
         let (callers, rows): (&[usize], &[usize]) = match (case.maker.has_rows(), slow) {
@@ -69,7 +76,11 @@ impl Work {
         let mean = rows.iter().sum::<usize>() as u64 / rows.len() as u64;
         let affordable = flops / (callers.len() as u64 * mean.max(1) * case.flops_per_row);
         let requests = usize::try_from(affordable).unwrap_or(most).min(most);
-        Work { callers, requests, rows }
+        Work {
+            callers,
+            requests,
+            rows,
+        }
     }
 
     fn requests_for(&self, callers: usize) -> usize {
@@ -99,7 +110,13 @@ pub(super) fn check(
     let id = format!("bits/{isa}/{threads}");
     let section = SectionId::Correctness;
     let mut running = Running::start(section, case, &id, &what, "rows", progress);
-    match sweep(case, pool, setup, &Work::of(case, setup, effort), &mut running) {
+    match sweep(
+        case,
+        pool,
+        setup,
+        &Work::of(case, setup, effort),
+        &mut running,
+    ) {
         Ok(tally) => {
             let healthy = !hung(&tally);
             (running.tallied(tally.rows, tally), healthy)
@@ -120,7 +137,11 @@ fn sweep(
     let mut stream = 0;
     let cold = work.callers.iter().copied().max().unwrap_or(1);
     let rounds: Vec<(usize, usize, &str)> = std::iter::once((cold, cold, "cold"))
-        .chain(work.callers.iter().map(|&c| (c, work.requests_for(c), "warm")))
+        .chain(
+            work.callers
+                .iter()
+                .map(|&c| (c, work.requests_for(c), "warm")),
+        )
         .collect();
     let total: usize = rounds.iter().map(|(_, requests, _)| requests).sum();
     let mut tally = Tally::default();
@@ -143,7 +164,7 @@ fn sweep(
             Round {
                 outputs: &case.outputs,
                 circumstances: &circumstances,
-                patience: case.patience(),
+                patience: case.patience,
                 tick: &mut |n| running.step(before + n, total as u64),
             },
         );
@@ -172,12 +193,16 @@ fn request(
         return Err(nothing());
     };
     let draw = mix(place as u64) as usize;
-    let ordinary = *kind == "random";
+    let ordinary = *kind == RANDOM;
     let probe = draw % count;
     let (mut rows, mut answers) = (Vec::new(), Vec::new());
     for position in 0..count {
         // Ordinary neighbours are a rotation of the ring of ordinary rows; others surround a single one.
-        let from = if ordinary || position == probe { &pool.ordinary } else { company };
+        let from = if ordinary || position == probe {
+            &pool.ordinary
+        } else {
+            company
+        };
         let (row, answer) = pick(from, draw / ROWS + position).ok_or_else(nothing)?;
         rows.push(*row);
         answers.push(Arc::clone(answer));
@@ -191,7 +216,10 @@ fn request(
         (false, Some(whole)) => Expected::Answer(whole),
         (_, last) => Expected::Rows(answers.into_iter().chain(last).collect()),
     };
-    Ok(Arc::new(Job { request: case.maker.request(&rows)?, expected }))
+    Ok(Arc::new(Job {
+        request: case.maker.request(&rows)?,
+        expected,
+    }))
 }
 
 fn nothing() -> Error {
@@ -214,16 +242,30 @@ fn describe(
     let check = running.check();
     check.figure("requests", tally.answers as f64, "");
     if !case.maker.has_rows() {
-        check.notes.push("rows are not proven independent: whole requests are compared".to_owned());
+        check
+            .notes
+            .push("rows are not proven independent: whole requests are compared".to_owned());
         check.figure("numbers of callers", work.callers.len() as f64, "");
         return;
     }
     let positions: usize = work.rows.iter().sum();
-    check.figure("positions covered", covered.positions.len() as f64, &format!("of {positions}"));
+    check.figure(
+        "positions covered",
+        covered.positions.len() as f64,
+        &format!("of {positions}"),
+    );
     let pairs = work.rows.len() * work.callers.len();
-    check.figure("callers x rows covered", covered.callers.len() as f64, &format!("of {pairs}"));
+    check.figure(
+        "callers x rows covered",
+        covered.callers.len() as f64,
+        &format!("of {pairs}"),
+    );
     let kinds = work.rows.len() * pool.neighbours.len();
-    check.figure("neighbours x rows covered", covered.company.len() as f64, &format!("of {kinds}"));
+    check.figure(
+        "neighbours x rows covered",
+        covered.company.len() as f64,
+        &format!("of {kinds}"),
+    );
     let names: Vec<&str> = pool.neighbours.iter().map(|(name, _)| *name).collect();
     let most = |list: &[usize]| list.iter().copied().max().unwrap_or(1);
     check.notes.push(format!(

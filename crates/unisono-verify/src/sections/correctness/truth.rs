@@ -3,15 +3,15 @@
 use unisono::Tensor;
 
 use super::super::Running;
-use super::Pool;
+use super::{Pool, RANDOM};
 use crate::accuracy::{Bound, errors};
-use crate::callers::Tally;
+use crate::callers::{Answer, Tally};
 use crate::case::Case;
 use crate::compare::{Difference, answer_difference};
 use crate::options::{Effort, SectionId};
 use crate::progress::Progress;
 use crate::report::Check;
-use crate::requests::Request;
+use crate::requests::{Request, RowId};
 use crate::verdict::Verdict;
 
 /// How many rows are computed by the plain implementations, which need a second for about this many operations.
@@ -20,7 +20,9 @@ fn rows(case: &Case, effort: Effort) -> usize {
         Effort::Quick => (200_000_000, 2),
         Effort::Standard => (500_000_000, 4),
     };
-    usize::try_from(flops / case.flops_per_row).unwrap_or(most).clamp(1, most)
+    usize::try_from(flops / case.flops_per_row)
+        .unwrap_or(most)
+        .clamp(1, most)
 }
 
 /// Both checks.
@@ -39,21 +41,23 @@ pub(super) fn checks(
     vec![canonical, float64(case, pool, rows, running)]
 }
 
-/// Rows of the pool with their answers, one request each.
+/// Rows with their answers, one request each.
 fn asked<'p>(
     case: &'p Case,
-    pool: &'p Pool,
-    rows: usize,
+    rows: &[&'p (RowId, Answer)],
 ) -> impl Iterator<Item = Result<(Request, &'p [Tensor]), unisono::Error>> {
-    pool.ordinary.iter().take(rows).map(|(row, answer)| {
-        Ok((case.maker.request(&[*row])?, answer.as_slice()))
-    })
+    rows.iter()
+        .map(|(row, answer)| Ok((case.maker.request(&[*row])?, answer.as_slice())))
 }
 
 fn canonical(case: &Case, pool: &Pool, rows: usize, mut running: Running<'_>) -> Check {
     let mut tally = Tally::default();
-    for (done, asked) in asked(case, pool, rows).enumerate() {
-        running.step(done as u64, rows as u64);
+    // One of each kind besides: a device that loses a NaN does so in every company, and only this sees it.
+    let others = pool.neighbours.iter().filter(|(name, _)| *name != RANDOM);
+    let others = others.filter_map(|(_, rows)| rows.first());
+    let rows: Vec<&(RowId, Answer)> = pool.ordinary.iter().take(rows).chain(others).collect();
+    for (done, asked) in asked(case, &rows).enumerate() {
+        running.step(done as u64, rows.len() as u64);
         let (request, answer) = match asked {
             Ok(asked) => asked,
             Err(error) => return running.could_not_run(&error),
@@ -65,21 +69,33 @@ fn canonical(case: &Case, pool: &Pool, rows: usize, mut running: Running<'_>) ->
         tally.rows += 1;
         if let Some(difference) = answer_difference(&case.outputs, answer, &plain) {
             tally.wrong += 1;
-            let during = format!("row {}; expected: the plain implementation", request.rows[0]);
+            let during = format!(
+                "row {}; expected: the plain implementation",
+                request.rows[0]
+            );
             tally.differences.push(difference.during(during));
         }
     }
-    let elements: usize = pool.ordinary.iter().take(rows).flat_map(|(_, a)| a.iter()).map(Tensor::len).sum();
-    running.check().figure("elements compared", elements as f64, "");
+    let elements: usize = rows
+        .iter()
+        .flat_map(|(_, answer)| answer.iter())
+        .map(Tensor::len)
+        .sum();
+    running
+        .check()
+        .figure("elements compared", elements as f64, "");
     running.tallied(tally.rows, tally)
 }
 
 fn float64(case: &Case, pool: &Pool, rows: usize, mut running: Running<'_>) -> Check {
-    let Bound { relative: bound, .. } = case.bound;
+    let Bound {
+        relative: bound, ..
+    } = case.bound;
     let (mut tally, mut worst) = (Tally::default(), 0f64);
     let mut floats = 0;
-    for (done, asked) in asked(case, pool, rows).enumerate() {
-        running.step(done as u64, rows as u64);
+    let rows: Vec<&(RowId, Answer)> = pool.ordinary.iter().take(rows).collect();
+    for (done, asked) in asked(case, &rows).enumerate() {
+        running.step(done as u64, rows.len() as u64);
         let (request, answer) = match asked {
             Ok(asked) => asked,
             Err(error) => return running.could_not_run(&error),
@@ -99,7 +115,9 @@ fn float64(case: &Case, pool: &Pool, rows: usize, mut running: Running<'_>) -> C
                     "row {}; expected: 64-bit floats; off by {:.2e} of the largest, {bound:.2e} allowed",
                     request.rows[0], error.relative
                 );
-                tally.differences.push(Difference { ..error.worst }.during(during));
+                tally
+                    .differences
+                    .push(Difference { ..error.worst }.during(during));
             }
         }
     }
@@ -126,6 +144,9 @@ fn float64(case: &Case, pool: &Pool, rows: usize, mut running: Running<'_>) -> C
 }
 
 fn refused(mut running: Running<'_>, why: String) -> Check {
-    running.check().notes.push(format!("the plain implementation refuses: {why}"));
+    running
+        .check()
+        .notes
+        .push(format!("the plain implementation refuses: {why}"));
     running.finish()
 }
