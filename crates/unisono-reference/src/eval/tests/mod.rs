@@ -6,7 +6,9 @@ mod indexing;
 mod laws;
 mod layers;
 mod layout;
+mod normalizations;
 mod reductions;
+mod sequences;
 
 use super::{EvalError, evaluate, output_types};
 use unisono_graph::Operator;
@@ -81,6 +83,12 @@ fn check(rows: Vec<Row>) {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// An f32 tensor with exactly these bits.
+fn same_as(found: &Tensor, expected: &[f32]) {
+    let found = found.as_slice::<f32>().unwrap();
+    assert_eq!(crate::arith::first_difference(found, expected), None);
 }
 
 fn same(a: &Tensor, b: &Tensor) -> bool {
