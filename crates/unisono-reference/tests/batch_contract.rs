@@ -610,8 +610,8 @@ fn step(graph: &mut Graph, x: ValueId, shape: &mut Vec<usize>, random: &mut Rand
             let target = list(graph, &open(shape));
             node(graph, "Reshape", &[], &[x, target])
         }
-        4 | 5 if shape.iter().any(|n| n % 2 == 0) => {
-            let even: Vec<usize> = (0..rank).filter(|&i| shape[i] % 2 == 0).collect();
+        4 | 5 if shape.iter().any(|n| n.is_multiple_of(2)) => {
+            let even: Vec<usize> = (0..rank).filter(|&i| shape[i].is_multiple_of(2)).collect();
             let at = even[random.below(even.len())];
             let half = shape[at] / 2;
             shape.splice(
@@ -642,7 +642,7 @@ fn step(graph: &mut Graph, x: ValueId, shape: &mut Vec<usize>, random: &mut Rand
 fn open(shape: &[usize]) -> Vec<i64> {
     shape
         .iter()
-        .map(|&n| if n % 7 == 0 { -1 } else { n as i64 })
+        .map(|&n| if n.is_multiple_of(7) { -1 } else { n as i64 })
         .collect()
 }
 
