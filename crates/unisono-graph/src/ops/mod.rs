@@ -116,6 +116,8 @@ const FAMILIES: &[&[Definition]] = &[
     movement::pad::OPERATORS,
     movement::slice::OPERATORS,
     normalize::OPERATORS,
+    normalize::plain::OPERATORS,
+    normalize::softmax::OPERATORS,
     pool::OPERATORS,
     quantize::OPERATORS,
     recurrent::OPERATORS,

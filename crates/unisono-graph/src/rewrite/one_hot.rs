@@ -16,7 +16,7 @@ use crate::ops::cast::Cast;
 use crate::ops::indexing::Gather;
 use crate::ops::linear::Linear;
 use crate::ops::shape::Squeeze;
-use crate::{Dim, Graph, Node, ValueId};
+use crate::{Dim, Graph, Node};
 use unisono_tensor::{DType, Tensor};
 
 /// Shorter lists are not worth a table.
@@ -35,12 +35,10 @@ fn lookup(view: &View<'_>, node: &Node) -> Option<Edit> {
     if op.transpose_a || view.constant(weights)?.rank() != 2 {
         return None;
     }
-    let bias = input(node, 2);
-    if let Some(bias) = bias
-        && !is_row(view.constant(bias)?)
-    {
-        return None;
-    }
+    let bias = match input(node, 2) {
+        None => None,
+        Some(bias) => Some(row(view.constant(bias)?)?),
+    };
     let (cast_id, cast, to) = view.private::<Cast>(encoded)?;
     let (equal_id, equal, compare) = view.private::<Compare>(input(cast, 0)?)?;
     if compare.comparison != Comparison::Equal || to.to != view.constant(weights)?.dtype() {
@@ -68,7 +66,7 @@ fn lookup(view: &View<'_>, node: &Node) -> Option<Edit> {
 
     let mut edit = Edit::new(Gather { axis: 0 }, Vec::new(), vec![cast_id, equal_id]);
     let mut product: Vec<Input> = vec![identity.into(), weights.into()];
-    product.extend(bias.map(Input::Value));
+    product.extend(bias.map(Input::New));
     let table = edit.step(op, product);
     let ids = edit.step(
         Squeeze {
@@ -83,12 +81,16 @@ fn lookup(view: &View<'_>, node: &Node) -> Option<Edit> {
     Some(edit)
 }
 
-/// A bias that is the same for all rows.
-fn is_row(bias: &Tensor) -> bool {
-    match bias.shape().split_last() {
-        None => true,
-        Some((_, front)) => bias.rank() <= 2 && front.iter().all(|&n| n == 1),
-    }
+/// A bias that is the same for all rows, without the axes that say so: the table has only two.
+fn row(bias: &Tensor) -> Option<Tensor> {
+    let (&last, front) = match bias.shape().split_last() {
+        None => return Some(bias.clone()),
+        Some(split) => split,
+    };
+    front
+        .iter()
+        .all(|&n| n == 1)
+        .then(|| bias.reshaped(&[last]).ok())?
 }
 
 /// The first number and the length of a list of consecutive integers along the last axis.
@@ -138,7 +140,7 @@ mod tests {
     use super::super::testing::*;
     use super::super::{NoFolding, optimize};
     use super::*;
-    use crate::infer;
+    use crate::{ValueId, infer};
 
     /// `Linear(Cast(Equal(ids, list)), w, bias)` with ids `[n, 5, 1]`.
     fn embedding(b: &mut Builder, list: &[i32], ids: &[&str]) -> ValueId {
@@ -149,7 +151,7 @@ mod tests {
         let encoded = b.op(Cast { to: DType::F32 }, &[equal]);
         let w = b.floats(&[8, 2], &[1.0; 16]);
         let y = b.op(Linear::default(), &[encoded, w]);
-        let bias = b.floats(&[2], &[0.5; 2]);
+        let bias = b.floats(&[1, 1, 2], &[0.5; 2]);
         b.add(y, bias)
     }
 

@@ -1,6 +1,18 @@
-//! Normalisations: softmax and its relatives, batch, layer, instance, group and RMS norm, and older ones.
+//! Normalisations.
 //!
 //! The one idea: each of them says over which axes its statistics run. Along the others rows stay apart.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | this one | norms with parameters: batch, layer, RMS, instance, group |
+//! | [`softmax`] | [`Softmax`] and its relatives |
+//! | [`plain`] | norms without parameters: [`LpNormalization`], [`MeanVarianceNormalization`], [`LocalResponseNormalization`] |
+
+pub mod plain;
+pub mod softmax;
+
+pub use plain::{LocalResponseNormalization, LpNormalization, MeanVarianceNormalization};
+pub use softmax::{Softmax, SoftmaxFunction};
 
 use super::broadcast;
 use super::common::resolve_axis;
@@ -9,28 +21,6 @@ use super::{Definition, NodeSpec};
 use crate::{Batch, BatchContext, Blocker, Dim, Fact, InferContext, OpError, Operator};
 use std::sync::Arc;
 use unisono_tensor::DType;
-
-/// Which member of the softmax family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SoftmaxFunction {
-    /// `exp(x - max) / sum(exp(x - max))`.
-    Softmax,
-    /// `x - max - log(sum(exp(x - max)))`.
-    LogSoftmax,
-    /// 1 at the first largest element, 0 elsewhere.
-    Hardmax,
-}
-
-/// Softmax, log-softmax or hardmax. Input: `x`, floats. Kind `Softmax`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Softmax {
-    /// Which one.
-    pub function: SoftmaxFunction,
-    /// The axis; negative ones count from the end.
-    pub axis: i64,
-    /// The statistics run over `axis` and all axes behind it taken as one (before opset 13) instead of over `axis` alone.
-    pub flatten: bool,
-}
 
 /// Batch normalisation at inference: `(x - mean) / sqrt(var + epsilon) * scale + bias`, per channel (axis 1). Inputs: `x`,
 /// `scale`, `bias`, `mean`, `var`. Kind `BatchNormalization`.
@@ -49,7 +39,7 @@ pub struct LayerNormalization {
     pub axis: i64,
     /// Added to the variance.
     pub epsilon: f32,
-    /// The type of the optional outputs: f32 or bf16. (Statistics are computed in f32, in f64 for f64 inputs.)
+    /// The type of the optional outputs: f32, f64 or bf16. (Statistics are computed in f32, in f64 for f64 inputs.)
     pub stash: DType,
 }
 
@@ -82,54 +72,6 @@ pub struct GroupNormalization {
     pub per_channel: bool,
 }
 
-/// Division by the L1 or L2 norm along an axis. A zero norm gives zeros. Input: `x`, floats. Kind `LpNormalization`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LpNormalization {
-    /// The axis; negative ones count from the end.
-    pub axis: i64,
-    /// 1 or 2.
-    pub p: u8,
-}
-
-/// `(x - mean) / (sqrt(mean(x^2) - mean^2) + 1e-9)` over the axes, with the variance computed in two passes. Input: `x`.
-/// Kind `MeanVarianceNormalization`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MeanVarianceNormalization {
-    /// The axes; negative ones count from the end.
-    pub axes: Vec<i64>,
-}
-
-/// Local response normalisation across channels (axis 1): `x / (bias + alpha / size * s)^beta`, where `s` sums the squares
-/// of channels `c - floor((size - 1) / 2)` to `c + ceil((size - 1) / 2)` inclusive. Input: `x`. Kind `LocalResponseNormalization`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LocalResponseNormalization {
-    /// The factor of the mean square.
-    pub alpha: f32,
-    /// The exponent.
-    pub beta: f32,
-    /// The summand.
-    pub bias: f32,
-    /// How many channels are summed.
-    pub size: usize,
-}
-
-impl Softmax {
-    /// The axes over which the statistics run, in rising order.
-    ///
-    /// # Errors
-    /// The axis does not exist.
-    pub fn resolve_axes(&self, rank: usize) -> Result<Vec<usize>, OpError> {
-        if !self.flatten {
-            return Ok(vec![resolve_axis(self.axis, rank)?]);
-        }
-        // Flattening to two dimensions may also leave everything on the left: then each element is alone.
-        if usize::try_from(self.axis) == Ok(rank) {
-            return Ok(Vec::new());
-        }
-        Ok((resolve_axis(self.axis, rank)?..rank).collect())
-    }
-}
-
 /// Blocks if statistics run over the batch axis; else the batch stays where it is.
 fn outside_of(
     cx: &BatchContext<'_>,
@@ -148,44 +90,6 @@ fn outside_of(
 /// A number of operations for each element of the first input.
 fn per_element(inputs: &[Option<Fact>], each: u64) -> Option<u64> {
     rules::count(&[inputs.first()?.as_ref()?.element_count()?, each])
-}
-
-impl Operator for Softmax {
-    fn kind(&self) -> &'static str {
-        "Softmax"
-    }
-
-    fn name(&self) -> &'static str {
-        match self.function {
-            SoftmaxFunction::Softmax => "Softmax",
-            SoftmaxFunction::LogSoftmax => "LogSoftmax",
-            SoftmaxFunction::Hardmax => "Hardmax",
-        }
-    }
-
-    fn infer(&self, cx: &mut InferContext<'_>) -> Result<(), OpError> {
-        let x = rules::typed(cx, 0, "input", FLOATS)?;
-        if let Some(rank) = x.rank() {
-            self.resolve_axes(rank)?;
-        }
-        cx.set(0, rules::like(x));
-        Ok(())
-    }
-
-    fn batch(&self, cx: &BatchContext<'_>) -> Result<Vec<Batch>, Blocker> {
-        let rank = rules::batch_shape(cx, 0)?.len();
-        let does = match self.function {
-            SoftmaxFunction::Softmax => "softmax runs",
-            SoftmaxFunction::LogSoftmax => "log-softmax runs",
-            SoftmaxFunction::Hardmax => "hardmax runs",
-        };
-        outside_of(cx, self.resolve_axes(rank), does)
-    }
-
-    /// Five per element: maximum, difference, exponential, sum, quotient (or logarithm's difference).
-    fn flops(&self, inputs: &[Option<Fact>], _outputs: &[Option<Fact>]) -> Option<u64> {
-        per_element(inputs, 5)
-    }
 }
 
 /// The length of axis 1, which a batch or instance norm needs.
@@ -425,106 +329,10 @@ impl Operator for GroupNormalization {
     }
 }
 
-impl Operator for LpNormalization {
-    fn kind(&self) -> &'static str {
-        "LpNormalization"
-    }
-
-    fn infer(&self, cx: &mut InferContext<'_>) -> Result<(), OpError> {
-        let x = rules::typed(cx, 0, "input", FLOATS)?;
-        if let Some(rank) = x.rank() {
-            resolve_axis(self.axis, rank)?;
-        }
-        cx.set(0, rules::like(x));
-        Ok(())
-    }
-
-    fn batch(&self, cx: &BatchContext<'_>) -> Result<Vec<Batch>, Blocker> {
-        let rank = rules::batch_shape(cx, 0)?.len();
-        let axes = resolve_axis(self.axis, rank).map(|a| vec![a]);
-        outside_of(cx, axes, "the norm runs")
-    }
-
-    /// Three per element: square or magnitude, sum, quotient.
-    fn flops(&self, inputs: &[Option<Fact>], _outputs: &[Option<Fact>]) -> Option<u64> {
-        per_element(inputs, 3)
-    }
-}
-
-impl Operator for MeanVarianceNormalization {
-    fn kind(&self) -> &'static str {
-        "MeanVarianceNormalization"
-    }
-
-    fn infer(&self, cx: &mut InferContext<'_>) -> Result<(), OpError> {
-        let x = rules::typed(cx, 0, "x", FLOATS)?;
-        if let Some(rank) = x.rank() {
-            rules::sorted_axes(&self.axes, rank)?;
-        }
-        cx.set(0, rules::like(x));
-        Ok(())
-    }
-
-    fn batch(&self, cx: &BatchContext<'_>) -> Result<Vec<Batch>, Blocker> {
-        let rank = rules::batch_shape(cx, 0)?.len();
-        outside_of(
-            cx,
-            rules::sorted_axes(&self.axes, rank),
-            "mean and variance run",
-        )
-    }
-
-    /// Six per element: sum, difference, square and sum, scaling.
-    fn flops(&self, inputs: &[Option<Fact>], _outputs: &[Option<Fact>]) -> Option<u64> {
-        per_element(inputs, 6)
-    }
-}
-
-impl Operator for LocalResponseNormalization {
-    fn kind(&self) -> &'static str {
-        "LocalResponseNormalization"
-    }
-
-    fn name(&self) -> &'static str {
-        "LRN"
-    }
-
-    fn infer(&self, cx: &mut InferContext<'_>) -> Result<(), OpError> {
-        let x = rules::typed(cx, 0, "x", FLOATS)?;
-        if x.rank().is_some_and(|r| r < 2) {
-            return Err(OpError::new("input 0 (x) needs samples and channels"));
-        }
-        cx.set(0, rules::like(x));
-        Ok(())
-    }
-
-    fn batch(&self, cx: &BatchContext<'_>) -> Result<Vec<Batch>, Blocker> {
-        outside_of(cx, Ok(vec![1]), "local response normalisation sums")
-    }
-
-    /// Two per summed square, and four for the factor, power and quotient.
-    fn flops(&self, inputs: &[Option<Fact>], _outputs: &[Option<Fact>]) -> Option<u64> {
-        let each = u64::try_from(self.size).ok()?.checked_mul(2)?;
-        per_element(inputs, each.checked_add(4)?)
-    }
-}
-
 type Built = Result<Arc<dyn Operator>, OpError>;
 
 fn epsilon(spec: &mut NodeSpec<'_>) -> Result<f32, OpError> {
     spec.attributes.float_or("epsilon", 1e-5)
-}
-
-fn softmax(spec: &mut NodeSpec<'_>, function: SoftmaxFunction) -> Built {
-    let flatten = spec.opset < 13;
-    let axis = spec
-        .attributes
-        .int_or("axis", if flatten { 1 } else { -1 })?;
-    Ok(Arc::new(Softmax {
-        function,
-        axis,
-        flatten,
-    }))
 }
 
 fn batch_norm(spec: &mut NodeSpec<'_>) -> Built {
@@ -600,39 +408,6 @@ fn group_norm(spec: &mut NodeSpec<'_>) -> Built {
     }
 }
 
-fn lp_norm(spec: &mut NodeSpec<'_>) -> Built {
-    let axis = spec.attributes.int_or("axis", -1)?;
-    match spec.attributes.int_or("p", 2)? {
-        1 => Ok(Arc::new(LpNormalization { axis, p: 1 })),
-        2 => Ok(Arc::new(LpNormalization { axis, p: 2 })),
-        p => Err(OpError::attribute(
-            "p",
-            format!("should be 1 or 2 but is {p}"),
-        )),
-    }
-}
-
-fn mean_variance_norm(spec: &mut NodeSpec<'_>) -> Built {
-    let axes = spec.attributes.ints("axes")?;
-    Ok(Arc::new(MeanVarianceNormalization {
-        axes: axes.unwrap_or_else(|| vec![0, 2, 3]),
-    }))
-}
-
-fn local_response_norm(spec: &mut NodeSpec<'_>) -> Built {
-    let size = spec.attributes.int("size")?;
-    let size = size.ok_or_else(|| OpError::attribute("size", "is missing"))?;
-    let positive = usize::try_from(size).ok().filter(|&n| n > 0);
-    Ok(Arc::new(LocalResponseNormalization {
-        alpha: spec.attributes.float_or("alpha", 1e-4)?,
-        beta: spec.attributes.float_or("beta", 0.75)?,
-        bias: spec.attributes.float_or("bias", 1.0)?,
-        size: positive.ok_or_else(|| {
-            OpError::attribute("size", format!("should be positive but is {size}"))
-        })?,
-    }))
-}
-
 const fn line(
     name: &'static str,
     since: i64,
@@ -652,27 +427,6 @@ const fn line(
 
 /// The registry's lines of this family.
 pub const OPERATORS: &[Definition] = &[
-    line(
-        "Softmax",
-        7,
-        |s| softmax(s, SoftmaxFunction::Softmax),
-        (1, 1),
-        1,
-    ),
-    line(
-        "LogSoftmax",
-        7,
-        |s| softmax(s, SoftmaxFunction::LogSoftmax),
-        (1, 1),
-        1,
-    ),
-    line(
-        "Hardmax",
-        7,
-        |s| softmax(s, SoftmaxFunction::Hardmax),
-        (1, 1),
-        1,
-    ),
     line("BatchNormalization", 7, batch_norm, (5, 5), 5),
     line("LayerNormalization", 17, layer_norm, (2, 3), 3),
     line("RMSNormalization", 23, rms_norm, (2, 2), 1),
@@ -687,13 +441,4 @@ pub const OPERATORS: &[Definition] = &[
         1,
     ),
     line("GroupNormalization", 18, group_norm, (3, 3), 1),
-    line("LpNormalization", 7, lp_norm, (1, 1), 1),
-    line(
-        "MeanVarianceNormalization",
-        9,
-        mean_variance_norm,
-        (1, 1),
-        1,
-    ),
-    line("LRN", 7, local_response_norm, (1, 1), 1),
 ];
