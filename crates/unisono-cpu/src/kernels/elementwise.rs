@@ -69,6 +69,10 @@ enum Repeat {
 
 struct BinaryKernel {
     function: arith::Binary,
+    /// Blocks of rows x columns, one behind the other.
+    blocks: usize,
+    /// How far each operand moves from block to block: 0 if it repeats.
+    steps: [usize; 2],
     rows: usize,
     columns: usize,
     repeats: [Repeat; 2],
@@ -91,21 +95,31 @@ pub fn build_binary(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
     };
     let out = build.output_shape(0);
     let shapes = [build.shape(0), build.shape(1)];
-    // The output is cut into rows x columns after some axis; each operand must be constant along all axes on one side.
-    // The candidates are tried from the longest rows on.
-    for cut in 0..=out.len() {
-        let repeats = shapes.map(|shape| repeat(shape, out, cut));
-        if let [Some(a), Some(b)] = repeats {
-            let mut rows: usize = out[..cut].iter().product();
-            let mut columns: usize = out[cut..].iter().product();
-            let flat = [a, b]
+    // The output is cut into blocks of rows x columns; within a block, and from block to block, each operand must follow
+    // the output along all axes or along none. Fewest blocks first, then the longest rows.
+    for lead in 0..=out.len() {
+        let steps = shapes.map(|shape| lead_step(shape, out, lead));
+        let [Some(step_a), Some(step_b)] = steps else {
+            continue;
+        };
+        let block = &out[lead..];
+        for cut in 0..=block.len() {
+            let inner = shapes.map(|shape| &shape[shape.len().saturating_sub(block.len())..]);
+            let [Some(a), Some(b)] = inner.map(|shape| repeat(shape, block, cut)) else {
+                continue;
+            };
+            let mut rows: usize = block[..cut].iter().product();
+            let mut columns: usize = block[cut..].iter().product();
+            if [a, b]
                 .iter()
-                .all(|r| matches!(r, Repeat::Full | Repeat::Scalar));
-            if flat {
+                .all(|r| matches!(r, Repeat::Full | Repeat::Scalar))
+            {
                 (rows, columns) = (1, rows * columns);
             }
             return Ok(Some(Box::new(BinaryKernel {
                 function,
+                blocks: out[..lead].iter().product(),
+                steps: [step_a, step_b],
                 rows,
                 columns,
                 repeats: [a, b],
@@ -113,6 +127,19 @@ pub fn build_binary(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
         }
     }
     Ok(None)
+}
+
+/// How far `shape`, right-aligned, moves along the first `lead` axes of `out` taken as one: the size of the rest if it
+/// follows them, 0 if it repeats along all of them; `None` if it does neither.
+fn lead_step(shape: &[usize], out: &[usize], lead: usize) -> Option<usize> {
+    let missing = out.len().checked_sub(shape.len())?;
+    let len = |axis: usize| axis.checked_sub(missing).map_or(1, |i| shape[i]);
+    if (0..lead).all(|axis| len(axis) == 1) {
+        return Some(0);
+    }
+    (0..lead)
+        .all(|axis| len(axis) == out[axis])
+        .then(|| (lead..out.len()).map(len).product())
 }
 
 /// How `shape`, right-aligned, repeats over `out` cut in front of axis `cut`; `None` if in no simple way.
@@ -136,6 +163,16 @@ fn repeat(shape: &[usize], out: &[usize], cut: usize) -> Option<Repeat> {
 }
 
 impl Repeat {
+    /// How many values one block of rows x columns sees.
+    fn len(self, rows: usize, columns: usize) -> usize {
+        match self {
+            Repeat::Full => rows * columns,
+            Repeat::Row => columns,
+            Repeat::Column => rows,
+            Repeat::Scalar => 1,
+        }
+    }
+
     /// The part of `data` that `rows` rows from `first` on see.
     fn part<'a>(self, data: &'a [f32], first: usize, rows: usize, columns: usize) -> Operand<'a> {
         match self {
@@ -159,6 +196,29 @@ impl Kernel for BinaryKernel {
         let [ra, rb] = self.repeats;
         let y: &mut [f32] = result(outputs)?;
         if y.is_empty() {
+            return Ok(());
+        }
+        if self.blocks > 1 {
+            let block = self.rows * self.columns;
+            split::rows(
+                cx.team,
+                y,
+                block,
+                block,
+                ARITHMETIC_COST,
+                |first, y: &mut [f32]| {
+                    for (i, y) in y.chunks_exact_mut(block).enumerate() {
+                        let range = |repeat: Repeat, step: usize| {
+                            let start = (first + i) * step;
+                            start..start + repeat.len(self.rows, self.columns)
+                        };
+                        let (at_a, at_b) = (range(ra, self.steps[0]), range(rb, self.steps[1]));
+                        let a = ra.part(&a[at_a], 0, self.rows, self.columns);
+                        let b = rb.part(&b[at_b], 0, self.rows, self.columns);
+                        rowwise::binary(cx.isa, self.function, [self.rows, self.columns], a, b, y);
+                    }
+                },
+            );
             return Ok(());
         }
         // Flat work has one long row; it is cut by elements.

@@ -10,10 +10,13 @@ pub mod linear;
 pub mod normalize;
 mod operands;
 pub mod pool;
+pub mod recurrent;
 pub mod reduce;
 pub mod reference;
 pub mod rowwise;
 mod split;
+#[cfg(test)]
+mod tests;
 
 use crate::exec::kernel::{Build, Builder, Kernel};
 use unisono_graph::Operator;
@@ -32,6 +35,7 @@ const KERNELS: &[(&str, Builder)] = &[
     ("LayerNormalization", normalize::build_layer_norm),
     ("Linear", linear::build_linear),
     ("Pool", pool::build_pool),
+    ("Recurrent", recurrent::build_lstm),
     ("Reduce", reduce::build_reduce),
     ("RmsNormalization", normalize::build_rms_norm),
     ("Softmax", normalize::build_softmax),
@@ -46,10 +50,18 @@ pub fn supports(op: &dyn Operator) -> bool {
 
 /// The kernel for a node.
 pub fn build(build: &Build<'_>) -> Result<Box<dyn Kernel>, Error> {
+    match own(build)? {
+        Some(kernel) => Ok(kernel),
+        None => Ok(Box::new(reference::ReferenceKernel::new(build))),
+    }
+}
+
+/// The kernel of our own for a node, if there is one that takes its types and shapes.
+fn own(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
     for (_, builder) in KERNELS.iter().filter(|(kind, _)| *kind == build.op.kind()) {
         if let Some(kernel) = builder(build)? {
-            return Ok(kernel);
+            return Ok(Some(kernel));
         }
     }
-    Ok(Box::new(reference::ReferenceKernel::new(build)))
+    Ok(None)
 }
