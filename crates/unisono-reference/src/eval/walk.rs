@@ -177,6 +177,14 @@ pub(super) fn copy<const S: usize>(
     let (dst, _) = dst.as_chunks_mut::<S>();
     let (src, _) = src.as_chunks::<S>();
     nest.check([dst.len(), src.len()])?;
+    if let Some((rest, plane)) = nest.transposed_plane() {
+        return rest.runs(|[d, s], len, [to, from]| {
+            for i in 0..len {
+                copy_plane(plane, dst, at(d, i, to), src, at(s, i, from));
+            }
+            Ok(())
+        });
+    }
     nest.runs(|[d, s], len, steps| {
         match steps {
             [1, 1] => dst[d..d + len].copy_from_slice(&src[s..s + len]),
@@ -194,6 +202,58 @@ pub(super) fn copy<const S: usize>(
         }
         Ok(())
     })
+}
+
+/// A matrix that is copied transposed: along `rows` the source is dense, along `cols` the destination.
+#[derive(Clone, Copy)]
+struct Plane {
+    /// Length, and stride in the destination.
+    rows: (usize, isize),
+    /// Length, and stride in the source.
+    cols: (usize, isize),
+}
+
+/// Edge of the squares in which a plane is copied: small enough that all their cache lines fit, whatever the strides.
+const TILE: usize = 16;
+
+impl Nest<2> {
+    /// The innermost axis and one of the others, if the destination (operand 0) is dense along the first and the source along the second;
+    /// and what is left of the nest without them.
+    fn transposed_plane(&self) -> Option<(Nest<2>, Plane)> {
+        let (inner, outer) = self.axes.split_last()?;
+        let dense = outer.iter().position(|a| a.strides[1] == 1)?;
+        if inner.strides[0] != 1 || inner.len < TILE || outer[dense].len < TILE || self.empty {
+            return None;
+        }
+        let plane = Plane {
+            rows: (outer[dense].len, outer[dense].strides[0]),
+            cols: (inner.len, inner.strides[1]),
+        };
+        let mut rest = self.clone();
+        rest.axes.pop();
+        rest.axes.remove(dense);
+        if rest.axes.is_empty() {
+            rest.axes.push(Axis {
+                len: 1,
+                strides: [0; 2],
+            });
+        }
+        Some((rest, plane))
+    }
+}
+
+fn copy_plane<T: Copy>(plane: Plane, dst: &mut [T], d: usize, src: &[T], s: usize) {
+    let ((rows, to), (cols, from)) = (plane.rows, plane.cols);
+    for row in (0..rows).step_by(TILE) {
+        for col in (0..cols).step_by(TILE) {
+            for i in row..rows.min(row + TILE) {
+                let line = &mut dst[at(d, i, to) + col..][..TILE.min(cols - col)];
+                for (j, slot) in line.iter_mut().enumerate() {
+                    *slot = src[at(s, col + j, from) + i];
+                }
+            }
+        }
+    }
 }
 
 /// `out[i] = f(a[i])`.

@@ -300,7 +300,7 @@ fn constants_are_folded_with_all_outputs_of_the_operator() {
     let parts = fold(&split, std::slice::from_ref(&x)).unwrap();
     let parts: Vec<&[f32]> = parts.iter().map(|t| t.as_slice().unwrap()).collect();
     assert_eq!(parts, [&[1.0][..], &[2.0], &[3.0]]);
-    assert_eq!(fold(&Identity, &[x.clone()]).unwrap().len(), 1);
+    assert_eq!(fold(&Identity, std::slice::from_ref(&x)).unwrap().len(), 1);
     assert!(
         fold(
             &Binary {

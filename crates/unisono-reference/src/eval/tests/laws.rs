@@ -62,6 +62,21 @@ proptest! {
     }
 
     #[test]
+    fn large_transposes_move_every_element(a in 14usize..40, b in 14usize..40, c in 1usize..4, front: bool) {
+        let x = count_up(&[a, c, b]);
+        let perm = if front { vec![2, 0, 1] } else { vec![2, 1, 0] };
+        let y = output(&Transpose { perm: Some(perm) }, &[&x]).unwrap();
+        let y = y.as_slice::<f32>().unwrap();
+        for (i, j, k) in [(0, 0, 0), (a - 1, c - 1, b - 1), (a / 2, c / 2, b / 3), (a - 1, 0, 1)] {
+            let place = if front { (k * a + i) * c + j } else { (k * c + j) * a + i };
+            prop_assert_eq!(y[place], ((i * c + j) * b + k) as f32);
+        }
+        let mut all: Vec<u32> = y.iter().map(|&v| v as u32).collect();
+        all.sort_unstable();
+        prop_assert!(all.iter().enumerate().all(|(i, &v)| i as u32 == v));
+    }
+
+    #[test]
     fn parts_joined_are_the_whole(shape in shapes(), seed: u64) {
         let x = filled(&shape, seed);
         let axis = Numbers(seed).below(shape.len());
