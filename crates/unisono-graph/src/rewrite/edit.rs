@@ -4,10 +4,10 @@
 //! order stay. New steps may stand right in front of it. The steps that it absorbed are then read by nobody and die. Nothing
 //! else is ever moved.
 
+use super::dead;
 use super::view::View;
-use super::{MAX_ROUNDS, dead};
 use crate::{Graph, Node, NodeId, Operator, ValueId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use unisono_tensor::Tensor;
 
@@ -75,13 +75,16 @@ impl Edit {
     }
 }
 
+/// The longest row of steps that one product absorbs before others look at it.
+const LONGEST: usize = 6;
+
 /// [`for_each_node`] again and again until nothing changes: for patterns that grow by one step at a time.
 pub fn until_settled(
     graph: &mut Graph,
     matcher: impl Fn(&View<'_>, NodeId, &Node) -> Option<Edit>,
 ) -> usize {
     let mut total = 0;
-    for _ in 0..MAX_ROUNDS {
+    for _ in 0..LONGEST {
         let applied = for_each_node(graph, &matcher);
         if applied == 0 {
             break;
@@ -173,7 +176,7 @@ pub fn substitute(graph: &mut Graph, pairs: Vec<(ValueId, ValueId)>) -> usize {
     if pairs.is_empty() {
         return 0;
     }
-    let is_output = |g: &Graph, id: ValueId| g.outputs().contains(&id);
+    let outputs: BTreeSet<ValueId> = graph.outputs().iter().copied().collect();
     let mut replace: BTreeMap<ValueId, ValueId> = BTreeMap::new();
     let resolve = |replace: &BTreeMap<ValueId, ValueId>, mut id: ValueId| {
         while let Some(&next) = replace.get(&id) {
@@ -198,7 +201,7 @@ pub fn substitute(graph: &mut Graph, pairs: Vec<(ValueId, ValueId)>) -> usize {
         let Some(&maker) = made_at.get(&old) else {
             continue;
         };
-        if !is_output(graph, old) {
+        if !outputs.contains(&old) {
             replace.insert(old, new);
             clear_output(&mut nodes[maker], old);
             made_at.remove(&old);
@@ -208,7 +211,7 @@ pub fn substitute(graph: &mut Graph, pairs: Vec<(ValueId, ValueId)>) -> usize {
         let Some(&other) = made_at.get(&new) else {
             continue;
         };
-        if is_output(graph, new) {
+        if outputs.contains(&new) {
             continue;
         }
         // The output's own maker makes nothing any more, and the other value's maker makes the output.

@@ -21,8 +21,8 @@
 //! | [`one_hot`] | a product with a one-hot encoding | a row of a table | equal |
 //! | [`dead`] | what no output needs | nothing | equal |
 //!
-//! They run in this order, again and again until nothing changes or [`MAX_ROUNDS`] is reached; bodies of control flow are
-//! rewritten by the same rules. Values that are rounded differently are as accurate as before: the difference is of the
+//! They run in this order, again and again until nothing changes or [`MAX_ROUNDS`] is reached (earlier for very large
+//! graphs); bodies of control flow are rewritten by the same rules. Values that are rounded differently are as accurate as before: the difference is of the
 //! size of one rounding of the replaced steps.
 //!
 //! A rewrite never changes the model's inputs and outputs: their number, order, names and types stay. It never fails: what it
@@ -51,9 +51,6 @@ mod view;
 #[cfg(test)]
 mod testing;
 
-pub use edit::Edit;
-pub use view::View;
-
 use crate::{Graph, Operator};
 use std::fmt;
 use unisono_tensor::Tensor;
@@ -76,6 +73,9 @@ impl ConstantEvaluator for NoFolding {
 
 /// How often all rewrites run at most. Real models settle after three or four rounds.
 pub const MAX_ROUNDS: usize = 16;
+
+/// Graphs of more nodes than this run through fewer rounds, so that loading takes time in proportion to the file.
+const LARGE: usize = 50_000;
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,7 +153,8 @@ fn optimize_nested(
     let mut report = RewriteReport::default();
     // What the file carries along for nothing would only be in the way.
     dead::apply(graph);
-    for round in 1..=MAX_ROUNDS {
+    let rounds = (MAX_ROUNDS * LARGE / before.max(1)).clamp(2, MAX_ROUNDS);
+    for round in 1..=rounds {
         report.rounds = round;
         let mut changed = 0;
         for (i, (_, apply)) in REWRITES.iter().enumerate() {

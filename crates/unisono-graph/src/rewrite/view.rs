@@ -49,11 +49,6 @@ impl<'g> View<'g> {
         self.fact(value)?.shape.as_deref()
     }
 
-    /// Is it an output of the model?
-    pub fn is_output(&self, value: ValueId) -> bool {
-        self.uses.get(value.index()) == Some(&usize::MAX)
-    }
-
     /// Is it read by one input of one node and no output of the model?
     pub fn is_private(&self, value: ValueId) -> bool {
         self.uses.get(value.index()) == Some(&1)
