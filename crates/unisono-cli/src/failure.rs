@@ -77,7 +77,8 @@ impl Failure {
         // The reader names the file itself.
         let named = error.message().contains(&*model.to_string_lossy());
         let mut failure = Failure::from(error);
-        if !named {
+        // A request that does not fit is not the model's fault.
+        if !named && error.kind() != ErrorKind::InvalidInput {
             failure.place = Some(match failure.place {
                 Some(place) => format!("{}: {place}", model.display()),
                 None => model.display().to_string(),
@@ -98,8 +99,7 @@ impl Failure {
 
 impl From<&unisono::Error> for Failure {
     fn from(error: &unisono::Error) -> Failure {
-        let mut failure =
-            Failure::bad_input(format!("{}: {}", error.kind().name(), error.message()));
+        let mut failure = Failure::bad_input(error.message());
         failure.place = error.node().map(|node| match error.shapes() {
             [] => format!("node {node}"),
             shapes => format!("node {node}, given {}", shapes.join(", ")),

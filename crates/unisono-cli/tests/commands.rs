@@ -59,6 +59,21 @@ fn inspect_names_the_node_that_stands_in_the_way_of_batches() {
 }
 
 #[test]
+fn the_cost_of_a_branch_follows_from_what_is_known_of_its_condition() {
+    let folder = Folder::new();
+    folder.write("branches.onnx", &common::branches());
+    let flops = |more: &[&str]| {
+        let line = ["inspect", "branches.onnx", "--json"];
+        let report = folder.unisono(&[&line[..], more].concat()).ok().json();
+        assert_eq!(report["cost"]["nodes_not_counted"], 0);
+        report["cost"]["flops_per_row"].as_u64().expect("a number")
+    };
+    let (product, relu) = (flops(&["--fill", "flag=1"]), flops(&["--fill", "flag=0"]));
+    assert!(product >= 128 && relu <= 8, "{product} and {relu}");
+    assert_eq!(flops(&[]), product, "the dearer one if nothing is known");
+}
+
+#[test]
 fn run_reads_arrays_and_writes_one_file_for_each_output() {
     let folder = Folder::with_model();
     folder.write(

@@ -18,7 +18,7 @@ pub(crate) fn of_onnx(error: &OnnxError) -> Error {
     };
     let mut message = format!("{}: {}", error.kind(), error.what());
     if let Some(file) = error.file() {
-        message += &format!(" in {file}");
+        message = format!("{file}: {message}");
     }
     if let Some(offset) = error.byte_offset() {
         message += &format!(" at byte {offset}");

@@ -12,7 +12,7 @@ use super::{DeviceArgs, load};
 use crate::console::{Table, milliseconds, plain, three_digits};
 use crate::failure::Failure;
 use crate::npy;
-use crate::request::shapes::{self, GivenShapes, Lengths};
+use crate::request::shapes::{self, GivenShapes};
 use crate::request::{GivenFile, MadeUp};
 
 const EXAMPLES: &str = "\
@@ -143,8 +143,7 @@ fn answer(
 fn gather(args: &RunArgs, model: &Model) -> Result<Vec<(Tensor, String)>, Failure> {
     let ports = model.inputs();
     let random = GivenShapes::merged(&args.random)?;
-    random.check(ports)?;
-    args.made_up.check(ports)?;
+    let mut lengths = args.made_up.assumptions.lengths(model, &random)?;
     for (i, given) in args.inputs.iter().enumerate() {
         shapes::known(&given.name, ports)?;
         if args.inputs[..i]
@@ -163,7 +162,6 @@ fn gather(args: &RunArgs, model: &Model) -> Result<Vec<(Tensor, String)>, Failur
             )));
         }
     }
-    let mut lengths = Lengths::fitting(model, &args.made_up.dims, &random)?;
     let mut gathered = Vec::new();
     for port in ports {
         if let Some(given) = args.inputs.iter().find(|given| *given.name == *port.name) {
@@ -174,9 +172,7 @@ fn gather(args: &RunArgs, model: &Model) -> Result<Vec<(Tensor, String)>, Failur
             Some(shape) => shape.to_vec(),
             // Whoever gives some inputs as files has not asked for made-up others, unless by name or because there is
             // nothing to choose.
-            None if args.inputs.is_empty() || args.made_up.fills(&port.name) => {
-                lengths.shape(port, 1)?
-            }
+            None if args.inputs.is_empty() || args.made_up.fills(port) => lengths.shape(port, 1)?,
             None => {
                 return Err(
                     Failure::bad_input(format!("input \"{}\" is missing", port.name)).help(

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use unisono::{DType, Port, Tensor};
+use unisono::graph::Fact;
+use unisono::{DType, Dim, Model, Port, Tensor};
 
 use crate::failure::Failure;
 use crate::npy;
@@ -30,13 +31,64 @@ pub struct MadeUp {
     )]
     pub int_range: IntRange,
 
+    #[command(flatten)]
+    pub assumptions: Assumptions,
+}
+
+/// What is said about inputs without making them.
+#[derive(Args, Clone, Debug)]
+pub struct Assumptions {
     /// Give an input one value everywhere, such as sr=16000
     #[arg(long = "fill", visible_alias = "value", value_name = "NAME=X")]
-    pub fills: Vec<Fill>,
+    fills: Vec<Fill>,
 
     /// Set a symbolic length, such as sequence=128; `unisono inspect` names them
     #[arg(long = "dim", value_name = "NAME=LENGTH")]
-    pub dims: Vec<GivenDim>,
+    dims: Vec<GivenDim>,
+}
+
+/// Filled inputs with more elements are not looked into by inference.
+const LARGEST_KNOWN: usize = 1024;
+
+impl Assumptions {
+    /// Lengths for a model's inputs, beside shapes that are given.
+    ///
+    /// # Errors
+    /// Something is said about an input or a length that the model does not have, or twice.
+    pub fn lengths<'a>(
+        &'a self,
+        model: &'a Model,
+        given: &GivenShapes,
+    ) -> Result<Lengths<'a>, Failure> {
+        given.check(model.inputs())?;
+        for (i, fill) in self.fills.iter().enumerate() {
+            shapes::known(&fill.name, model.inputs())?;
+            if self.fills[..i].iter().any(|other| other.name == fill.name) {
+                return Err(Failure::bad_input(format!(
+                    "--fill {} is given twice",
+                    fill.name
+                )));
+            }
+        }
+        Lengths::fitting(model, &self.dims, given, |port, shape| {
+            self.fact(port, shape)
+        })
+    }
+
+    /// What inference may know of an input of this shape.
+    pub fn fact(&self, port: &Port, shape: &[usize]) -> Fact {
+        let small = unisono::element_count(shape).is_some_and(|n| n <= LARGEST_KNOWN);
+        let filled = self.fill(port).filter(|_| small);
+        match filled.and_then(|fill| random::filled(port.dtype, shape, fill.value).ok()) {
+            Some(tensor) => Fact::constant(&tensor),
+            None => Fact::new(port.dtype, shape.iter().map(|&n| Dim::from(n)).collect()),
+        }
+    }
+
+    /// The value that an input has everywhere, if one is said.
+    fn fill(&self, port: &Port) -> Option<&Fill> {
+        self.fills.iter().find(|fill| *fill.name == *port.name)
+    }
 }
 
 /// What `--fill NAME=X` says.
@@ -62,31 +114,14 @@ impl FromStr for Fill {
 }
 
 impl MadeUp {
-    /// Checks what is said about inputs against those that there are.
-    ///
-    /// # Errors
-    /// An input that the model does not have, or one that is filled twice.
-    pub fn check(&self, inputs: &[Port]) -> Result<(), Failure> {
-        for (i, fill) in self.fills.iter().enumerate() {
-            shapes::known(&fill.name, inputs)?;
-            if self.fills[..i].iter().any(|other| other.name == fill.name) {
-                return Err(Failure::bad_input(format!(
-                    "--fill {} is given twice",
-                    fill.name
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// Does a `--fill` give this input its values?
-    pub fn fills(&self, input: &str) -> bool {
-        self.fills.iter().any(|fill| fill.name == input)
+    pub fn fills(&self, port: &Port) -> bool {
+        self.assumptions.fill(port).is_some()
     }
 
     /// Where an input's values come from, for people.
     pub fn origin(&self, port: &Port) -> String {
-        if let Some(fill) = self.fills.iter().find(|fill| *fill.name == *port.name) {
+        if let Some(fill) = self.assumptions.fill(port) {
             return format!("filled with {}", fill.value);
         }
         match port.dtype {
@@ -101,7 +136,7 @@ impl MadeUp {
     /// # Errors
     /// No values can be made up for the type, or they do not fit in memory.
     pub fn input(&self, port: &Port, shape: &[usize], caller: u64) -> Result<Tensor, Failure> {
-        let made = match self.fills.iter().find(|fill| *fill.name == *port.name) {
+        let made = match self.assumptions.fill(port) {
             Some(fill) => random::filled(port.dtype, shape, fill.value),
             None => {
                 // Caller 0 is `run`'s and everybody's first: the same numbers in every command.

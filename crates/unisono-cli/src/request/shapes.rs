@@ -210,7 +210,8 @@ impl<'a> Lengths<'a> {
         })
     }
 
-    /// Lengths for a model's inputs, with a default that the model can work with beside the shapes that are given.
+    /// Lengths for a model's inputs, with a default that the model can work with beside the shapes that are given. `fact`
+    /// is what is known of an input of some shape.
     ///
     /// # Errors
     /// As [`Lengths::new`].
@@ -218,19 +219,16 @@ impl<'a> Lengths<'a> {
         model: &'a Model,
         dims: &'a [GivenDim],
         shapes: &GivenShapes,
+        fact: impl Fn(&Port, &[usize]) -> Fact,
     ) -> Result<Lengths<'a>, Failure> {
         for default in DEFAULT_LENGTHS {
             let mut lengths = Lengths::new(model.inputs(), dims)?;
             lengths.default = default;
-            let fact = |port: &Port| {
-                let shape = match shapes.get(&port.name) {
-                    Some(shape) => shape.to_vec(),
-                    None => lengths.shape(port, 1).ok()?,
-                };
-                let shape = shape.into_iter().map(Dim::from).collect();
-                Some(Fact::new(port.dtype, shape))
+            let known = |port: &Port| match shapes.get(&port.name) {
+                Some(shape) => Some(fact(port, shape)),
+                None => Some(fact(port, &lengths.shape(port, 1).ok()?)),
             };
-            let facts: Vec<Option<Fact>> = model.inputs().iter().map(fact).collect();
+            let facts: Vec<Option<Fact>> = model.inputs().iter().map(known).collect();
             if infer_partial(model.graph(), &facts).is_ok() {
                 // What was asked for to try it is no longer asked for.
                 lengths.defaults.clear();

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use unisono::onnx::write::{Dim, Graph, Model, Node, Tensor, ValueInfo};
+use unisono::DType;
+use unisono::onnx::write::{Dim, Graph, Model, Node, Tensor, Type, ValueInfo, element_code};
 
 /// A folder that goes with its owner.
 pub struct Folder(PathBuf);
@@ -158,7 +159,7 @@ pub fn lookup() -> Vec<u8> {
             "ids",
             [Dim::symbol("batch"), Dim::symbol("length")],
         ))
-        .input(ValueInfo::tensor::<f32>("scale", [] as [Dim; 0]))
+        .input(ValueInfo::scalar::<f32>("scale"))
         .initializer(Tensor::of("table", &[10, 2], &numbers))
         .node(
             Node::new("Gather")
@@ -176,6 +177,30 @@ pub fn lookup() -> Vec<u8> {
             "y",
             [Dim::symbol("batch"), Dim::symbol("length"), Dim::fixed(2)],
         ));
+    Model::new(17, graph).to_bytes()
+}
+
+/// `x * w` if `flag`, else `relu(x)`: `x[batch, 8]`.
+pub fn branches() -> Vec<u8> {
+    let info = |name| ValueInfo::tensor::<f32>(name, [Dim::symbol("batch"), Dim::fixed(8)]);
+    let branch = |node: Node| Graph::new("branch").node(node).output(info("z"));
+    let product = branch(Node::new("MatMul").inputs(["x", "w"]).outputs(["z"]));
+    let relu = branch(Node::new("Relu").inputs(["x"]).outputs(["z"]));
+    let graph = Graph::new("branches")
+        .input(ValueInfo::of_type(
+            "flag",
+            Type::Tensor(element_code(DType::Bool), Some(vec![])),
+        ))
+        .input(info("x"))
+        .initializer(Tensor::of("w", &[8, 8], &[0.5f32; 64]))
+        .node(
+            Node::new("If")
+                .inputs(["flag"])
+                .outputs(["y"])
+                .attribute("then_branch", product)
+                .attribute("else_branch", relu),
+        )
+        .output(info("y"));
     Model::new(17, graph).to_bytes()
 }
 

@@ -104,9 +104,7 @@ struct Line<'a> {
 pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let model = load(&args.model)?;
     let given = GivenShapes::merged(&args.shapes)?;
-    given.check(model.inputs())?;
-    args.made_up.check(model.inputs())?;
-    let mut lengths = Lengths::fitting(&model, &args.made_up.dims, &given)?;
+    let mut lengths = args.made_up.assumptions.lengths(&model, &given)?;
     let rows = choose_rows(args, &lengths, &given);
     let device = args.device.build()?;
     let info = device.info();

@@ -1,15 +1,18 @@
 //! What one row costs: arithmetic, and bytes that move.
 //!
 //! The one idea: shapes are inferred for one row, with every other open length set to a stated number, and each operator
-//! says what it does for them. What cannot be known before data is there is counted apart, never guessed.
+//! says what it does for them. Of two branches the dearer one counts. What cannot be known before data is there is counted apart, never guessed.
 
 use serde::Serialize;
-use unisono::graph::infer::infer;
-use unisono::graph::{Dim, Fact, Graph};
+use unisono::graph::attribute::Subgraph;
+use unisono::graph::infer::{infer, infer_partial};
+use unisono::graph::ops::control::If;
+use unisono::graph::{Fact, Graph, ValueId};
 use unisono::{DType, Model};
 
 use crate::failure::Failure;
-use crate::request::shapes::{GivenDim, GivenShapes, Lengths};
+use crate::request::Assumptions;
+use crate::request::shapes::GivenShapes;
 
 /// The cost of one row.
 #[derive(Debug, Serialize)]
@@ -22,7 +25,7 @@ pub struct Cost {
     pub bytes_per_row: Bytes,
     /// Bytes of weights, read once a request however many rows it has.
     pub weight_bytes: u64,
-    /// Nodes of which the cost is not known: their shapes depend on data, or they have bodies.
+    /// Nodes of which the cost is not known: loops, and what has a shape that depends on data.
     pub nodes_not_counted: usize,
 }
 
@@ -37,16 +40,13 @@ pub struct Bytes {
 /// The cost of a model, or why it cannot be told.
 ///
 /// # Errors
-/// A `--dim` that the model does not have.
-pub fn cost(model: &Model, dims: &[GivenDim]) -> Result<Result<Cost, String>, Failure> {
-    let mut lengths = Lengths::fitting(model, dims, &GivenShapes::default())?;
+/// Something is assumed of what the model does not have.
+pub fn cost(model: &Model, assumptions: &Assumptions) -> Result<Result<Cost, String>, Failure> {
+    let mut lengths = assumptions.lengths(model, &GivenShapes::default())?;
     let mut inputs = Vec::new();
     for port in model.inputs() {
         match lengths.shape(port, 1) {
-            Ok(shape) => {
-                let shape = shape.into_iter().map(Dim::from).collect();
-                inputs.push(Fact::new(port.dtype, shape));
-            }
+            Ok(shape) => inputs.push(assumptions.fact(port, &shape)),
             Err(_) => {
                 return Ok(Err(format!(
                     "the rank of input \"{}\" is not known",
@@ -64,39 +64,89 @@ pub fn cost(model: &Model, dims: &[GivenDim]) -> Result<Result<Cost, String>, Fa
             )));
         }
     };
-    let mut cost = Cost {
-        assumed: lengths.assumed(),
-        flops_per_row: 0,
-        bytes_per_row: Bytes::default(),
-        weight_bytes: model.summary().parameter_bytes,
-        nodes_not_counted: 0,
+    let bytes_of = |ids: &[ValueId]| {
+        let facts = ids.iter().filter_map(|id| facts.get(id.index())?.as_ref());
+        facts.filter_map(bytes).sum()
     };
-    add_up(model.graph(), &facts, &mut cost);
-    Ok(Ok(cost))
+    let sum = add_up(model.graph(), &facts);
+    Ok(Ok(Cost {
+        assumed: lengths.assumed(),
+        flops_per_row: sum.flops,
+        bytes_per_row: Bytes {
+            inputs: bytes_of(model.graph().inputs()),
+            outputs: bytes_of(model.graph().outputs()),
+            made: sum.made,
+        },
+        weight_bytes: model.summary().parameter_bytes,
+        nodes_not_counted: sum.not_counted,
+    }))
 }
 
-fn add_up(graph: &Graph, facts: &[Option<Fact>], cost: &mut Cost) {
-    let fact = |id: &unisono::graph::ValueId| facts.get(id.index()).cloned().flatten();
-    let bytes_of =
-        |ids: &[unisono::graph::ValueId]| ids.iter().filter_map(|id| bytes(&fact(id)?)).sum();
-    cost.bytes_per_row.inputs = bytes_of(graph.inputs());
-    cost.bytes_per_row.outputs = bytes_of(graph.outputs());
-    for node in graph.nodes() {
-        let known = |ids: &[Option<unisono::graph::ValueId>]| -> Vec<Option<Fact>> {
-            ids.iter().map(|id| fact(id.as_ref()?)).collect()
-        };
-        let (inputs, outputs) = (known(&node.inputs), known(&node.outputs));
-        let flops = match node.op.subgraphs().is_empty() {
-            true => node.op.flops(&inputs, &outputs),
-            false => None,
-        };
-        match flops {
-            Some(flops) => cost.flops_per_row = cost.flops_per_row.saturating_add(flops),
-            None => cost.nodes_not_counted += 1,
-        }
-        let made: u64 = outputs.iter().flatten().filter_map(bytes).sum();
-        cost.bytes_per_row.made = cost.bytes_per_row.made.saturating_add(made);
+/// What the nodes of a graph add up to.
+#[derive(Default)]
+struct Sum {
+    flops: u64,
+    made: u64,
+    not_counted: usize,
+}
+
+impl Sum {
+    fn add(&mut self, other: &Sum) {
+        self.flops = self.flops.saturating_add(other.flops);
+        self.made = self.made.saturating_add(other.made);
+        self.not_counted += other.not_counted;
     }
+}
+
+fn add_up(graph: &Graph, facts: &[Option<Fact>]) -> Sum {
+    let known = |ids: &[Option<ValueId>]| -> Vec<Option<Fact>> {
+        let fact = |id: &Option<ValueId>| facts.get((*id)?.index())?.clone();
+        ids.iter().map(fact).collect()
+    };
+    let mut sum = Sum::default();
+    for node in graph.nodes() {
+        let (inputs, outputs) = (known(&node.inputs), known(&node.outputs));
+        if let Some(branches) = node.op.downcast_ref::<If>() {
+            sum.add(&branch(branches, &inputs));
+            continue;
+        }
+        // How often a loop runs its body depends on data.
+        let loops = !node.op.subgraphs().is_empty();
+        match node.op.flops(&inputs, &outputs).filter(|_| !loops) {
+            Some(flops) => sum.flops = sum.flops.saturating_add(flops),
+            None => sum.not_counted += 1,
+        }
+        let made = outputs.iter().flatten().filter_map(bytes).sum();
+        sum.made = sum.made.saturating_add(made);
+    }
+    sum
+}
+
+/// The branch that is taken, or the dearer one if that depends on data.
+fn branch(node: &If, inputs: &[Option<Fact>]) -> Sum {
+    let of = |body: &Subgraph| {
+        let captured: Vec<Option<Fact>> = body
+            .captures
+            .iter()
+            .map(|&i| inputs.get(i)?.clone())
+            .collect();
+        // A branch that cannot work on these shapes is not the one that is taken.
+        infer_partial(&body.graph, &captured)
+            .ok()
+            .map(|facts| add_up(&body.graph, &facts))
+    };
+    let taken = match If::condition(inputs) {
+        Some(true) => of(&node.then_branch),
+        Some(false) => of(&node.else_branch),
+        None => {
+            let branches = [of(&node.then_branch), of(&node.else_branch)];
+            branches.into_iter().flatten().max_by_key(|sum| sum.flops)
+        }
+    };
+    taken.unwrap_or(Sum {
+        not_counted: 1,
+        ..Sum::default()
+    })
 }
 
 fn bytes(fact: &Fact) -> Option<u64> {

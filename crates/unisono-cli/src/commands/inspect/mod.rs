@@ -12,17 +12,19 @@ use clap::Args;
 
 use super::load;
 use crate::failure::Failure;
-use crate::request::shapes::GivenDim;
+use crate::request::Assumptions;
 use report::Report;
 
 const EXAMPLES: &str = "\
 Shows inputs and outputs, the batch contract (whether rows of a request are proven not to influence each other, or
 which node stands in the way), what one row costs, and the operators before and after rewrites. FLOPs count a
-multiplication with an addition as two. Open lengths other than the number of rows are set with --dim.
+multiplication with an addition as two. What the cost depends on can be set: open lengths with --dim, the value of
+an input that chooses a branch with --fill.
 
 Examples:
   unisono inspect model.onnx
   unisono inspect minilm.onnx --dim sequence=128
+  unisono inspect silero_vad.onnx --fill sr=8000
   unisono inspect model.onnx --json | jq .contract";
 
 /// Show what a model is, what it costs, and whether its rows are independent
@@ -32,9 +34,8 @@ pub struct InspectArgs {
     /// The ONNX model
     model: PathBuf,
 
-    /// Set a symbolic length for the cost of a row, such as sequence=128
-    #[arg(long = "dim", value_name = "NAME=LENGTH")]
-    dims: Vec<GivenDim>,
+    #[command(flatten)]
+    assumptions: Assumptions,
 
     /// Print one JSON object
     #[arg(long)]
@@ -47,7 +48,7 @@ pub struct InspectArgs {
 /// The model cannot be loaded, or an option does not fit it.
 pub fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let model = load(&args.model)?;
-    let cost = cost::cost(&model, &args.dims)?;
+    let cost = cost::cost(&model, &args.assumptions)?;
     let report = Report::new(args.model.display().to_string(), &model, cost);
     if args.json {
         writeln!(out, "{}", super::json_line(&report)?)?;

@@ -93,7 +93,7 @@ fn cost(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         0 => Ok(()),
         n => writeln!(
             out,
-            "  {n} nodes are not counted: shapes depend on data, or they have bodies"
+            "  {n} nodes are not counted: loops, or shapes that depend on data"
         ),
     }
 }
