@@ -1,7 +1,12 @@
 """Runs models in onnxruntime and in Unisono on the same files, and compares the answers.
 
 Every value a of ours is held against b of onnxruntime: |a - b| <= 1e-4 |b| + 1e-5 max|b|, the maximum taken over the
-output. Integers, shapes and types must be equal. Called by `cargo xtask compare`.
+output. Integers, shapes and types must be equal.
+
+onnxruntime's own answer to a row depends on the batch that the row is in. Where that alone is more than what is allowed,
+the model amplifies rounding beyond it, and no engine can be held to it: such a case is NOISE, neither agreement nor
+failure, if we differ from onnxruntime by at most twice as much as it differs from itself. It is counted and shown.
+Called by `cargo xtask compare`.
 """
 
 import argparse
@@ -82,6 +87,18 @@ def compare_case(session, program, model, feeds, folder):
     return worst
 
 
+def spread_of_peer(session, feeds, rows):
+    """How far onnxruntime's answers to the rows alone are from its answers in a batch, as a share of what is allowed; 0 if
+    the rows are not all on axis 0."""
+    names = [output.name for output in session.get_outputs()]
+    together = session.run(names, feeds)
+    values = [*feeds.values(), *together]
+    if rows < 2 or any(value.ndim == 0 or value.shape[0] != rows for value in values):
+        return 0.0
+    alone = [session.run(names, {name: value[i:i + 1] for name, value in feeds.items()}) for i in range(rows)]
+    return max(share_of_allowed(np.concatenate(parts), whole) for parts, whole in zip(zip(*alone), together))
+
+
 def describe(session, feeds):
     names = [output.name for output in session.get_outputs()]
     for name, value in zip(names, session.run(names, feeds)):
@@ -115,7 +132,7 @@ def main():
     onnxruntime.set_default_logger_severity(3)
     print(f"onnxruntime {onnxruntime.__version__}, numpy {np.__version__}, seed {options.seed}")
     print(f"{'model':<26} {'rows':>4}  {'inputs':<24} {'worst output':<34} {'error/allowed':>13}  verdict")
-    bad = compared = 0
+    bad = compared = noise = 0
     started = time.monotonic()
     for path in found:
         try:
@@ -138,11 +155,15 @@ def main():
                 print(f"{line} {why}  FAIL", flush=True)
                 bad += 1
                 continue
-            good = share <= 1.0
-            bad += not good
-            print(f"{line} {name[:34]:<34} {share:>13.4f}  {'ok' if good else 'FAIL'}", flush=True)
+            verdict = "ok"
+            if share > 1.0:
+                spread = spread_of_peer(session, feeds, count)
+                verdict = f"NOISE: onnxruntime differs from itself by {spread:.2f}" if 1.0 < spread >= share / 2 else "FAIL"
+            bad += verdict == "FAIL"
+            noise += verdict.startswith("NOISE")
+            print(f"{line} {name[:34]:<34} {share:>13.4f}  {verdict}", flush=True)
     if not options.peer_only:
-        print(f"{compared} cases compared, {bad} failed, {time.monotonic() - started:.0f} s")
+        print(f"{compared} cases compared, {bad} failed, {noise} lost in onnxruntime's own noise, {time.monotonic() - started:.0f} s")
     return 1 if bad or (not options.peer_only and compared == 0) else 0
 
 
