@@ -10,8 +10,8 @@
 //! | [`dim`] | lengths as expressions |
 //! | [`operator`] | the trait that every operator implements |
 //! | [`ops`] | the operators, by family, and the registry |
-//! | [`infer`] | types, shapes and shape-valued data of every value |
-//! | [`contract`] | which axis of every value is the batch, or the node that prevents it |
+//! | [`mod@infer`] | types, shapes and shape-valued data of every value |
+//! | [`mod@contract`] | which axis of every value is the batch, or the node that prevents it |
 //! | [`rewrite`] | constant folding, fusions, clean-up |
 //!
 //! It never touches a file, a device or a thread, and never panics on a hostile graph.

@@ -397,7 +397,7 @@ mod tests {
     fn foreign_bytes_are_viewed_where_they_are_and_copied_only_when_misaligned() {
         let owner: Arc<dyn ForeignBytes> = Arc::new((0..64u8).collect::<Vec<u8>>());
         let start = owner.bytes().as_ptr().addr();
-        let off = (1..5).find(|o| (start + o) % 4 != 0).unwrap();
+        let off = (1..5).find(|o| !(start + o).is_multiple_of(4)).unwrap();
         let t = Tensor::from_foreign(DType::F32, &[4], Arc::clone(&owner), off).unwrap();
         assert_eq!(t.bytes().as_ptr().addr(), start + off, "no copy");
         assert_eq!(

@@ -1,7 +1,7 @@
 //! How a graph becomes a program for these shapes, and how that runs.
 //!
-//! The one idea: everything that can be known before a run is done before it. A [`plan::CpuPlan`] holds what inference
-//! says with the number of rows left open; for each number of rows seen it makes a [`program::Program`], in which
+//! The one idea: everything that can be known before a run is done before it. A `plan::CpuPlan` holds what inference
+//! says with the number of rows left open; for each number of rows seen it makes a `program::Program`, in which
 //! every value has its shape and its place, every node its kernel, and the arena its layout. Running one is a walk
 //! over a list. Nodes whose shapes depend on data stand in the same list and find their places as they run.
 

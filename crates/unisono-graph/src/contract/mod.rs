@@ -1,7 +1,7 @@
 //! The batch contract: the proof that rows of a model do not influence each other, or the node that breaks it.
 //!
 //! The one idea: pretend that one axis of some inputs is the batch, call its length by a symbol of its own, infer all
-//! shapes, and follow the rows from node to node by the operators' own rules ([`Operator::batch`]). If every output is made
+//! shapes, and follow the rows from node to node by the operators' own rules ([`Operator::batch`](crate::Operator::batch)). If every output is made
 //! of whole rows, or is the same for all, requests may be put behind each other along that axis and nobody can tell.
 //!
 //! What a value may be, in rising order of trouble:

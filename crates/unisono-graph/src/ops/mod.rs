@@ -1,6 +1,6 @@
 //! The operators, one file per family, and the registry by which a model file's names are found.
 //!
-//! An operator is registered by one line in its family's `OPERATORS` table, and a family by one line in [`FAMILIES`].
+//! An operator is registered by one line in its family's `OPERATORS` table, and a family by one line in `FAMILIES`.
 //! The registry answers three questions: is there such an operator, is there one for this opset, and what would be
 //! supported instead.
 //!

@@ -4,7 +4,7 @@
 //! can be said of a body, given what is known of its inputs. A loop's body is looked at again and again: lengths that a
 //! round changes are unknown in every round.
 //!
-//! How the batch passes through bodies stands in [`crate::contract`], which walks them like any graph.
+//! How the batch passes through bodies stands in [`mod@crate::contract`], which walks them like any graph.
 
 mod branch;
 mod repeat;

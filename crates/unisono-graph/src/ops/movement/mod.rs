@@ -5,7 +5,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | this one | axes in another order, values joined and cut along an axis: [`Transpose`], [`Concat`], [`Split`], [`Tile`] |
-//! | [`slice`] | [`Slice`] |
+//! | [`mod@slice`] | [`Slice`] |
 //! | [`pad`] | [`Pad`] |
 //! | [`blocks`] | [`DepthToSpace`], [`SpaceToDepth`], [`ReverseSequence`], [`Trilu`] |
 

@@ -2,8 +2,8 @@
 //!
 //! The one idea: a row alone on an idle session is the truth, and the same row must come back with the same bits out of any
 //! request, at any position, beside any neighbours, from any number of callers, threads and vector instructions
-//! ([`sweep`]). That truth is then held against two computations that share no code with the device: the canonical
-//! arithmetic done plainly, which must give the same bits, and 64-bit floats, which must be near ([`truth`]).
+//! (`sweep`). That truth is then held against two computations that share no code with the device: the canonical
+//! arithmetic done plainly, which must give the same bits, and 64-bit floats, which must be near (`truth`).
 
 mod sweep;
 mod truth;
