@@ -2,20 +2,15 @@
 
 mod common;
 
-use common::{input, mlp, row};
+use common::{Sample, input, mlp, row, samples};
 use unisono::{Device, Isa, Session, Tensor};
 
-const WIDTH: usize = 37;
 const ROWS: usize = 16;
 
 /// Sixteen different rows, and each of them as a request of its own.
-fn rows() -> (Tensor, Vec<Tensor>) {
-    let all = input(ROWS, WIDTH, 7);
-    let values = all.as_slice::<f32>().unwrap();
-    let alone = values
-        .chunks(WIDTH)
-        .map(|v| Tensor::from_slice(&[1, WIDTH], v).unwrap());
-    let alone = alone.collect();
+fn rows(sample: &Sample) -> (Tensor, Vec<Tensor>) {
+    let all = sample.request(ROWS, 7);
+    let alone = (0..ROWS).map(|i| sample.part(&all, i, 1)).collect();
     (all, alone)
 }
 
@@ -26,81 +21,117 @@ fn answers(session: &Session, requests: &[Tensor]) -> Vec<Vec<u8>> {
 
 #[test]
 fn eight_threads_get_the_bits_that_each_gets_alone() {
-    let session = mlp(WIDTH, 301, 19)
-        .session(&Device::cpu().unwrap())
-        .unwrap();
-    let (_, alone) = rows();
-    let expected = answers(&session, &alone);
-    std::thread::scope(|scope| {
-        for thread in 0..8 {
-            let (session, alone, expected) = (&session, &alone, &expected);
-            scope.spawn(move || {
-                for i in 0..200 {
-                    let which = (i * 7 + thread) % ROWS;
-                    let got = session.run(&alone[which]).unwrap();
-                    assert_eq!(
-                        row(&got, 0),
-                        expected[which],
-                        "thread {thread}, request {i}"
-                    );
-                }
-            });
-        }
-    });
+    let device = Device::cpu().unwrap();
+    for sample in samples() {
+        let session = sample.model.session(&device).unwrap();
+        let (_, alone) = rows(&sample);
+        let expected = answers(&session, &alone);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (session, alone, expected) = (&session, &alone, &expected);
+                scope.spawn(move || {
+                    for i in 0..100 {
+                        let which = (i * 7 + thread) % ROWS;
+                        let got = session.run(&alone[which]).unwrap();
+                        assert_eq!(
+                            row(&got, 0),
+                            expected[which],
+                            "{}, thread {thread}, request {i}",
+                            sample.name
+                        );
+                    }
+                });
+            }
+        });
+    }
 }
 
 #[test]
 fn a_row_has_the_same_bits_in_any_batch_at_any_position() {
-    let session = mlp(WIDTH, 301, 19)
-        .session(&Device::cpu().unwrap())
-        .unwrap();
-    let (all, alone) = rows();
-    let expected = answers(&session, &alone);
-    let values = all.as_slice::<f32>().unwrap();
-    for count in 1..=ROWS {
-        for first in [0, ROWS - count] {
-            let part = &values[first * WIDTH..][..count * WIDTH];
-            let batch = session
-                .run(&Tensor::from_slice(&[count, WIDTH], part).unwrap())
-                .unwrap();
-            for i in 0..count {
-                assert_eq!(
-                    row(&batch, i),
-                    expected[first + i],
-                    "{count} rows from {first}, row {i}"
-                );
+    let device = Device::cpu().unwrap();
+    for sample in samples() {
+        let session = sample.model.session(&device).unwrap();
+        let (all, alone) = rows(&sample);
+        let expected = answers(&session, &alone);
+        for count in 1..=ROWS {
+            for first in [0, ROWS - count] {
+                let batch = session.run(&sample.part(&all, first, count)).unwrap();
+                for i in 0..count {
+                    assert_eq!(
+                        row(&batch, i),
+                        expected[first + i],
+                        "{}, {count} rows from {first}, row {i}",
+                        sample.name
+                    );
+                }
             }
         }
+        // The number of rows is no part of a plan's key.
+        assert_eq!(session.plans().compiles, 1, "{}", sample.name);
     }
-    // The number of rows is no part of a plan's key.
-    assert_eq!(session.plans().compiles, 1);
 }
 
 #[test]
 fn threads_and_instruction_sets_do_not_show() {
-    let model = mlp(WIDTH, 301, 19);
-    let (all, _) = rows();
-    let mut seen: Option<Vec<u8>> = None;
-    for isa in Isa::available() {
-        for threads in [1, 2] {
-            let device = Device::builder().isa(isa).threads(threads).build().unwrap();
-            let outputs = model.session(&device).unwrap().run(&all).unwrap();
-            let bytes = outputs["y"].bytes().to_vec();
-            let expected = seen.get_or_insert_with(|| bytes.clone());
-            assert_eq!(&bytes, expected, "{} with {threads} threads", isa.name());
+    for sample in samples() {
+        let (all, _) = rows(&sample);
+        let mut seen: Option<Vec<u8>> = None;
+        for isa in Isa::available() {
+            for threads in [1, 2, 5] {
+                let device = Device::builder().isa(isa).threads(threads).build().unwrap();
+                let session = sample.model.session(&device).unwrap();
+                let bytes = session.run(&all).unwrap()["y"].bytes().to_vec();
+                let expected = seen.get_or_insert_with(|| bytes.clone());
+                assert_eq!(
+                    &bytes,
+                    expected,
+                    "{}, {} with {threads} threads",
+                    sample.name,
+                    isa.name()
+                );
+            }
         }
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_callers_flush_to_zero_does_not_reach_an_answer_and_is_the_callers_again() {
+    use std::arch::asm;
+
+    /// Flush-to-zero and denormals-are-zero.
+    const FLUSH: u32 = 0x8040;
+    let read = || {
+        let mut control = 0u32;
+        // SAFETY: stores the control register into a local variable.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut control, options(nostack)) };
+        control
+    };
+    let write = |control: u32| {
+        // SAFETY: loads the control register with a value that it had, with two defined bits more.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const control, options(nostack)) };
+    };
+    let session = common::halving().session(&Device::cpu().unwrap()).unwrap();
+    let least = Tensor::from_slice(&[1, 40], &[f32::MIN_POSITIVE; 40]).unwrap();
+    let before = read();
+    write(before | FLUSH);
+    let outputs = session.run(&least);
+    let after = read();
+    write(before);
+    assert_eq!(after & FLUSH, FLUSH);
+    let halves = [f32::MIN_POSITIVE / 2.0; 40];
+    assert_eq!(outputs.unwrap()["y"].as_slice::<f32>().unwrap(), halves);
+}
+
 #[test]
 fn the_first_call_of_many_threads_compiles_once() {
-    let session = mlp(WIDTH, 64, 5).session(&Device::cpu().unwrap()).unwrap();
+    let session = mlp(37, 64, 5).session(&Device::cpu().unwrap()).unwrap();
     let barrier = std::sync::Barrier::new(8);
     std::thread::scope(|scope| {
         for seed in 0..8 {
             let (session, barrier) = (&session, &barrier);
             scope.spawn(move || {
-                let x = input(1, WIDTH, seed);
+                let x = input(1, 37, seed);
                 barrier.wait();
                 session.run(&x).unwrap();
             });

@@ -7,7 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use unisono::{Device, Model, Outputs, Session, Tensor};
+use common::Sample;
+use unisono::{Device, Outputs, Session, Tensor};
 
 struct Counting;
 
@@ -91,30 +92,31 @@ fn check(name: &str, session: &Session, x: &Tensor, wrong: &mut Vec<String>) {
 
 #[test]
 fn a_run_allocates_its_outputs_and_nothing_else() {
-    let models: [(&str, Model, usize); 3] = [
-        ("mlp", common::mlp(37, 301, 19), 37),
-        // Large enough that worker threads take part.
-        ("wide mlp", common::mlp(256, 1024, 128), 256),
-        ("three outputs", common::three_outputs(), 8),
-    ];
+    let sample = |name, model, width| Sample {
+        name,
+        model,
+        row: vec![width],
+    };
+    // Large enough that worker threads take part.
+    let wide = sample("wide mlp", common::mlp(256, 1024, 128), 256);
+    let three = sample("three outputs", common::three_outputs(), 8);
+    let all = common::samples().into_iter().chain([wide, three]);
+    let all: Vec<Sample> = all.collect();
     let mut wrong = Vec::new();
     for threads in [1, 2] {
         let device = Device::builder().threads(threads).build().unwrap();
         let started = Instant::now();
         while started.elapsed() < WARM_UP {
-            let wide = models[1].1.session(&device).unwrap();
-            (0..10).for_each(|_| drop(wide.run(&common::input(64, models[1].2, 1)).unwrap()));
+            for sample in &all {
+                let session = sample.model.session(&device).unwrap();
+                (0..5).for_each(|seed| drop(session.run(&sample.request(32, seed)).unwrap()));
+            }
         }
-        for (name, model, width) in &models {
-            let session = model.session(&device).unwrap();
+        for sample in &all {
+            let session = sample.model.session(&device).unwrap();
             for rows in [1, 8] {
-                let x = common::input(rows, *width, 1);
-                check(
-                    &format!("{name}, {rows} rows, {threads} threads"),
-                    &session,
-                    &x,
-                    &mut wrong,
-                );
+                let name = format!("{}, {rows} rows, {threads} threads", sample.name);
+                check(&name, &session, &sample.request(rows, 1), &mut wrong);
             }
         }
     }

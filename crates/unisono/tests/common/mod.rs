@@ -16,6 +16,50 @@ pub fn numbers(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
+/// A model, and the shape of one row of its input `x`.
+pub struct Sample {
+    pub name: &'static str,
+    pub model: Model,
+    pub row: Vec<usize>,
+}
+
+impl Sample {
+    /// A request of so many rows.
+    pub fn request(&self, rows: usize, seed: u32) -> Tensor {
+        let shape: Vec<usize> = [&[rows], &self.row[..]].concat();
+        Tensor::from_slice(&shape, &numbers(shape.iter().product(), seed)).expect("a small tensor")
+    }
+
+    /// A request of a part of another's rows.
+    pub fn part(&self, of: &Tensor, first: usize, count: usize) -> Tensor {
+        let width: usize = self.row.iter().product();
+        let values = of.as_slice::<f32>().expect("samples have f32 inputs");
+        let shape: Vec<usize> = [&[count], &self.row[..]].concat();
+        Tensor::from_slice(&shape, &values[first * width..][..count * width]).expect("some rows")
+    }
+}
+
+/// Models that have the kernels of most networks between them.
+pub fn samples() -> [Sample; 3] {
+    [
+        Sample {
+            name: "mlp",
+            model: mlp(37, 301, 19),
+            row: vec![37],
+        },
+        Sample {
+            name: "convolutions",
+            model: convolutions(),
+            row: vec![3, 13, 11],
+        },
+        Sample {
+            name: "attention",
+            model: attention(),
+            row: vec![7, 24],
+        },
+    ]
+}
+
 pub fn input(rows: usize, width: usize, seed: u32) -> Tensor {
     Tensor::from_slice(&[rows, width], &numbers(rows * width, seed)).expect("a small tensor")
 }
@@ -25,8 +69,7 @@ pub fn load(graph: Graph) -> Model {
     Model::from_bytes(bytes).expect("the test's model is good")
 }
 
-/// `x[batch, width]` through two linear layers with a GELU-free non-linearity and a softmax: odd widths, so that every
-/// kernel has tails.
+/// `x[batch, width]` through two linear layers and a softmax: odd widths, so that every kernel has tails.
 pub fn mlp(width: usize, hidden: usize, out: usize) -> Model {
     load(
         Graph::new("mlp")
@@ -68,6 +111,119 @@ pub fn mlp(width: usize, hidden: usize, out: usize) -> Model {
                 "y",
                 [Dim::symbol("batch"), Dim::fixed(out as i64)],
             )),
+    )
+}
+
+/// An image through a convolution, a depthwise one, pooling, and a linear layer.
+fn convolutions() -> Model {
+    let pads = [1i64; 4];
+    load(
+        Graph::new("convolutions")
+            .input(info("x", &[3, 13, 11]))
+            .initializer(weights("w1", &[20, 3, 3, 3], 1))
+            .initializer(weights("b1", &[20], 2))
+            .initializer(weights("w2", &[20, 1, 3, 3], 3))
+            .initializer(weights("w3", &[20, 9], 4))
+            .node(
+                Node::new("Conv")
+                    .name("dense")
+                    .inputs(["x", "w1", "b1"])
+                    .outputs(["a"])
+                    .attribute("pads", &pads[..])
+                    .attribute("strides", &[2i64, 1][..]),
+            )
+            .node(Node::new("HardSwish").inputs(["a"]).outputs(["b"]))
+            .node(
+                Node::new("Conv")
+                    .name("depthwise")
+                    .inputs(["b", "w2"])
+                    .outputs(["c"])
+                    .attribute("pads", &pads[..])
+                    .attribute("group", 20i64),
+            )
+            .node(
+                Node::new("MaxPool")
+                    .inputs(["c"])
+                    .outputs(["d"])
+                    .attribute("kernel_shape", &[2i64, 2][..]),
+            )
+            .node(Node::new("GlobalAveragePool").inputs(["d"]).outputs(["e"]))
+            .node(Node::new("Flatten").inputs(["e"]).outputs(["f"]))
+            .node(Node::new("MatMul").inputs(["f", "w3"]).outputs(["y"]))
+            .output(info("y", &[9])),
+    )
+}
+
+/// One head of attention over a sequence, with a residual and a layer norm.
+fn attention() -> Model {
+    let product = |name, w, out| {
+        Node::new("MatMul")
+            .name(name)
+            .inputs(["x", w])
+            .outputs([out])
+    };
+    load(
+        Graph::new("attention")
+            .input(info("x", &[7, 24]))
+            .initializer(weights("wq", &[24, 24], 1))
+            .initializer(weights("wk", &[24, 24], 2))
+            .initializer(weights("wv", &[24, 24], 3))
+            .initializer(weights("scale", &[24], 4))
+            .initializer(weights("bias", &[24], 5))
+            .initializer(Weights::of("root", &[], &[24f32.sqrt()]))
+            .node(product("query", "wq", "q"))
+            .node(product("key", "wk", "k"))
+            .node(product("value", "wv", "v"))
+            .node(
+                Node::new("Transpose")
+                    .inputs(["k"])
+                    .outputs(["kt"])
+                    .attribute("perm", &[0i64, 2, 1][..]),
+            )
+            .node(
+                Node::new("MatMul")
+                    .name("scores")
+                    .inputs(["q", "kt"])
+                    .outputs(["s"]),
+            )
+            .node(Node::new("Div").inputs(["s", "root"]).outputs(["t"]))
+            .node(
+                Node::new("Softmax")
+                    .inputs(["t"])
+                    .outputs(["p"])
+                    .attribute("axis", -1i64),
+            )
+            .node(
+                Node::new("MatMul")
+                    .name("mix")
+                    .inputs(["p", "v"])
+                    .outputs(["m"]),
+            )
+            .node(Node::new("Add").inputs(["x", "m"]).outputs(["r"]))
+            .node(
+                Node::new("LayerNormalization")
+                    .inputs(["r", "scale", "bias"])
+                    .outputs(["n"])
+                    .attribute("axis", -1i64),
+            )
+            .node(Node::new("Erf").inputs(["n"]).outputs(["y"]))
+            .output(info("y", &[7, 24])),
+    )
+}
+
+fn info(name: &str, row: &[i64]) -> ValueInfo {
+    let dims = row.iter().map(|&n| Dim::fixed(n));
+    ValueInfo::tensor::<f32>(name, std::iter::once(Dim::symbol("batch")).chain(dims))
+}
+
+/// Half of its input.
+pub fn halving() -> Model {
+    load(
+        Graph::new("halving")
+            .input(info("x", &[40]))
+            .initializer(Weights::of("half", &[1], &[0.5f32]))
+            .node(Node::new("Mul").inputs(["x", "half"]).outputs(["y"]))
+            .output(info("y", &[40])),
     )
 }
 
