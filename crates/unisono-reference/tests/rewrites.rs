@@ -48,8 +48,7 @@ impl Random {
     }
 }
 
-/// A graph that grows; every value is f32 and has a known concrete shape, of which the model declares the first length
-/// as a symbol.
+/// A graph that grows; every value is f32 and has a known shape.
 struct Growing {
     graph: Graph,
     random: Random,
@@ -62,8 +61,7 @@ impl Growing {
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let mut graph = Graph::new("random");
         let shape = vec![2, [3, 4, 8][random.below(3)], 5, [1, 2][random.below(2)]];
-        let mut declared: Vec<Dim> = shape.iter().map(|&n| Dim::from(n)).collect();
-        declared[0] = Dim::symbol(&Symbol::new("b"));
+        let declared = shape.iter().map(|&n| Dim::from(n)).collect();
         let declared = TensorType {
             dtype: DType::F32,
             shape: Some(declared),
@@ -153,11 +151,6 @@ impl Growing {
             .iter()
             .map(|&n| if self.random.below(3) == 0 { n } else { 1 })
             .collect();
-        // The batch is a symbol: a constant must not fix it.
-        let mut shape = shape;
-        if drop == 0 && !shape.is_empty() {
-            shape[0] = 1;
-        }
         let c = self.constant(&shape);
         if self.random.coin() {
             return c;
@@ -208,14 +201,26 @@ impl Growing {
                 self.made(y, self.stretched(&shape, c));
             }
             3 => {
-                let mut perm: Vec<usize> = (1..rank).collect();
-                for i in (1..perm.len()).rev() {
-                    let j = self.random.below(i + 1);
-                    perm.swap(i, j);
+                // Layouts around products, as attention has them.
+                let (mut y, mut to) = self.transposed(x, &shape, 0);
+                if self.random.coin() {
+                    (y, to) = self.split_or_joined(y, &to);
                 }
-                perm.insert(0, 0);
-                let to = perm.iter().map(|&a| shape[a]).collect();
-                let y = self.op(Transpose { perm: Some(perm) }, &[x]);
+                if self.random.coin() {
+                    let k = to[to.len() - 1];
+                    let w = self.constant(&[k, 6]);
+                    y = self.op(Linear::default(), &[y, w]);
+                    let last = to.len() - 1;
+                    to[last] = 6;
+                    if self.random.coin() {
+                        let c = self.constant(&[6]);
+                        y = self.binary(Add, y, c);
+                    }
+                }
+                if self.random.coin() {
+                    (y, to) = self.split_or_joined(y, &to);
+                }
+                let (y, to) = self.transposed(y, &to, 0);
                 self.made(y, to);
             }
             4 => {
@@ -337,6 +342,32 @@ impl Growing {
             }
             _ => self.product_of_two(x, &shape),
         }
+    }
+
+    /// The axes from `first` on in another order.
+    fn transposed(&mut self, x: ValueId, shape: &[usize], first: usize) -> (ValueId, Vec<usize>) {
+        let mut perm: Vec<usize> = (0..shape.len()).collect();
+        for i in (first + 1..perm.len()).rev() {
+            let j = first + self.random.below(i + 1 - first);
+            perm.swap(i, j);
+        }
+        let to = perm.iter().map(|&a| shape[a]).collect();
+        (self.op(Transpose { perm: Some(perm) }, &[x]), to)
+    }
+
+    /// Two axes next to each other as one, or one axis as two.
+    fn split_or_joined(&mut self, x: ValueId, shape: &[usize]) -> (ValueId, Vec<usize>) {
+        let at = self.random.below(shape.len());
+        let mut to = shape.to_vec();
+        if shape[at].is_multiple_of(2) && shape.len() < 5 {
+            to[at] = 2;
+            to.insert(at + 1, shape[at] / 2);
+        } else if at + 1 < shape.len() && shape.len() > 2 {
+            to[at] *= to.remove(at + 1);
+        }
+        let target: Vec<i64> = to.iter().map(|&n| n as i64).collect();
+        let target = self.ints(&target);
+        (self.op(Reshape { allow_zero: false }, &[x, target]), to)
     }
 
     fn scalar(&mut self, x: f32) -> ValueId {
@@ -540,6 +571,7 @@ fn random_graphs_compute_the_same_before_and_after() {
         "layer_norm",
         "views",
         "transpose",
+        "layout",
         "linear",
         "conv",
     ] {

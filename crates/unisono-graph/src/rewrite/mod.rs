@@ -19,6 +19,7 @@
 //! | [`linear`] | a product between scales, bias, activation | one operator | rounded differently where operands were scaled |
 //! | [`conv`] | a convolution between per-channel scales, bias, activation | one operator | rounded differently where weights are scaled |
 //! | [`one_hot`] | a product with a one-hot encoding | a row of a table | equal |
+//! | [`layout`] | transposes and reshapes in a row, also across a product | one transpose | equal |
 //! | [`dead`] | what no output needs | nothing | equal |
 //!
 //! They run in this order, again and again until nothing changes or [`MAX_ROUNDS`] is reached (earlier for very large
@@ -35,6 +36,7 @@ pub mod fold;
 pub mod gelu;
 pub mod hard;
 pub mod layer_norm;
+pub mod layout;
 pub mod linear;
 pub mod noop;
 pub mod one_hot;
@@ -133,6 +135,8 @@ const REWRITES: &[Rewrite] = &[
     ("conv", |g, _| conv::apply(g)),
     // Behind `linear`: the table takes bias and activation along.
     ("one_hot", |g, _| one_hot::apply(g)),
+    // Behind `linear`: a product takes bias and activation along.
+    ("layout", |g, _| layout::apply(g)),
 ];
 
 /// Rewrites a graph until nothing changes.

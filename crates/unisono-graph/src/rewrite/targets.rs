@@ -43,7 +43,8 @@ fn with_target(node: &Node, x: ValueId, target: Tensor) -> Edit {
     }
 }
 
-fn reshape_target(wanted: &[Dim], shape: &[Dim], allow_zero: bool) -> Option<Vec<i64>> {
+/// A constant that asks for these lengths, given those of the input; `None` if no constant says it.
+pub(super) fn reshape_target(wanted: &[Dim], shape: &[Dim], allow_zero: bool) -> Option<Vec<i64>> {
     let mut rest = wanted.iter().any(|n| n.as_const() == Some(-1));
     let has_zero = wanted.iter().any(|n| n.as_const() == Some(0));
     let mut entries = Vec::with_capacity(wanted.len());
