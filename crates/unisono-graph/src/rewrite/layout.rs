@@ -5,6 +5,7 @@
 //! | transposes and reshapes in a row, two or more of them transposes | a reshape, one transpose, a reshape; fewer where that does |
 //! | a layout, a product with weights, a layout that splits what the product made | the product, then one transpose |
 //! | a layout, a product with weights, a layout that leaves its columns alone | one transpose, then the product |
+//! | a layout of which all readers take one index of an axis each, then layouts | each takes the index before its own layout |
 //!
 //! Pays everywhere: a transpose is a pass over memory with bad locality, and exporters of attention write four of them around
 //! every product. Values stay equal: elements only move, and a product's rows do not know of each other.
@@ -16,6 +17,8 @@
 use super::edit::{self, Edit, Input};
 use super::targets::reshape_target;
 use super::view::{View, input, is_view};
+use crate::ops::common::resolve_axis;
+use crate::ops::indexing::Gather;
 use crate::ops::linear::Linear;
 use crate::ops::movement::Transpose;
 use crate::ops::shape::Reshape;
@@ -28,7 +31,11 @@ const LONGEST: usize = 12;
 
 /// Applies the rewrite everywhere; gives how often it did.
 pub fn apply(graph: &mut Graph) -> usize {
+    let readers = graph.consumers();
     edit::for_each_node(graph, |view, id, node| {
+        if node.op.is::<Gather>() {
+            return behind_index(view, &readers, id, node);
+        }
         let chain = Chain::ending_in(view, id, node)?;
         across_product(view, &chain).or_else(|| merged(view, &chain))
     })
@@ -336,6 +343,78 @@ fn across_product(view: &View<'_>, behind: &Chain<'_>) -> Option<Edit> {
     let x = atoms.emit(&mut edit, source, from, &read)?;
     let y = edit.step(product(to.len())?, operands(x));
     closed(edit, y)
+}
+
+/// A chain of which each reader takes one index: attention cuts queries, keys and values out of one product this way. If each
+/// of them is transposed again anyway, the indices are taken first, and the chain's transpose becomes part of the next.
+fn behind_index(view: &View<'_>, readers: &[Vec<NodeId>], id: NodeId, node: &Node) -> Option<Edit> {
+    let (data, axis) = taken(view, node)?;
+    let all_alike = readers
+        .get(data.index())?
+        .iter()
+        .all(|&reader| taken(view, view.graph().node(reader)) == Some((data, axis)));
+    if !all_alike || view.uses(data) == usize::MAX || !transposed_behind(view, readers, node) {
+        return None;
+    }
+    let (last, maker) = view.maker(data).filter(|(_, maker)| moves(&*maker.op))?;
+    let mut chain = Chain::before(view, input(maker, 0)?);
+    chain.steps.push((last, maker));
+    if chain.transposes() == 0 {
+        return None;
+    }
+    let from = view.shape(chain.source)?;
+    let mut atoms = Atoms::new(from);
+    chain.apply(view, &mut atoms)?;
+    let taken = atoms.now.get(axis).filter(|atoms| !atoms.is_empty())?;
+    let at = atoms.source.iter().position(|own| own == taken)?;
+    atoms.source.remove(at);
+    atoms.now.remove(axis);
+
+    // The chain has other readers, so this edit does not take it over: it dies with the last of them.
+    let mut edit = open(vec![id]);
+    let gather = Gather {
+        axis: i64::try_from(at).ok()?,
+    };
+    let index = input(node, 1)?;
+    let part = edit.step(gather, vec![chain.source.into(), index.into()]);
+    let mut shape = from.to_vec();
+    shape.remove(at);
+    let to = view.shape((*node.outputs.first()?)?)?;
+    let last = atoms.emit(&mut edit, part, &shape, to)?;
+    closed(edit, last)
+}
+
+/// The data and the axis of which a node takes one index, if that is a constant and the axis is dropped.
+fn taken(view: &View<'_>, node: &Node) -> Option<(ValueId, usize)> {
+    let op = node.op.downcast_ref::<Gather>()?;
+    let data = input(node, 0)?;
+    if view.constant(input(node, 1)?)?.rank() != 0 {
+        return None;
+    }
+    let axis = resolve_axis(op.axis, view.shape(data)?.len()).ok()?;
+    Some((data, axis))
+}
+
+/// Is what the node makes moved, by itself, to a transpose?
+fn transposed_behind(view: &View<'_>, readers: &[Vec<NodeId>], node: &Node) -> bool {
+    let mut node = node;
+    for _ in 0..LONGEST {
+        let next = node.outputs.first().copied().flatten();
+        let Some(value) = next.filter(|&value| view.is_private(value)) else {
+            return false;
+        };
+        let Some(&reader) = readers.get(value.index()).and_then(|r| r.first()) else {
+            return false;
+        };
+        node = view.graph().node(reader);
+        if node.op.is::<Transpose>() {
+            return true;
+        }
+        if !is_view(&*node.op) || input(node, 0) != Some(value) {
+            return false;
+        }
+    }
+    false
 }
 
 /// The rank of a bias that is the same for every row.

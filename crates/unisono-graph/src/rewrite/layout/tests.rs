@@ -148,3 +148,45 @@ fn what_saves_no_transpose_or_is_read_elsewhere_stays() {
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }
+
+/// `transposes` says whether each part is transposed again.
+fn parts(transposes: bool, extra_reader: bool) -> Graph {
+    let mut b = Builder::new();
+    let x = b.input("x", &["n", "32", "3", "8"]);
+    let y = transposed(&mut b, x, &[2, 1, 0, 3]);
+    let mut outputs = Vec::new();
+    for i in 0..3i64 {
+        let index = b.constant(Tensor::scalar(i));
+        let part = b.op(Gather { axis: 0 }, &[y, index]);
+        let part = reshaped(&mut b, part, &[32, -1, 4]);
+        outputs.push(match transposes {
+            true => transposed(&mut b, part, &[1, 0, 2]),
+            false => part,
+        });
+    }
+    if extra_reader {
+        outputs.push(b.relu(y));
+    }
+    b.finish(&outputs)
+}
+
+#[test]
+fn indices_are_taken_before_a_transpose_that_another_one_follows() {
+    let mut g = parts(true, false);
+    let before = output_shape(&g);
+    let _ = optimize(&mut g, &NoFolding);
+    g.check().unwrap();
+    assert_eq!(output_shape(&g), before);
+    // Out of [n, 32, 8] come two heads: [n, 32, 2, 4] to [n, 2, 32, 4].
+    assert_eq!(perms(&g), vec![vec![0, 2, 1, 3]; 3]);
+    let gathers = g.nodes().iter();
+    let axes: Vec<i64> = gathers
+        .filter_map(|n| Some(n.op.downcast_ref::<Gather>()?.axis))
+        .collect();
+    assert_eq!(axes, [2, 2, 2]);
+
+    for (transposes, extra_reader) in [(false, false), (true, true)] {
+        let mut g = parts(transposes, extra_reader);
+        assert_eq!(apply(&mut g), 0, "{transposes} {extra_reader}");
+    }
+}
