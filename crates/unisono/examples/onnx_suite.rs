@@ -149,7 +149,11 @@ fn compare(
         return Ok(Some(wrong));
     }
     let wide = Interpreter::new(Precision::Float64).run(plain, &inputs)?;
-    if let Some(wrong) = differs("reference in f64", &wide) {
+    // Half types and integers are rounded on the way, which f64 does not do.
+    let comparable = |t: &Tensor| matches!(t.dtype(), DType::F32 | DType::F64);
+    if expected.iter().all(comparable)
+        && let Some(wrong) = differs("reference in f64", &wide)
+    {
         return Ok(Some(wrong));
     }
     let model = Model::load(folder.join("model.onnx"))?;

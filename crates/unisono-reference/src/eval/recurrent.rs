@@ -1,4 +1,7 @@
 //! Recurrent layers, row by row: rows never meet, so each is walked through time alone.
+//!
+//! Clipping bounds what enters the activations of gates. The cell state of an LSTM enters its activation as it is, as in onnxruntime; ONNX's
+//! text ("the input of activations") can be read both ways.
 
 use super::EvalError;
 use super::activation::activate;
@@ -69,12 +72,19 @@ struct Weights<'a, T: Float> {
 
 impl<T: Float> Weights<'_, T> {
     fn activation(&self, which: usize, x: T::Real) -> T::Real {
-        let x = match self.clip {
-            Some(bound) => clip(x, T::Real::from_f32(-bound), T::Real::from_f32(bound)),
-            None => x,
-        };
         // The number of activations is checked before.
         self.activations.get(which).map_or(x, |&f| activate(f, x))
+    }
+
+    /// The activation of a gate, whose input is clipped.
+    fn gate_activation(&self, which: usize, x: T::Real) -> T::Real {
+        self.activation(
+            which,
+            match self.clip {
+                Some(bound) => clip(x, T::Real::from_f32(-bound), T::Real::from_f32(bound)),
+                None => x,
+            },
+        )
     }
 
     fn xw(&self, row: usize, x: &[T]) -> T::Real {
@@ -119,17 +129,17 @@ impl<T: Float> Weights<'_, T> {
             Cell::Lstm { input_forget } => {
                 for j in 0..hidden {
                     let i = self.peephole(0, j, self.gate(0, j, x, h), c[j]);
-                    let i = self.activation(0, i);
+                    let i = self.gate_activation(0, i);
                     let f = if input_forget {
                         T::Real::ONE - i
                     } else {
                         let f = self.peephole(2, j, self.gate(2, j, x, h), c[j]);
-                        self.activation(0, f)
+                        self.gate_activation(0, f)
                     };
-                    let candidate = self.activation(1, self.gate(3, j, x, h));
+                    let candidate = self.gate_activation(1, self.gate(3, j, x, h));
                     second[j] = lstm_state(i, f, candidate, c[j]);
                     let o = self.peephole(1, j, self.gate(1, j, x, h), second[j]);
-                    let o = self.activation(0, o);
+                    let o = self.gate_activation(0, o);
                     first[j] = lstm_output(o, self.activation(2, second[j]));
                 }
                 c.copy_from_slice(second);
@@ -140,11 +150,11 @@ impl<T: Float> Weights<'_, T> {
             } => {
                 // The reset gates, or the reset state, before any candidate needs all of them.
                 for j in 0..hidden {
-                    let r = self.activation(0, self.gate(1, j, x, h));
+                    let r = self.gate_activation(0, self.gate(1, j, x, h));
                     second[j] = if linear_before_reset { r } else { r * h[j] };
                 }
                 for j in 0..hidden {
-                    let z = self.activation(0, self.gate(0, j, x, h));
+                    let z = self.gate_activation(0, self.gate(0, j, x, h));
                     let row = 2 * hidden + j;
                     let candidate = if linear_before_reset {
                         let bias = |b: Option<&[T]>| b.map_or(T::Real::ZERO, |b| b[row].widen());
@@ -158,13 +168,13 @@ impl<T: Float> Weights<'_, T> {
                     } else {
                         gate_input(self.xw(row, x), self.hr(row, second), self.bias(row))
                     };
-                    first[j] = gru_state(z, self.activation(1, candidate), h[j]);
+                    first[j] = gru_state(z, self.gate_activation(1, candidate), h[j]);
                 }
                 h.copy_from_slice(first);
             }
             Cell::Rnn => {
                 for (j, slot) in first.iter_mut().enumerate() {
-                    *slot = self.activation(0, self.gate(0, j, x, h));
+                    *slot = self.gate_activation(0, self.gate(0, j, x, h));
                 }
                 h.copy_from_slice(first);
             }

@@ -71,6 +71,14 @@ fn recurrent_layers_with_linear_activations() {
     let found = outputs(&lstm, &given, 3).unwrap();
     assert_eq!(found[2].as_slice::<f32>().unwrap(), [8.0]);
     assert_eq!(found[1].as_slice::<f32>().unwrap(), [16.0]);
+    // Clipped to 1, all gates are 1: c = 2 + 1, which enters its own activation unclipped.
+    let clipped = Recurrent {
+        clip: Some(1.0),
+        ..lstm
+    };
+    let found = outputs(&clipped, &given, 3).unwrap();
+    assert_eq!(found[2].as_slice::<f32>().unwrap(), [3.0]);
+    assert_eq!(found[1].as_slice::<f32>().unwrap(), [3.0]);
     // z = r = x + h = 3 from x = 2, h = 1; the candidate is x + r h = 5, or x + r (h + 0) with the reset behind the product.
     for linear_before_reset in [false, true] {
         let (gru, [w, r]) = unit(
