@@ -14,7 +14,7 @@ use unisono::graph::{Fact, Graph, infer};
 use crate::compare::{Difference, OutputSpec};
 
 /// Half the distance from 1 to the next f32.
-const UNIT: f64 = 1.0 / (1 << 24) as f64;
+pub(crate) const UNIT: f64 = 1.0 / (1 << 24) as f64;
 
 /// A bound for one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct Bound {
     pub relative: f64,
     /// The sum of `sqrt(L)` over all nodes.
     pub roundings: f64,
-    /// Nodes that turn a small difference into a jump: rounding to integers, comparing, choosing. Where there are some, an
-    /// answer may rightly differ by a jump, and the bound says nothing.
+    /// Nodes that turn a small difference into a jump: rounding to integers, choosing. Where there are some, an answer may
+    /// rightly differ by a jump.
     pub jumps: Vec<String>,
 }
 
@@ -77,9 +77,7 @@ pub fn cost(graph: &Graph, inputs: &[Fact]) -> Result<Cost, String> {
         flops = flops.saturating_add(work);
         let elements: u64 = made.iter().flatten().filter_map(Fact::element_count).sum();
         if inexact && work > 0 && elements > 0 {
-            // A product and an addition count as two.
-            let terms = (work as f64 / elements as f64 / 2.0).max(1.0);
-            roundings += (terms.min(256.0) + terms / 256.0).sqrt();
+            roundings += chain(work, elements).sqrt();
         }
     }
     let bound = Bound {
@@ -88,6 +86,17 @@ pub fn cost(graph: &Graph, inputs: &[Fact]) -> Result<Cost, String> {
         jumps,
     };
     Ok(Cost { flops, bound })
+}
+
+/// How many roundings follow each other in one element, if that many operations make so many elements.
+pub(crate) fn chain(work: u64, elements: u64) -> f64 {
+    // A product and an addition count as two.
+    let terms = (work as f64 / elements.max(1) as f64 / 2.0).max(1.0);
+    if terms <= 256.0 {
+        terms
+    } else {
+        256.0 + terms / 256.0
+    }
 }
 
 /// How far one output is from its reference.

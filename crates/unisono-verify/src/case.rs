@@ -8,52 +8,18 @@ use std::time::Duration;
 
 use unisono::graph::contract::OutputRows as ContractRows;
 use unisono::graph::{Dim, Fact};
-use unisono::reference::interpret::{Interpreter, Precision};
-use unisono::{Error, ErrorKind, Isa, Model, Tensor, Verdict as BatchVerdict};
+use unisono::{Error, ErrorKind, Isa, Model, Verdict as BatchVerdict};
 
 use crate::accuracy::{Bound, cost};
 use crate::callers::Answer;
 use crate::compare::{OutputRows, OutputSpec};
 use crate::digest::Digest;
 use crate::options::Options;
+use crate::oracle::{Interpreted, Oracle};
 use crate::report::{InputRecord, ModelRecord};
 use crate::requests::{self, InputPlan, RequestMaker, RowId};
 use crate::seed::SeedModel;
 use crate::subject::{Lab, ModelLab, Rig, Setup, Subject};
-
-/// Answers by a plain computation that shares nothing with the device but the definition of the arithmetic.
-pub trait Oracle {
-    /// The bits that every device must give.
-    ///
-    /// # Errors
-    /// The operator that could not be evaluated.
-    fn canonical(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String>;
-
-    /// The same in 64-bit floats.
-    ///
-    /// # Errors
-    /// As [`Oracle::canonical`].
-    fn float64(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String>;
-}
-
-/// The interpreter of the canonical arithmetic.
-pub struct Interpreted(pub Model);
-
-impl Oracle for Interpreted {
-    fn canonical(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let interpreter = Interpreter::new(Precision::Canonical);
-        interpreter
-            .run(self.0.graph(), inputs)
-            .map_err(|error| error.to_string())
-    }
-
-    fn float64(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let interpreter = Interpreter::new(Precision::Float64);
-        interpreter
-            .run(self.0.graph(), inputs)
-            .map_err(|error| error.to_string())
-    }
-}
 
 /// The machine's choices that correctness is checked across.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,15 +144,22 @@ impl Case {
         options: &Options,
         machine: &Machine,
     ) -> Result<Case, Error> {
+        let given = |name: &String| options.inputs.length_of(name).is_some();
+        let open = !requests::open_lengths(&model).iter().all(given);
         let mut refused = None;
         for length in Case::DEFAULT_LENGTHS {
-            let case = Case::with_lengths(name, source, &model, options, machine, length)?;
-            let tried = case.alone(&[RowId::ordinary(0)]);
-            let Err(error) = tried else { return Ok(case) };
-            let open = !case.record.default_lengths.is_empty();
-            let error = refused.get_or_insert(error);
+            let made = Case::with_lengths(name, source, &model, options, machine, length);
+            let asked = made.and_then(|case| {
+                case.alone(&[RowId::ordinary(0)])?;
+                Ok(case)
+            });
+            let error = match asked {
+                Ok(case) => return Ok(case),
+                Err(error) => error,
+            };
             // Another length helps only against a request that the model refuses.
             let by_request = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Execution);
+            refused.get_or_insert(error);
             if !open || !by_request {
                 break;
             }

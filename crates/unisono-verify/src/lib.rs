@@ -23,6 +23,7 @@ pub mod case;
 pub mod compare;
 pub mod digest;
 pub mod options;
+pub mod oracle;
 pub mod progress;
 pub mod random;
 pub mod report;

@@ -70,6 +70,59 @@ impl SectionId {
         }
     }
 
+    /// The same as part of a sentence, after "On this machine".
+    pub const fn claim(self) -> &'static str {
+        match self {
+            SectionId::ThreadSafety => "any number of threads may share a session without a lock",
+            SectionId::Correctness => {
+                "a row's answer is the same to the last bit whatever else is computed with it, and it is the right one"
+            }
+        }
+    }
+
+    /// What its checks do, by the words with which they are listed.
+    pub const fn checks(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            SectionId::ThreadSafety => &[
+                (
+                    "1 to 64 callers at once",
+                    "that many threads call one session with requests of their own; each answer must be, bit for bit, \
+                     the one that was computed beforehand, alone",
+                ),
+                (
+                    "8 callers x 20 requests",
+                    "the same with the numbers of the original report, whose callers took turns behind a lock",
+                ),
+                (
+                    "beside refused requests",
+                    "half of the callers send what must be refused (a wrong type, a late deadline); nobody's next answer \
+                     may change",
+                ),
+                (
+                    "nothing left behind",
+                    "everything that was created for the sessions was released with them",
+                ),
+            ],
+            SectionId::Correctness => &[
+                (
+                    "same bits",
+                    "rows in requests of 1 to 16, at every position, beside random, zero and poisoned rows (NaN, \
+                     infinity), from 1 to 16 callers at once, on a cold and a warm session: each must be, bit for bit, the \
+                     row asked alone",
+                ),
+                (
+                    "plain arithmetic",
+                    "the same row by simple scalar code that shares nothing with the device: equal bits",
+                ),
+                (
+                    "64-bit floats",
+                    "the same row in higher precision: the largest error, as a share of the largest value, and the bound \
+                     that follows from the lengths of the model's sums",
+                ),
+            ],
+        }
+    }
+
     /// What it does not show.
     pub const fn cannot(self) -> &'static str {
         match self {

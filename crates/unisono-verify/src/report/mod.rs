@@ -168,8 +168,10 @@ pub struct Check {
     pub failures: u64,
     /// If none was wrong: the largest rate of failures that would still be missed one time in twenty (3 / trials).
     pub rate_bound: Option<f64>,
-    /// What a reader should know: why it could not run, what was left out.
+    /// How it was looked, and why it could not.
     pub notes: Vec<String>,
+    /// What a reader must know even of a pass: what was left out, what is unusual.
+    pub warnings: Vec<String>,
     /// Measured numbers.
     pub figures: Vec<Figure>,
     /// The first differences.
@@ -202,6 +204,7 @@ impl Check {
             failures: 0,
             rate_bound: None,
             notes: Vec::new(),
+            warnings: Vec::new(),
             figures: Vec::new(),
             differences: Vec::new(),
             seconds: 0.0,

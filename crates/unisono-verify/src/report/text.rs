@@ -17,6 +17,7 @@ pub fn summary(report: &Report) -> String {
     for section in &report.sections {
         table(&mut out, section);
     }
+    warnings(&mut out, report);
     for check in report.checks() {
         explain(&mut out, check);
     }
@@ -111,6 +112,12 @@ fn describe(model: &ModelRecord) -> String {
 fn table(out: &mut String, section: &Section) {
     let _ = writeln!(out, "\n{}", section.title);
     wrapped(out, "  ", &section.proves);
+    for (check, does) in section.id.checks() {
+        let ran = |c: &Check| c.what.starts_with(check) && c.trials > 0;
+        if section.checks.iter().any(ran) {
+            hanging(out, &format!("  - {check}: "), 4, does);
+        }
+    }
     let _ = writeln!(out);
     let name = |check: &Check| printable(&check.model).chars().count();
     let models = section
@@ -149,13 +156,12 @@ fn table(out: &mut String, section: &Section) {
 
 /// What a check saw, short.
 fn seen(check: &Check) -> String {
-    let share = check
-        .figures
-        .iter()
-        .find(|figure| figure.name == "share of the bound");
-    match share {
+    let figure = |name: &str| check.figures.iter().find(|figure| figure.name == name);
+    match (figure("measured"), figure("bound")) {
         _ if check.trials == 0 => "nothing".to_owned(),
-        Some(share) if check.failures == 0 => format!("{} of the bound", percent(share.value)),
+        (Some(error), Some(bound)) => {
+            format!("{:.1e} of {:.1e} allowed", error.value, bound.value)
+        }
         _ => format!(
             "{} of {} {} wrong",
             grouped(check.failures),
@@ -165,13 +171,38 @@ fn seen(check: &Check) -> String {
     }
 }
 
+/// What a reader must know of checks that passed, once for each model.
+fn warnings(out: &mut String, report: &Report) {
+    let mut told: Vec<(&str, &str)> = Vec::new();
+    for check in report
+        .checks()
+        .filter(|check| check.verdict == Verdict::Pass)
+    {
+        for warning in &check.warnings {
+            let told_before = told.contains(&(&check.model, warning));
+            if told.is_empty() {
+                let _ = writeln!(out);
+            }
+            if !told_before {
+                hanging(
+                    out,
+                    &format!("  note on {}: ", printable(&check.model)),
+                    4,
+                    &printable(warning),
+                );
+                told.push((&check.model, warning));
+            }
+        }
+    }
+}
+
 /// What a reader must know of a check that did not simply pass.
 fn explain(out: &mut String, check: &Check) {
     if check.verdict == Verdict::Pass {
         return;
     }
     let _ = writeln!(out, "\n{} {}", check.verdict, check.id);
-    for note in &check.notes {
+    for note in check.warnings.iter().chain(&check.notes) {
         wrapped(out, "  ", &printable(note));
     }
     out.push_str(&differences(&check.differences));
@@ -235,14 +266,25 @@ fn conclusion(out: &mut String, report: &Report) {
     text += match report.verdict {
         Verdict::Fail => {
             "Something on this machine gives answers that it must not give; see above. Please report it with the file \
-             report.json."
+             report.json. "
         }
-        Verdict::CouldNotRun => "Something that was asked for could not be checked; see above.",
-        _ => {
-            "On this machine, any number of threads may share a session, and a row's answer is the same to the last bit \
-             whatever else is computed with it, and the right one."
-        }
+        Verdict::CouldNotRun => "Something that was asked for could not be checked; see above. ",
+        _ => "",
     };
+    let claims: Vec<&str> = report
+        .sections
+        .iter()
+        .filter(|section| section.verdict == Verdict::Pass)
+        .map(|section| section.id.claim())
+        .collect();
+    if !claims.is_empty() {
+        let models = if report.models.len() == 1 {
+            "this model"
+        } else {
+            "these models"
+        };
+        text += &format!("On this machine, with {models}, {}.", claims.join("; "));
+    }
     wrapped(out, "  ", &text);
     let sum = |unit: &str| -> u64 {
         let of = report
@@ -280,28 +322,34 @@ fn conclusion(out: &mut String, report: &Report) {
     }
 }
 
-/// Writes text behind `first`, broken at blanks, further lines indented as far.
+/// Writes text behind `first`, broken at blanks, with further lines below its beginning.
 fn wrapped(out: &mut String, first: &str, text: &str) {
-    let indent = first.chars().count();
+    hanging(out, first, first.chars().count().min(WIDTH / 2), text);
+}
+
+/// The same with further lines behind so many blanks.
+fn hanging(out: &mut String, first: &str, indent: usize, text: &str) {
     let mut line = first.to_owned();
-    let mut used = indent;
+    let mut used = first.chars().count();
+    // Nothing but blanks or `first` on this line yet.
+    let mut fresh = true;
     for word in text.split(' ') {
         let mut word = word;
         loop {
-            let gap = usize::from(used > indent);
+            let gap = usize::from(!fresh);
             let length = word.chars().count();
             if used + gap + length <= WIDTH {
                 line.extend((gap > 0).then_some(' '));
                 line += word;
                 used += gap + length;
+                fresh = false;
                 break;
             }
-            if used == indent {
+            if fresh && used <= indent {
                 // Longer than a whole line: broken anywhere.
-                let room = WIDTH - indent;
                 let at = word
                     .char_indices()
-                    .nth(room)
+                    .nth(WIDTH - used)
                     .map_or(word.len(), |(at, _)| at);
                 line += &word[..at];
                 word = &word[at..];
@@ -310,6 +358,7 @@ fn wrapped(out: &mut String, first: &str, text: &str) {
             out.push('\n');
             line = " ".repeat(indent);
             used = indent;
+            fresh = true;
         }
     }
     out.push_str(line.trim_end());
@@ -369,18 +418,64 @@ fn decimals(value: f64) -> usize {
     }
 }
 
-fn percent(value: f64) -> String {
-    if value < 0.1 {
-        "less than 0.1 %".to_owned()
-    } else {
-        format!("{value:.1} %")
-    }
-}
-
 fn seconds(value: f64) -> String {
     if value >= 99.5 {
         format!("{value:.0} s")
     } else {
         format!("{value:.1} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_at_blanks_and_never_too_long() {
+        let mut out = String::new();
+        let words = "word ".repeat(40);
+        hanging(
+            &mut out,
+            "  - name: ",
+            4,
+            &format!("{words}{}", "x".repeat(250)),
+        );
+        for line in out.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(
+                line.starts_with("  - name: word") || line.starts_with("    "),
+                "{line}"
+            );
+        }
+        assert_eq!(out.matches("word").count(), 40);
+        assert_eq!(out.matches('x').count(), 250);
+        let mut short = String::new();
+        wrapped(&mut short, "  date  ", "today");
+        assert_eq!(short, "  date  today\n");
+    }
+
+    #[test]
+    fn a_first_part_of_a_whole_line_ends_too() {
+        let mut out = String::new();
+        hanging(&mut out, &"n".repeat(200), 4, "text");
+        assert_eq!(out.lines().count(), 2);
+    }
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        assert_eq!(printable("a\x1b[2Jb"), "a\\u{1b}[2Jb");
+    }
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        assert_eq!(
+            [0, 999, 1_000, 1_579_520].map(grouped),
+            ["0", "999", "1,000", "1,579,520"]
+        );
+        assert_eq!(
+            [7, 26_200_000, 103_000_000].map(short),
+            ["7", "26.2 M", "103 M"]
+        );
+        assert_eq!(cut("description", 5), "desc…");
     }
 }

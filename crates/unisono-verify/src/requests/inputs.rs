@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use unisono::graph::infer::anonymous_name;
 use unisono::graph::ops::indexing::Gather;
-use unisono::graph::{Graph, ValueId};
+use unisono::graph::{Graph, Node, ValueId};
 use unisono::{DType, Dim, Model, Port};
 
 use super::Values;
@@ -84,7 +85,8 @@ pub fn plan(
             None => Role::Whole,
         };
         let shape = shape(port, role, options, default_length, &mut lengths)?;
-        let table = ids.get(i).and_then(|id| indexed_length(model.graph(), *id));
+        let wanted = ids.get(i).filter(|_| port.dtype.is_int());
+        let wanted = wanted.and_then(|id| use_of(model.graph(), *id));
         plans.push(InputPlan {
             name: port.name.to_string(),
             dtype: port.dtype,
@@ -92,8 +94,9 @@ pub fn plan(
             role,
             values: options
                 .values_of(&port.name)
-                .unwrap_or_else(|| Values::default_for(port.dtype, table)),
-            picks_from: table,
+                .or_else(|| wanted.map(|Use { low, high, .. }| Values::Integers { low, high }))
+                .unwrap_or_else(|| Values::default_for(port.dtype)),
+            picks_from: wanted.and_then(|wanted| wanted.table),
         });
     }
     Ok((plans, lengths))
@@ -132,7 +135,7 @@ fn shape(
 fn open_name(port: &Port, axis: usize, dim: &Dim) -> String {
     match dim.as_symbol() {
         Some(symbol) => symbol.name().to_owned(),
-        None => format!("{}.{axis}", port.name),
+        None => anonymous_name(&port.name, axis),
     }
 }
 
@@ -151,13 +154,34 @@ pub fn open_lengths(model: &Model) -> Vec<String> {
     names
 }
 
-/// If the value is, perhaps after casts, the indices of a `Gather` from a constant: how many entries that has. Anything
-/// larger would be refused. The smallest table decides.
-fn indexed_length(graph: &Graph, value: ValueId) -> Option<usize> {
+/// What a model does with integers that it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Use {
+    /// The least that makes sense.
+    low: i64,
+    /// The most.
+    high: i64,
+    /// How long the table is that they pick from, if others are refused.
+    table: Option<usize>,
+}
+
+/// Operators behind which integers still are the same numbers in the same order.
+const TRANSPARENT: &[&str] = &[
+    "Cast",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+];
+
+/// What integers given as this value are for, if that can be seen: they pick from a constant (`Gather`), are spread over
+/// a constant depth (`OneHot`), or are clipped to constants. The narrowest use decides.
+fn use_of(graph: &Graph, value: ValueId) -> Option<Use> {
     let consumers = graph.consumers();
     let mut pending = vec![value];
     let mut seen = Vec::new();
-    let mut shortest = None;
+    let mut narrowest: Option<Use> = None;
     while let Some(id) = pending.pop() {
         if seen.contains(&id) {
             continue;
@@ -165,35 +189,60 @@ fn indexed_length(graph: &Graph, value: ValueId) -> Option<usize> {
         seen.push(id);
         for node in consumers.get(id.index()).into_iter().flatten() {
             let node = graph.node(*node);
-            if matches!(node.op.name(), "Cast" | "Identity") {
+            if TRANSPARENT.contains(&node.op.name()) && node.inputs.first() == Some(&Some(id)) {
                 pending.extend(node.outputs.iter().flatten());
             }
-            let Some(gather) = node.op.downcast_ref::<Gather>() else {
+            let Some(found) = use_by(graph, node, id) else {
                 continue;
             };
-            if node.inputs.get(1) != Some(&Some(id)) {
-                continue;
+            let span = |u: &Use| u.high.abs_diff(u.low);
+            if narrowest
+                .as_ref()
+                .is_none_or(|known| span(&found) < span(known))
+            {
+                narrowest = Some(found);
             }
-            let table = node
-                .inputs
-                .first()
-                .copied()
-                .flatten()
-                .and_then(|data| graph.constant(data));
-            let length = table.and_then(|table| {
-                let rank = i64::try_from(table.rank()).ok()?;
-                let axis = if gather.axis < 0 {
-                    gather.axis + rank
-                } else {
-                    gather.axis
-                };
-                table.shape().get(usize::try_from(axis).ok()?).copied()
-            });
-            shortest = match (shortest, length) {
-                (Some(a), Some(b)) => Some(std::cmp::min::<usize>(a, b)),
-                (a, b) => a.or(b),
-            };
         }
     }
-    shortest
+    narrowest
+}
+
+/// What this node uses the value for.
+fn use_by(graph: &Graph, node: &Node, id: ValueId) -> Option<Use> {
+    let constant = |at: usize| graph.constant(node.inputs.get(at).copied().flatten()?);
+    let integer = |at: usize| match constant(at)?.to_i64s()?.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    };
+    let is_input = |at: usize| node.inputs.get(at) == Some(&Some(id));
+    if let Some(gather) = node.op.downcast_ref::<Gather>() {
+        let table = constant(0).filter(|_| is_input(1))?;
+        let rank = i64::try_from(table.rank()).ok()?;
+        let axis = if gather.axis < 0 {
+            gather.axis + rank
+        } else {
+            gather.axis
+        };
+        let length = *table.shape().get(usize::try_from(axis).ok()?)?;
+        let high = i64::try_from(length)
+            .ok()?
+            .checked_sub(1)
+            .filter(|high| *high >= 0)?;
+        return Some(Use {
+            low: 0,
+            high,
+            table: Some(length),
+        });
+    }
+    let (low, high) = match node.op.name() {
+        "OneHot" if is_input(0) => (0, integer(1)?.checked_sub(1)?),
+        // Below zero there is rarely anything but "unknown".
+        "Clip" if is_input(0) => (integer(1)?.max(0), integer(2)?),
+        _ => return None,
+    };
+    (low <= high).then_some(Use {
+        low,
+        high,
+        table: None,
+    })
 }

@@ -42,20 +42,13 @@ impl fmt::Display for Values {
 }
 
 impl Values {
-    /// The values of an input that nobody says anything about. `indices_into` is the length of the table that they pick
-    /// from, if they are known to.
-    pub fn default_for(dtype: DType, indices_into: Option<usize>) -> Values {
+    /// The values of an input that nobody says anything about.
+    pub fn default_for(dtype: DType) -> Values {
         match dtype {
             dtype if dtype.is_float() => Values::Normal,
             DType::U8 => Values::Integers { low: 0, high: 255 },
-            DType::Bool => Values::Integers { low: 0, high: 1 },
-            _ => {
-                let most = indices_into.unwrap_or(2).max(1) - 1;
-                Values::Integers {
-                    low: 0,
-                    high: i64::try_from(most).unwrap_or(i64::MAX),
-                }
-            }
+            // Masks and flags.
+            _ => Values::Integers { low: 0, high: 1 },
         }
     }
 
@@ -171,7 +164,10 @@ mod tests {
     #[test]
     fn every_type_but_strings_is_made_within_its_range() {
         for dtype in DType::ALL {
-            let values = Values::default_for(dtype, Some(1_000));
+            let values = match Values::default_for(dtype) {
+                Values::Integers { .. } if dtype.is_int() => Values::Integers { low: 0, high: 999 },
+                values => values,
+            };
             let plan = InputPlan {
                 name: "x".into(),
                 dtype,

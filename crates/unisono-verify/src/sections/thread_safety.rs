@@ -23,8 +23,15 @@ use crate::verdict::Verdict;
 const CALLERS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// The original's row: this many threads, this many requests each, of this many rows.
 const ORIGINAL: (usize, usize, usize) = (8, 20, 4);
-/// Above this many operations a row, callers have one request each and fewer rows in it.
-const HEAVY: u64 = 1_000_000_000;
+/// Above this many operations a row, callers have one request each and fewer rows in it, and the original's row, whose
+/// amount of work is fixed, is left out.
+fn is_heavy(case: &Case, effort: Effort) -> bool {
+    let most = match effort {
+        Effort::Quick => 200_000_000,
+        Effort::Standard => 1_000_000_000,
+    };
+    case.flops_per_row > most
+}
 
 /// How much is done.
 struct Work {
@@ -43,7 +50,7 @@ impl Work {
             Effort::Quick => (4_000_000_000, 200),
             Effort::Standard => (16_000_000_000, 1_000),
         };
-        let heavy = case.flops_per_row > HEAVY;
+        let heavy = is_heavy(case, effort);
         let rows: &[usize] = match (case.maker.has_rows(), heavy) {
             (false, _) => &[1, 1],
             (true, true) => &[1, 2],
@@ -84,10 +91,10 @@ impl Work {
 pub fn check(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<Check> {
     let work = Work::of(case, effort);
     let mut checks = Vec::new();
-    let (rig, subject) = match prepare(case) {
+    let Opened { rig, subject } = match open(case) {
         Ok(ready) => ready,
         Err(error) => {
-            let running = start(case, "callers", "1 to 64 callers, no lock", progress);
+            let running = start(case, "callers", "1 to 64 callers at once", progress);
             return vec![running.could_not_run(&error)];
         }
     };
@@ -97,7 +104,7 @@ pub fn check(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Ve
     if !healthy {
         return checks;
     }
-    if case.maker.has_rows() && case.flops_per_row <= HEAVY {
+    if case.maker.has_rows() && !is_heavy(case, effort) {
         checks.push(original(case, effort, &subject, progress));
     }
     checks.push(refusals(case, &work, &subject, progress));
@@ -110,10 +117,16 @@ fn start<'a>(case: &Case, id: &str, what: &str, progress: &'a mut dyn Progress) 
     Running::start(SectionId::ThreadSafety, case, id, what, "answers", progress)
 }
 
-fn prepare(case: &Case) -> Result<(Box<dyn Rig>, Arc<dyn Subject>), Error> {
+/// A device with a session on it.
+struct Opened {
+    rig: Box<dyn Rig>,
+    subject: Arc<dyn Subject>,
+}
+
+fn open(case: &Case) -> Result<Opened, Error> {
     let rig = case.lab.rig(Setup::DEFAULT)?;
     let subject = rig.open()?;
-    Ok((rig, subject))
+    Ok(Opened { rig, subject })
 }
 
 /// A request and the answer to it alone.
@@ -132,10 +145,14 @@ fn callers(
     subject: &Arc<dyn Subject>,
     progress: &mut dyn Progress,
 ) -> (Check, bool) {
-    let mut running = start(case, "callers", "1 to 64 callers, no lock", progress);
+    let mut running = start(case, "callers", "1 to 64 callers at once", progress);
     let most = CALLERS.iter().copied().max().unwrap_or(1);
-    let per_level = |callers: usize| work.requests.max(callers * work.which(0).len());
-    let expected: u64 = CALLERS.iter().map(|&c| per_level(c) as u64).sum();
+    // As many for every caller, and each asks all that it has.
+    let each = |callers: usize| work.requests.div_ceil(callers).max(work.which(0).len());
+    let expected: u64 = CALLERS
+        .iter()
+        .map(|&callers| (callers * each(callers)) as u64)
+        .sum();
     let mut own = Vec::new();
     for caller in 0..most {
         let jobs = work
@@ -149,8 +166,8 @@ fn callers(
     }
     let mut tally = Tally::default();
     for callers in CALLERS {
-        let rounds = per_level(callers).div_ceil(callers);
-        let script = |jobs: &Vec<Arc<Job>>| jobs.iter().cycle().take(rounds).cloned().collect();
+        let turns = each(callers);
+        let script = |jobs: &Vec<Arc<Job>>| jobs.iter().cycle().take(turns).cloned().collect();
         let scripts: Scripts = own.iter().take(callers).map(script).collect();
         let before = tally.answers;
         let circumstances = format!("{callers} callers");
@@ -197,7 +214,7 @@ fn original(
         Effort::Quick => 2,
         Effort::Standard => 4,
     };
-    let what = format!("{callers} callers x {requests} requests of {rows} rows");
+    let what = format!("{callers} callers x {requests} requests");
     let mut running = start(case, "original", &what, progress);
     let mut scripts = Scripts::new();
     for caller in 0..callers {
@@ -238,12 +255,7 @@ fn refusals(
 ) -> Check {
     const CALLERS: usize = 4;
     const TURNS: usize = 3;
-    let mut running = start(
-        case,
-        "refusals",
-        "answers after and beside refused requests",
-        progress,
-    );
+    let mut running = start(case, "refusals", "beside refused requests", progress);
     let wrong = match wrong_requests(case) {
         Ok(wrong) => wrong,
         Err(error) => return running.could_not_run(&error),
@@ -363,7 +375,7 @@ fn census(case: &Case, rig: &dyn Rig, progress: &mut dyn Progress) -> Check {
         section,
         case,
         "census",
-        "created equals released",
+        "nothing left behind",
         "objects",
         progress,
     );

@@ -29,7 +29,7 @@ pub fn check(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Ve
     let pool = match Pool::new(case) {
         Ok(pool) => pool,
         Err(error) => {
-            let what = "the same bits in any company";
+            let what = "same bits";
             let section = SectionId::Correctness;
             let running = Running::start(section, case, "bits", what, "rows", progress);
             return vec![running.could_not_run(&error)];
@@ -81,7 +81,7 @@ impl Pool {
     fn add(&mut self, case: &mut Case, name: &'static str, kind: RowKind, count: u32) {
         if !case.maker.can_make(kind) {
             self.left_out
-                .push(format!("no {name} neighbours: the inputs have none"));
+                .push(format!("no {name} neighbours: no input can hold them"));
             return;
         }
         let mut rows = Vec::new();
