@@ -31,14 +31,16 @@ const LONGEST: usize = 12;
 
 /// Applies the rewrite everywhere; gives how often it did.
 pub fn apply(graph: &mut Graph) -> usize {
-    let readers = graph.consumers();
-    edit::for_each_node(graph, |view, id, node| {
-        if node.op.is::<Gather>() {
-            return behind_index(view, &readers, id, node);
-        }
+    // Products first: an index that is taken early would stand between a product and the transposes around it.
+    let chains = edit::until_settled(graph, |view, id, node| {
         let chain = Chain::ending_in(view, id, node)?;
         across_product(view, &chain).or_else(|| merged(view, &chain))
-    })
+    });
+    let readers = graph.consumers();
+    let indices = edit::for_each_node(graph, |view, id, node| {
+        behind_index(view, &readers, id, node)
+    });
+    chains + indices
 }
 
 /// Steps that only move elements, in the order in which they run.
@@ -359,9 +361,12 @@ fn behind_index(view: &View<'_>, readers: &[Vec<NodeId>], id: NodeId, node: &Nod
     let (last, maker) = view.maker(data).filter(|(_, maker)| moves(&*maker.op))?;
     let mut chain = Chain::before(view, input(maker, 0)?);
     chain.steps.push((last, maker));
-    if chain.transposes() == 0 {
-        return None;
-    }
+    // What stands in front of the first transpose only changes the shape, perhaps to make the axis: it stays.
+    let is_transpose = |(_, node): &(NodeId, &Node)| node.op.is::<Transpose>();
+    chain
+        .steps
+        .drain(..chain.steps.iter().position(is_transpose)?);
+    chain.source = input(chain.steps.first()?.1, 0)?;
     let from = view.shape(chain.source)?;
     let mut atoms = Atoms::new(from);
     chain.apply(view, &mut atoms)?;

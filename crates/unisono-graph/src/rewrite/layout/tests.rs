@@ -152,8 +152,9 @@ fn what_saves_no_transpose_or_is_read_elsewhere_stays() {
 /// `transposes` says whether each part is transposed again.
 fn parts(transposes: bool, extra_reader: bool) -> Graph {
     let mut b = Builder::new();
-    let x = b.input("x", &["n", "32", "3", "8"]);
-    let y = transposed(&mut b, x, &[2, 1, 0, 3]);
+    let x = b.input("x", &["n", "32", "24"]);
+    let y = reshaped(&mut b, x, &[0, 32, 3, 8]);
+    let y = transposed(&mut b, y, &[2, 1, 0, 3]);
     let mut outputs = Vec::new();
     for i in 0..3i64 {
         let index = b.constant(Tensor::scalar(i));
