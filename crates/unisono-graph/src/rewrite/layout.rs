@@ -5,6 +5,7 @@
 //! | transposes and reshapes in a row, two or more of them transposes | a reshape, one transpose, a reshape; fewer where that does |
 //! | a layout, a product with weights, a layout that splits what the product made | the product, then one transpose |
 //! | a layout, a product with weights, a layout that leaves its columns alone | one transpose, then the product |
+//! | a layout that puts the innermost elements of a product's second operand on its rows | one that leaves them innermost, and a product that reads it swapped |
 //! | a layout of which all readers take one index of an axis each, then layouts | each takes the index before its own layout |
 //!
 //! Pays everywhere: a transpose is a pass over memory with bad locality, and exporters of attention write four of them around
@@ -33,6 +34,9 @@ const LONGEST: usize = 12;
 pub fn apply(graph: &mut Graph) -> usize {
     // Products first: an index that is taken early would stand between a product and the transposes around it.
     let chains = edit::until_settled(graph, |view, id, node| {
+        if node.op.is::<Linear>() {
+            return swapped_operand(view, node);
+        }
         let chain = Chain::ending_in(view, id, node)?;
         across_product(view, &chain).or_else(|| merged(view, &chain))
     });
@@ -345,6 +349,37 @@ fn across_product(view: &View<'_>, behind: &Chain<'_>) -> Option<Edit> {
     let x = atoms.emit(&mut edit, source, from, &read)?;
     let y = edit.step(product(to.len())?, operands(x));
     closed(edit, y)
+}
+
+/// A product with a second operand whose layout scatters what lies side by side in memory: keys, which attention
+/// multiplies by transposed. The product can swap the last two axes itself, and the layout then moves whole rows.
+fn swapped_operand(view: &View<'_>, node: &Node) -> Option<Edit> {
+    let op = *node.op.downcast_ref::<Linear>()?;
+    let chain = Chain::before(view, input(node, 1)?);
+    let to = chain.shape(view)?;
+    let from = view.shape(chain.source)?;
+    if chain.transposes() == 0 || to.len() < 2 || view.shape(input(node, 0)?)?.len() < 2 {
+        return None;
+    }
+    let mut atoms = Atoms::new(from);
+    chain.apply(view, &mut atoms)?;
+    let (columns, rows) = (to.len() - 1, to.len() - 2);
+    let innermost = *atoms.source.concat().last()?;
+    if atoms.now[rows].last() != Some(&innermost) {
+        return None;
+    }
+    atoms.now.swap(rows, columns);
+    let mut swapped = to.to_vec();
+    swapped.swap(rows, columns);
+    let mut edit = open(chain.ids().collect());
+    let operand = atoms.emit(&mut edit, Input::Value(chain.source), from, &swapped)?;
+    edit.op = std::sync::Arc::new(Linear {
+        transpose_b: !op.transpose_b,
+        ..op
+    });
+    edit.inputs = node.inputs.iter().map(|i| i.map(Input::Value)).collect();
+    edit.inputs[1] = Some(operand);
+    Some(edit)
 }
 
 /// A chain of which each reader takes one index: attention cuts queries, keys and values out of one product this way. If each

@@ -191,3 +191,21 @@ fn indices_are_taken_before_a_transpose_that_another_one_follows() {
         assert_eq!(apply(&mut g), 0, "{transposes} {extra_reader}");
     }
 }
+
+#[test]
+fn keys_keep_their_rows_together_and_the_product_swaps_them() {
+    let mut b = Builder::new();
+    let q = b.input("q", &["n", "4", "t", "64"]);
+    let k = b.input("k", &["n", "s", "256"]);
+    let heads = reshaped(&mut b, k, &[0, -1, 4, 64]);
+    let keys = transposed(&mut b, heads, &[0, 2, 3, 1]);
+    let y = b.op(Linear::default(), &[q, keys]);
+    let mut g = b.finish(&[y]);
+    let before = output_shape(&g);
+    let _ = optimize(&mut g, &NoFolding);
+    g.check().unwrap();
+    assert_eq!(output_shape(&g), before);
+    assert_eq!(kinds(&g), ["Reshape", "Transpose", "MatMul"]);
+    assert_eq!(perms(&g), [vec![0, 2, 1, 3]]);
+    assert!(only::<Linear>(&g).transpose_b);
+}
