@@ -48,7 +48,7 @@ impl Work {
         // Operations at each number of callers, and a limit for models so small that they would never end.
         let (flops, most) = match effort {
             Effort::Quick => (4_000_000_000, 200),
-            Effort::Standard => (16_000_000_000, 1_000),
+            Effort::Standard => (24_000_000_000, 1_000),
         };
         let heavy = is_heavy(case, effort);
         let rows: &[usize] = match (case.maker.has_rows(), heavy) {

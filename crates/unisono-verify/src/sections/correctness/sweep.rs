@@ -67,7 +67,7 @@ impl Work {
             (Effort::Quick, true) => (300_000_000, 16),
             (Effort::Quick, false) => (16_000_000_000, 48),
             (Effort::Standard, true) => (3_000_000_000, 64),
-            (Effort::Standard, false) => (64_000_000_000, 192),
+            (Effort::Standard, false) => (96_000_000_000, 192),
         };
         let (callers, rows): (&[usize], &[usize]) = match (case.maker.has_rows(), slow) {
             (true, false) => (&[1, 2, 4, 8, 16], &ALL_ROWS),
