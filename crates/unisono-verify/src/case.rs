@@ -158,19 +158,20 @@ impl Case {
                 Err(error) => error,
             };
             // Another length helps only against a request that the model refuses.
-            let by_request = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Execution);
+            if !matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Execution) {
+                return Err(error);
+            }
             refused.get_or_insert(error);
-            if !open || !by_request {
+            if !open {
                 break;
             }
         }
-        match refused {
-            Some(error) => Err(error.with_advice(
-                "choose lengths with --dim SYMBOL=N and values with --value NAME=X or --range NAME=LO..HI",
-            )),
-            // There is at least one length to try.
-            None => Err(Error::new(ErrorKind::InvalidInput, "no request could be made up")),
-        }
+        // There is at least one length to try.
+        let refused = refused
+            .unwrap_or_else(|| Error::new(ErrorKind::InvalidInput, "no request could be made up"));
+        Err(refused.with_advice(
+            "choose lengths with --dim SYMBOL=N and values with --value NAME=X or --range NAME=LO..HI",
+        ))
     }
 
     fn with_lengths(

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use unisono_verify::report::{Check, summary};
+use unisono_verify::report::{Check, sections, summary};
 use unisono_verify::requests::Values;
 use unisono_verify::{Effort, InputOptions, Options, Report, SectionId, VerifyError, run};
 
@@ -145,7 +145,7 @@ fn range(text: &str) -> Result<(String, Values), String> {
 /// The options make no sense, the report cannot be written, or the verdict is negative.
 pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.list {
-        return list(out);
+        return Ok(write!(out, "{}", sections())?);
     }
     for path in &args.models {
         if let Err(error) = std::fs::metadata(path) {
@@ -217,16 +217,6 @@ fn failure(error: VerifyError) -> Failure {
         VerifyError::Device(error) => error.into(),
         other => Failure::internal(other.to_string()),
     }
-}
-
-fn list(out: &mut dyn Write) -> Result<(), Failure> {
-    for section in SectionId::ALL {
-        writeln!(out, "{:15}{}", section.name(), section.title())?;
-        for (label, text) in [("shows", section.proves()), ("cannot", section.cannot())] {
-            writeln!(out, "{:15}{label}: {text}", "")?;
-        }
-    }
-    Ok(())
 }
 
 /// Shows what goes on: one living line on a terminal, a line for each check elsewhere.

@@ -16,7 +16,7 @@ use crate::compare::Difference;
 use crate::options::{Effort, SectionId};
 use crate::verdict::{Verdict, rate_bound};
 
-pub use text::{differences, summary};
+pub use text::{differences, sections, summary};
 
 pub(crate) use clock::Stamp;
 pub(crate) use platform::platform;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Check, ModelRecord, Report, Section};
 use crate::compare::Difference;
-use crate::options::Effort;
+use crate::options::{Effort, SectionId};
 use crate::verdict::Verdict;
 
 /// Columns of a terminal that are used.
@@ -22,6 +22,21 @@ pub fn summary(report: &Report) -> String {
         explain(&mut out, check);
     }
     conclusion(&mut out, report);
+    out
+}
+
+/// What sections there are, what each shows and what it cannot.
+pub fn sections() -> String {
+    let mut out = String::new();
+    for id in SectionId::ALL {
+        let _ = writeln!(out, "{}: {}", id.name(), id.title());
+        hanging(&mut out, "  shows: ", 4, id.proves());
+        hanging(&mut out, "  cannot show: ", 4, id.cannot());
+        for (check, does) in id.checks() {
+            hanging(&mut out, &format!("  - {check}: "), 4, does);
+        }
+        out.push('\n');
+    }
     out
 }
 
