@@ -57,9 +57,9 @@ pub struct Tally {
     pub rows: u64,
     /// Requests that were refused, as they should be.
     pub refusals: u64,
-    /// Answers that were not what they should be.
+    /// What was not as it should be: rows where rows are compared, else answers.
     pub wrong: u64,
-    /// The first of those, by caller.
+    /// The first of each answer, by caller.
     pub differences: Vec<Difference>,
     /// Why not all calls were made or returned.
     pub abandoned: Option<Abandoned>,
@@ -94,12 +94,12 @@ impl Tally {
         }
     }
 
-    fn judge(&mut self, found: Option<Difference>) {
+    fn judge(&mut self, fault: Option<Fault>) {
         self.answers += 1;
-        if let Some(difference) = found {
-            self.wrong += 1;
+        if let Some(Fault { wrong, first }) = fault {
+            self.wrong += wrong;
             if self.differences.len() < KEPT_DIFFERENCES {
-                self.differences.push(difference);
+                self.differences.push(first);
             }
         }
     }
@@ -224,6 +224,13 @@ pub fn drive(subject: &Arc<dyn Subject>, scripts: &Arc<Scripts>, round: Round<'_
     tally
 }
 
+/// What is wrong with one answer.
+struct Fault {
+    /// How many rows, or the answer as a whole.
+    wrong: u64,
+    first: Difference,
+}
+
 /// One thread that asks.
 struct Caller {
     number: usize,
@@ -239,59 +246,70 @@ impl Caller {
         let mut tally = Tally::default();
         let script = self.scripts.get(self.number).map_or(&[][..], Vec::as_slice);
         for (i, job) in script.iter().enumerate() {
-            let found = self.ask(job, &mut tally);
-            tally.judge(found.map(|difference| {
-                let during = self.describe(i, &job.request);
-                difference.during(during)
+            let fault = self.ask(job, &mut tally);
+            tally.judge(fault.map(|fault| Fault {
+                first: fault.first.during(self.describe(i, &job.request)),
+                ..fault
             }));
             self.answered.fetch_add(1, Ordering::Relaxed);
         }
         tally
     }
 
-    fn ask(&self, job: &Job, tally: &mut Tally) -> Option<Difference> {
+    fn ask(&self, job: &Job, tally: &mut Tally) -> Option<Fault> {
         let call = || match job.expected {
             Expected::Late => self.subject.run_late(&job.request.tensors),
             _ => self.subject.run(&job.request.tensors),
         };
-        let answer = match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(answer) => answer,
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-                let what = format!("a panic: {}", text.as_deref().unwrap_or("no message"));
-                return Some(Difference::of_kind("", what, "an answer or an error"));
-            }
-        };
+        let answer = catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            format!("a panic: {}", text.as_deref().unwrap_or("no message"))
+        });
         let rows = job.request.rows.len();
+        // What all of an answer's rows or the answer itself count, if there is none.
+        let whole = match job.expected {
+            Expected::Rows(_) => rows as u64,
+            _ => 1,
+        };
+        let instead = |found: String, expected: &str| {
+            let first = Difference::of_kind("", found, expected);
+            Some(Fault {
+                wrong: whole,
+                first,
+            })
+        };
+        let an_answer = || "an answer".to_owned();
+        if let Expected::Answer(_) | Expected::Rows(_) = job.expected {
+            tally.rows += rows as u64;
+        }
         match (&job.expected, answer) {
-            (Expected::Refusal(_) | Expected::Late, Err(_)) => {
+            (_, Err(panic)) => instead(panic, "an answer or an error"),
+            (Expected::Refusal(_) | Expected::Late, Ok(Err(_))) => {
                 tally.refusals += 1;
                 None
             }
-            (Expected::Refusal(why), Ok(_)) => Some(Difference::of_kind(
-                "",
-                "an answer",
-                format!("an error: {why}"),
-            )),
-            (Expected::Late, Ok(_)) => Some(Difference::of_kind(
-                "",
-                "an answer",
-                "an error: the deadline had passed",
-            )),
-            (_, Err(error)) => Some(Difference::of_kind(
-                "",
-                format!("an error: {error}"),
-                "an answer",
-            )),
-            (Expected::Answer(alone), Ok(answer)) => {
-                tally.rows += rows as u64;
-                answer_difference(&self.outputs, &answer, alone)
+            (Expected::Refusal(why), Ok(Ok(_))) => {
+                instead(an_answer(), &format!("an error: {why}"))
             }
-            (Expected::Rows(alone), Ok(answer)) => {
-                tally.rows += rows as u64;
-                let mut each = alone.iter().enumerate();
-                each.find_map(|(i, own)| row_difference(&self.outputs, &answer, i, rows, own))
+            (Expected::Late, Ok(Ok(_))) => {
+                instead(an_answer(), "an error: the deadline had passed")
+            }
+            (_, Ok(Err(error))) => instead(format!("an error: {error}"), "an answer"),
+            (Expected::Answer(alone), Ok(Ok(answer))) => {
+                let first = answer_difference(&self.outputs, &answer, alone)?;
+                Some(Fault { wrong: 1, first })
+            }
+            (Expected::Rows(alone), Ok(Ok(answer))) => {
+                let each = alone.iter().enumerate();
+                let differences = each
+                    .filter_map(|(i, own)| row_difference(&self.outputs, &answer, i, rows, own));
+                let all: Vec<Difference> = differences.collect();
+                let wrong = all.len() as u64;
+                Some(Fault {
+                    wrong,
+                    first: all.into_iter().next()?,
+                })
             }
         }
     }

@@ -10,6 +10,9 @@ use crate::verdict::Verdict;
 /// Columns of a terminal that are used.
 const WIDTH: usize = 100;
 
+/// Differences that are shown of one check.
+const SHOWN: usize = 2;
+
 /// Everything that a person wants to know first, in plain words, and a table of all checks.
 pub fn summary(report: &Report) -> String {
     let mut out = String::new();
@@ -220,7 +223,13 @@ fn explain(out: &mut String, check: &Check) {
     for note in check.warnings.iter().chain(&check.notes) {
         wrapped(out, "  ", &printable(note));
     }
-    out.push_str(&differences(&check.differences));
+    let (first, more) = check
+        .differences
+        .split_at(check.differences.len().min(SHOWN));
+    out.push_str(&differences(first));
+    if !more.is_empty() {
+        let _ = writeln!(out, "  {} more in report.json", more.len());
+    }
 }
 
 /// Differences, each with its place and both values.
