@@ -1,6 +1,6 @@
 //! The plan cache: every key is compiled once, however many ask at the same moment (contract C4).
 //!
-//! The one idea: *single flight*. The first to ask for a key puts a [`Flight`] in the table and compiles outside of the
+//! The one idea: *single flight*. The first to ask for a key puts a flight in the table and compiles outside of the
 //! lock; whoever asks meanwhile waits for that flight. Different keys fly at the same time. A flight that fails takes
 //! its entry out of the table before it lands, so the next caller tries afresh. Ready plans are bounded in bytes; the
 //! least recently used go first. Eviction only forgets: a plan lives on while somebody runs it.
