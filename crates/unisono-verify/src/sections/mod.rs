@@ -12,7 +12,7 @@ use unisono::Error;
 
 use crate::callers::{Abandoned, KEPT_DIFFERENCES, Tally};
 use crate::case::Case;
-use crate::options::SectionId;
+use crate::options::{Effort, SectionId};
 use crate::progress::Progress;
 use crate::report::Check;
 use crate::verdict::Verdict;
@@ -98,6 +98,16 @@ impl<'a> Running<'a> {
         self.progress.finished(&self.check);
         self.check
     }
+}
+
+/// Is the model so large that even the least that is usually done takes too long?
+pub(crate) fn is_heavy(case: &Case, effort: Effort) -> bool {
+    // Operations of one row.
+    let most = match effort {
+        Effort::Quick => 200_000_000,
+        Effort::Standard => 1_000_000_000,
+    };
+    case.flops_per_row > most
 }
 
 /// Did calls hang? Then threads of ours still sit in the subject, and what follows would measure them.

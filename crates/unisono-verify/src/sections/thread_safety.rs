@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use unisono::{DType, Error, Tensor};
 
-use super::{Running, hung};
+use super::{Running, hung, is_heavy};
 use crate::callers::{Expected, Job, Round, Scripts, Tally, drive};
 use crate::case::Case;
 use crate::options::{Effort, SectionId};
@@ -23,16 +23,6 @@ use crate::verdict::Verdict;
 const CALLERS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// The original's row: this many threads, this many requests each, of this many rows.
 const ORIGINAL: (usize, usize, usize) = (8, 20, 4);
-/// Above this many operations a row, callers have one request each and fewer rows in it, and the original's row, whose
-/// amount of work is fixed, is left out.
-fn is_heavy(case: &Case, effort: Effort) -> bool {
-    let most = match effort {
-        Effort::Quick => 200_000_000,
-        Effort::Standard => 1_000_000_000,
-    };
-    case.flops_per_row > most
-}
-
 /// How much is done.
 struct Work {
     /// Requests at each number of callers, at least.
@@ -51,6 +41,7 @@ impl Work {
             Effort::Standard => (24_000_000_000, 1_000),
         };
         let heavy = is_heavy(case, effort);
+        // Each caller of a heavy model has one request, of few rows.
         let rows: &[usize] = match (case.maker.has_rows(), heavy) {
             (false, _) => &[1, 1],
             (true, true) => &[1, 2],
@@ -104,6 +95,7 @@ pub fn check(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Ve
     if !healthy {
         return checks;
     }
+    // Its amount of work is fixed.
     if case.maker.has_rows() && !is_heavy(case, effort) {
         checks.push(original(case, effort, &subject, progress));
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use unisono::{Error, Isa};
 
-use super::super::{Running, hung};
+use super::super::{Running, hung, is_heavy};
 use super::{Pool, RANDOM, ROWS};
 use crate::callers::{Expected, Job, Round, Scripts, Tally, drive};
 use crate::case::Case;
@@ -47,6 +47,9 @@ fn is_slow(isa: Isa) -> bool {
 
 /// How much is done on one setup.
 struct Work {
+    /// Callers that all meet a session that has compiled nothing.
+    cold: usize,
+    /// Numbers of callers afterwards.
     callers: &'static [usize],
     /// Requests for each number of callers, at least one for each caller.
     requests: usize,
@@ -54,8 +57,6 @@ struct Work {
     rows: &'static [usize],
 }
 
-/// Operations of a row of a large model.
-const HEAVY: u64 = 200_000_000;
 /// Large and small in turn, so that any few neighbours in the list differ much.
 const ALL_ROWS: [usize; ROWS] = [1, 16, 2, 8, 3, 5, 4, 12, 7, 9, 6, 15, 10, 13, 11, 14];
 
@@ -69,22 +70,29 @@ impl Work {
             (Effort::Standard, true) => (3_000_000_000, 64),
             (Effort::Standard, false) => (96_000_000_000, 192),
         };
-        let (callers, rows): (&[usize], &[usize]) = match (case.maker.has_rows(), slow) {
-            (true, false) => (&[1, 2, 4, 8, 16], &ALL_ROWS),
-            // Even the least that is done takes long on a large model.
-            (_, true) if case.flops_per_row > HEAVY => (&[1], &[1]),
-            (true, true) => (&[1, 2], &[1, 3, 2]),
-            (false, false) => (&[1, 2, 4, 8, 16], &[1]),
-            (false, true) => (&[1, 2], &[1]),
+        let all_callers: &[usize] = &[1, 2, 4, 8, 16];
+        let plan: (usize, &[usize], &[usize]) = match (effort, slow, is_heavy(case, effort)) {
+            (_, false, false) => (16, all_callers, &ALL_ROWS),
+            (Effort::Standard, false, true) => (16, &[1, 4], &ALL_ROWS),
+            (Effort::Quick, false, true) => (4, &[1, 4], &[1, 16, 2, 5, 3, 8]),
+            (_, true, false) => (2, &[1, 2], &[1, 3, 2]),
+            (_, true, true) => (1, &[1], &[1]),
         };
+        let (cold, callers, rows) = plan;
+        let rows = if case.maker.has_rows() { rows } else { &[1] };
         let mean = rows.iter().sum::<usize>() as u64 / rows.len() as u64;
         let affordable = flops / (callers.len() as u64 * mean.max(1) * case.flops_per_row);
         let requests = usize::try_from(affordable).unwrap_or(most).min(most);
         Work {
+            cold,
             callers,
             requests,
             rows,
         }
+    }
+
+    fn most_callers(&self) -> usize {
+        self.callers.iter().copied().fold(self.cold, usize::max)
     }
 
     fn requests_for(&self, callers: usize) -> usize {
@@ -139,8 +147,7 @@ fn sweep(
     let rig = case.lab.rig(setup)?;
     let mut covered = Coverage::default();
     let mut stream = 0;
-    let cold = work.callers.iter().copied().max().unwrap_or(1);
-    let rounds: Vec<(usize, usize, &str)> = std::iter::once((cold, cold, "cold"))
+    let rounds: Vec<(usize, usize, &str)> = std::iter::once((work.cold, work.cold, "cold"))
         .chain(
             work.callers
                 .iter()
@@ -249,7 +256,7 @@ fn describe(
         check
             .warnings
             .push("rows are not proven independent: whole requests are compared".to_owned());
-        check.figure("numbers of callers", work.callers.len() as f64, "");
+        check.figure("most callers", work.most_callers() as f64, "");
         return;
     }
     let positions: usize = work.rows.iter().sum();
@@ -258,7 +265,8 @@ fn describe(
         covered.positions.len() as f64,
         &format!("of {positions}"),
     );
-    let pairs = work.rows.len() * work.callers.len();
+    let cold_alone = usize::from(!work.callers.contains(&work.cold));
+    let pairs = work.rows.len() * (work.callers.len() + cold_alone);
     check.figure(
         "callers x rows covered",
         covered.callers.len() as f64,
@@ -271,11 +279,10 @@ fn describe(
         &format!("of {kinds}"),
     );
     let names: Vec<&str> = pool.neighbours.iter().map(|(name, _)| *name).collect();
-    let most = |list: &[usize]| list.iter().copied().max().unwrap_or(1);
     check.notes.push(format!(
         "1 to {} callers, requests of 1 to {} rows, neighbours {}, cold and warm",
-        most(work.callers),
-        most(work.rows),
+        work.most_callers(),
+        work.rows.iter().copied().max().unwrap_or(1),
         names.join(", ")
     ));
     check.warnings.extend(pool.left_out.iter().cloned());

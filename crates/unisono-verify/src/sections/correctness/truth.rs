@@ -52,7 +52,7 @@ fn asked<'p>(
 
 fn canonical(case: &Case, pool: &Pool, rows: usize, mut running: Running<'_>) -> Check {
     let mut tally = Tally::default();
-    // One of each kind besides: a device that loses a NaN does so in every company, and only this sees it.
+    // One of each other kind besides: a device that loses a NaN does so in every company, and only this sees it.
     let others = pool.neighbours.iter().filter(|(name, _)| *name != RANDOM);
     let others = others.filter_map(|(_, rows)| rows.first());
     let rows: Vec<&(RowId, Answer)> = pool.ordinary.iter().take(rows).chain(others).collect();
