@@ -1,5 +1,8 @@
 //! What a device makes of a model, and what a request needs to find its plan.
 
+use std::any::Any;
+use std::ops::Range;
+
 use smallvec::SmallVec;
 use unisono_graph::{Dim, Symbol};
 use unisono_tensor::{DeviceId, Tensor};
@@ -108,10 +111,56 @@ pub trait Executable: Send + Sync {
 
     /// Bytes held beside the model's own.
     fn bytes(&self) -> u64;
+
+    /// Runs several requests as one batch: gathers their rows, runs, and writes each request's own outputs, by the rules
+    /// of [`Plan::run`]. `groups` covers `members` in order; the members of a group have one plan, and equal inputs where
+    /// an input has no rows, so that they may be put behind each other.
+    ///
+    /// Only for models whose contract allows it. A row's bits are those that it gets alone, whoever else is there. After
+    /// an error the outputs of all members are unspecified: which of them is to blame is found by running them singly.
+    fn run_batch(
+        &self,
+        lane: &mut dyn Lane,
+        members: &mut [Member],
+        groups: &[Group],
+    ) -> Result<(), Error>;
+}
+
+/// One request of a batch.
+pub struct Member {
+    /// The plan for its shapes.
+    pub plan: Arc<dyn Plan>,
+    /// How many rows it has.
+    pub rows: usize,
+    /// Its inputs in the model's order.
+    pub inputs: SmallVec<[Tensor; 4]>,
+    /// Its outputs in the model's order, as in [`Plan::run`].
+    pub outputs: Vec<Option<Tensor>>,
+}
+
+/// Members of a batch whose rows lie behind each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Which members.
+    pub members: Range<usize>,
+    /// Rows of all of them.
+    pub rows: usize,
+}
+
+/// What running a plan costs on the device as a whole, in nanoseconds, from counted work: a batch of one plan with r rows
+/// costs `fixed_ns + r * row_ns`. It decides who shares a batch, never what is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// What a batch costs however many rows it has: steps to start, weights to read.
+    pub fixed_ns: u64,
+    /// The part of it that is paid once for all groups of a batch, also where their plans differ.
+    pub shared_ns: u64,
+    /// What each row adds.
+    pub row_ns: u64,
 }
 
 /// A model compiled for one device and one [`PlanKey`].
-pub trait Plan: Send + Sync {
+pub trait Plan: Any + Send + Sync {
     /// Runs `rows` rows. `inputs` are in the model's order and fit the key. An output that is `None` is allocated;
     /// one that is a tensor nobody shares, with the right type and shape, is written in place; any other is replaced.
     fn run(
@@ -124,6 +173,16 @@ pub trait Plan: Send + Sync {
 
     /// Bytes that the plan holds.
     fn bytes(&self) -> u64;
+
+    /// What running it costs.
+    fn cost(&self) -> Cost;
+}
+
+impl dyn Plan {
+    /// The device's own type.
+    pub fn downcast_ref<T: Plan>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
+    }
 }
 
 impl Weigh for CountedPlan {

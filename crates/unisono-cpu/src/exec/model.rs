@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use unisono_graph::{Graph, Symbol};
+use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
-use unisono_runtime::plan::{Executable, Plan, PlanKey};
+use unisono_runtime::plan::{Executable, Group, Member, Plan, PlanKey};
 use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::Tensor;
@@ -145,5 +146,23 @@ impl Executable for CpuExecutable {
 
     fn bytes(&self) -> u64 {
         self.0.store.bytes()
+    }
+
+    fn run_batch(
+        &self,
+        lane: &mut dyn Lane,
+        members: &mut [Member],
+        _groups: &[Group],
+    ) -> Result<(), Error> {
+        for member in members {
+            let Member {
+                plan,
+                rows,
+                inputs,
+                outputs,
+            } = member;
+            plan.run(lane, *rows, inputs, outputs)?;
+        }
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use unisono_graph::infer::infer;
 use unisono_graph::{Dim, Fact};
 use unisono_runtime::lane::Lane;
-use unisono_runtime::plan::{Plan, PlanKey};
+use unisono_runtime::plan::{Cost, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::Tensor;
@@ -90,6 +90,10 @@ impl Plan for CpuPlan {
         };
         let mut sink = TensorSink { outputs };
         execute(&program, &self.model.engine, lane, inputs, &mut sink)
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::default()
     }
 
     fn bytes(&self) -> u64 {
