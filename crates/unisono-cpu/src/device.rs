@@ -80,11 +80,13 @@ pub fn device(options: &CpuOptions) -> Result<Device, Error> {
     };
     Device::new(Box::new(Cpu {
         engine: Arc::new(engine),
+        spin: options.spin,
     }))
 }
 
 struct Cpu {
     engine: Arc<Engine>,
+    spin: Duration,
 }
 
 impl Backend for Cpu {
@@ -99,6 +101,18 @@ impl Backend for Cpu {
 
     fn lane_count(&self) -> usize {
         self.engine.team.threads()
+    }
+
+    fn lend_a_hand(&self) -> bool {
+        if !self.engine.team.needs_stand_in() {
+            return false;
+        }
+        let _default_rounding = FpEnv::new();
+        self.engine.team.help()
+    }
+
+    fn spin(&self) -> Duration {
+        self.spin
     }
 
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error> {

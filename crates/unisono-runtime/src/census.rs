@@ -18,18 +18,24 @@ pub enum Resource {
     Model,
     /// Compiled plans.
     Plan,
+    /// Batches that run; a request that runs alone is one.
+    Batch,
     /// Lanes, and the arenas in them.
     Lane,
+    /// Threads that lead for futures.
+    Thread,
 }
 
 impl Resource {
     /// All classes, in the order of reports.
-    pub const ALL: [Resource; 5] = [
+    pub const ALL: [Resource; 7] = [
         Resource::Session,
         Resource::Request,
         Resource::Model,
         Resource::Plan,
+        Resource::Batch,
         Resource::Lane,
+        Resource::Thread,
     ];
 
     /// The name in reports.
@@ -39,8 +45,15 @@ impl Resource {
             Resource::Request => "requests",
             Resource::Model => "models",
             Resource::Plan => "plans",
+            Resource::Batch => "batches",
             Resource::Lane => "lanes",
+            Resource::Thread => "threads",
         }
+    }
+
+    /// Does the device keep it as long as it lives? What it keeps is not released with the last session.
+    pub const fn is_kept_by_device(self) -> bool {
+        matches!(self, Resource::Lane | Resource::Thread)
     }
 
     fn index(self) -> usize {

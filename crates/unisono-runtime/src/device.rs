@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, Weak};
 
+use crate::background::Leaders;
 use crate::census::{Census, Resource, Token};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::fork;
 use crate::lane::{Lane, LaneGuard, LanePool};
 use crate::model::ModelGraph;
 use crate::plan::{Backend, DeviceInfo, Executable};
+use crate::session::Scratch;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -15,18 +18,32 @@ use crate::sync::{Mutex, lock};
 pub struct Device(Arc<Inner>);
 
 struct Inner {
+    /// First, so that its threads have ended before anything else goes.
+    leaders: Leaders,
     backend: Box<dyn Backend>,
     lanes: LanePool<CountedLane>,
     census: Census,
     /// Models prepared and still in use, so that a second session of one shares its packed weights. A device serves
     /// few models, so a list is enough. Held while a model is prepared: a second session of the same model waits.
     prepared: Mutex<Vec<(Weak<ModelGraph>, Weak<Prepared>)>>,
+    lane_count: usize,
+    /// The process it was made in; see [`crate::fork`].
+    generation: u64,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if fork::current() != self.generation {
+            self.leaders.forget();
+        }
+    }
 }
 
 /// A lane with its place in the census.
 pub(crate) struct CountedLane {
     pub(crate) lane: Box<dyn Lane>,
-    token: Token,
+    pub(crate) token: Token,
+    pub(crate) scratch: Scratch,
 }
 
 impl CountedLane {
@@ -64,10 +81,18 @@ impl Device {
             .map(|_| {
                 let lane = backend.new_lane()?;
                 let token = census.count(Resource::Lane, lane.bytes());
-                Ok(CountedLane { lane, token })
+                Ok(CountedLane {
+                    lane,
+                    token,
+                    scratch: Scratch::default(),
+                })
             })
             .collect::<Result<Vec<_>, Error>>()?;
+        let lane_count = lanes.len();
         Ok(Device(Arc::new(Inner {
+            leaders: Leaders::new(lane_count, backend.spin(), census.clone()),
+            lane_count,
+            generation: fork::generation(),
             backend,
             lanes: LanePool::new(lanes),
             census,
@@ -83,6 +108,30 @@ impl Device {
     /// Exact counts of what was made and unmade on it.
     pub fn census(&self) -> &Census {
         &self.0.census
+    }
+
+    /// An error in a child of the process that made the device: its threads do not exist here.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        if fork::current() == self.0.generation {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Device,
+            "this process is a forked child of the one that made the device, and has none of its threads",
+        )
+        .with_advice("make the device, and sessions on it, in the child"))
+    }
+
+    pub(crate) fn leaders(&self) -> &Leaders {
+        &self.0.leaders
+    }
+
+    pub(crate) fn lane_count(&self) -> usize {
+        self.0.lane_count
+    }
+
+    pub(crate) fn lend_a_hand(&self) -> bool {
+        self.0.backend.lend_a_hand()
     }
 
     pub(crate) fn lane(&self) -> LaneGuard<'_, CountedLane> {

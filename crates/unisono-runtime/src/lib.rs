@@ -9,20 +9,27 @@
 //! | [`device`] | [`Device`]: the handle to a backend with its lanes and census |
 //! | [`plan`] | the traits that a device implements, and the key of a plan |
 //! | [`plan_cache`] | compile once per key, bounded in bytes |
+//! | [`coalescer`] | callers become batches: the queue, leadership, who shares a batch |
+//! | [`stats`] | what a session did |
 //! | [`lane`] | what a batch in flight needs, handed out in turn |
 //! | [`team`] | worker threads that take tiles of a leader's work |
 //! | [`census`] | exact counts of what is made and unmade |
 //! | [`sync`] | the one door to threads, locks and atomics; loom's twins come through it too |
 
+mod background;
 pub mod census;
+pub mod coalescer;
 pub mod device;
 pub mod error;
+pub mod fork;
+mod gate;
 pub mod lane;
 pub mod model;
 pub mod plan;
 pub mod plan_cache;
 pub mod request;
 pub mod session;
+pub mod stats;
 pub mod sync;
 pub mod team;
 

@@ -97,6 +97,17 @@ pub trait Backend: Send + Sync + 'static {
     /// How many lanes it wants.
     fn lane_count(&self) -> usize;
 
+    /// Lets the calling thread, which would otherwise sleep, work on what is running on the device, if that is short of hands. Says
+    /// whether it did.
+    fn lend_a_hand(&self) -> bool {
+        false
+    }
+
+    /// How long an idle thread of the device spins before it sleeps.
+    fn spin(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// A new lane.
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error>;
 
@@ -159,6 +170,32 @@ pub struct Cost {
     pub row_ns: u64,
 }
 
+/// A batch is made larger as long as its fixed cost is more than one part in so many of its rows' cost.
+const WORTHWHILE_PARTS: u64 = 25;
+
+impl Cost {
+    /// From how many rows on another one makes a batch no cheaper a row, to speak of: what all rows share is then
+    /// 4 % of what they need each for themselves. 1 means that batching does not pay.
+    pub fn worthwhile_rows(&self) -> usize {
+        match self
+            .fixed_ns
+            .saturating_mul(WORTHWHILE_PARTS)
+            .checked_div(self.row_ns)
+        {
+            None => usize::MAX,
+            Some(rows) => usize::try_from(rows).unwrap_or(usize::MAX).max(1),
+        }
+    }
+
+    /// Does it pay to run plans for different shapes in one batch? If what they share is at least 2 % of what a row needs
+    /// by itself.
+    pub fn mixes(&self) -> bool {
+        let by_itself =
+            (self.fixed_ns - self.shared_ns.min(self.fixed_ns)).saturating_add(self.row_ns);
+        self.shared_ns > 0 && self.shared_ns.saturating_mul(50) >= by_itself
+    }
+}
+
 /// A model compiled for one device and one [`PlanKey`].
 pub trait Plan: Any + Send + Sync {
     /// Runs `rows` rows. `inputs` are in the model's order and fit the key. An output that is `None` is allocated;
@@ -195,13 +232,20 @@ impl Weigh for CountedPlan {
 #[derive(Clone)]
 pub(crate) struct CountedPlan {
     pub(crate) plan: Arc<dyn Plan>,
+    /// See [`Cost::worthwhile_rows`].
+    pub(crate) worthwhile_rows: usize,
+    /// See [`Cost::mixes`].
+    pub(crate) mixes: bool,
     _token: Arc<crate::census::Token>,
 }
 
 impl CountedPlan {
     pub(crate) fn new(plan: Arc<dyn Plan>, token: crate::census::Token) -> CountedPlan {
+        let cost = plan.cost();
         CountedPlan {
             plan,
+            worthwhile_rows: cost.worthwhile_rows(),
+            mixes: cost.mixes(),
             _token: Arc::new(token),
         }
     }

@@ -123,12 +123,15 @@ impl<'a, const N: usize> From<[(&'a str, &Tensor); N]> for Inputs<'a> {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// When the answer is no longer wanted. A request that is late before it starts is refused without being run.
+    /// When the answer is no longer wanted. A request that is late before it starts is not run. One that runs by then is
+    /// not interrupted; its answer is then an error of kind `DeadlineExceeded` too. Default: none.
     pub deadline: Option<Instant>,
+    /// The request joins no batch of more rows than this. Default: only what the session sets.
+    pub max_batch_rows: Option<usize>,
 }
 
 impl RunOptions {
-    /// The defaults: no deadline.
+    /// The defaults.
     pub fn new() -> RunOptions {
         RunOptions::default()
     }
@@ -137,6 +140,13 @@ impl RunOptions {
     #[must_use]
     pub fn deadline(mut self, deadline: Instant) -> RunOptions {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets how many rows a batch may have that the request joins.
+    #[must_use]
+    pub fn max_batch_rows(mut self, rows: usize) -> RunOptions {
+        self.max_batch_rows = Some(rows);
         self
     }
 }
@@ -152,6 +162,14 @@ impl Outputs {
     /// An empty holder for `Session::run_into`, which fills it and reuses its tensors from then on.
     pub fn new() -> Outputs {
         Outputs::default()
+    }
+
+    /// Makes room for a model's outputs; what is there already stays.
+    pub(crate) fn prepare(&mut self, model: &ModelGraph) {
+        if !Arc::ptr_eq(&self.names, model.output_names()) {
+            self.names = Arc::clone(model.output_names());
+        }
+        self.tensors.resize_with(model.outputs().len(), || None);
     }
 
     /// How many there are.

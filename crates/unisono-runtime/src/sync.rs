@@ -1,14 +1,23 @@
 //! The one door through which threads, locks and atomics come.
 //!
 //! Everything in this crate that synchronises takes its types from here: the standard library's in a product build,
-//! [loom](https://docs.rs/loom)'s twins under `--cfg loom`. So the code that loom explores is the code that ships.
+//! [loom](https://docs.rs/loom)'s twins under `--cfg loom`, [shuttle](https://docs.rs/shuttle)'s under `--cfg shuttle`.
+//! So the code that they explore is the code that ships.
 //!
-//! It must never offer a type that exists on one side only, and no behaviour of its own beyond the two small helpers
-//! below: [`UnsafeCell`] with loom's closure interface, and [`SpinWindow`], a bounded busy wait that loom sees as empty
-//! (a model checker has no clock, and a spin that may go on for ever would never end there).
+//! It must never offer a type that exists on one side only, and no behaviour of its own beyond the small helpers
+//! below: [`UnsafeCell`] with loom's closure interface; [`SpinWindow`], a bounded busy wait that a model sees as empty
+//! (a model checker has no clock, and a spin that may go on for ever would never end there); and [`park_until`], whose
+//! time is up in a model whenever that is possible.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use std::{
+    hint::spin_loop,
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    thread,
+};
+
+#[cfg(shuttle)]
+pub use shuttle::{
     hint::spin_loop,
     sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
     thread,
@@ -70,28 +79,58 @@ pub fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Sleeps until somebody unparks this thread, or for no reason, or until the deadline. `false` if the deadline has passed.
+///
+/// loom sees every deadline as passed; shuttle flips a coin.
+pub fn park_until(deadline: Option<std::time::Instant>) -> bool {
+    let Some(deadline) = deadline else {
+        thread::park();
+        return true;
+    };
+    #[cfg(loom)]
+    {
+        let _ = deadline;
+        false
+    }
+    #[cfg(shuttle)]
+    {
+        use shuttle::rand::Rng;
+        let _ = deadline;
+        thread::yield_now();
+        shuttle::rand::thread_rng().r#gen()
+    }
+    #[cfg(not(any(loom, shuttle)))]
+    {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        if !left.is_zero() {
+            thread::park_timeout(left);
+        }
+        !left.is_zero()
+    }
+}
+
 /// A busy wait with an end: call [`SpinWindow::pause`] while it answers `true`, then go to sleep.
 ///
 /// The clock is read once in 16 pauses, and not at all for an empty window.
 #[derive(Debug)]
 pub struct SpinWindow {
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     length: std::time::Duration,
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     start: Option<std::time::Instant>,
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pauses: u32,
 }
 
 impl SpinWindow {
     /// A window of the given length that opens with the first pause.
     pub fn new(length: std::time::Duration) -> Self {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         {
             let _ = length;
             Self {}
         }
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         Self {
             length,
             start: None,
@@ -102,11 +141,11 @@ impl SpinWindow {
     /// Pauses for a moment. `false` once the window has passed.
     #[inline]
     pub fn pause(&mut self) -> bool {
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         {
             false
         }
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         {
             if self.length.is_zero() {
                 return false;
@@ -122,9 +161,19 @@ impl SpinWindow {
             true
         }
     }
+
+    /// As [`SpinWindow::pause`], and every now and then lets somebody else have the core, if anybody can use it.
+    #[inline]
+    pub fn give_way(&mut self) -> bool {
+        #[cfg(not(any(loom, shuttle)))]
+        if self.pauses % 64 == 63 {
+            thread::yield_now();
+        }
+        self.pause()
+    }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use std::time::{Duration, Instant};

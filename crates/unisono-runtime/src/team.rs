@@ -136,6 +136,8 @@ impl fmt::Debug for TeamOptions {
 pub struct Team {
     shared: Arc<Shared>,
     workers: Vec<thread::JoinHandle<()>>,
+    /// The process it was made in; see [`crate::fork`].
+    generation: u64,
 }
 
 impl fmt::Debug for Team {
@@ -157,6 +159,7 @@ impl Team {
         let mut team = Self {
             shared: Arc::new(Shared::new(threads, options.spin)),
             workers: Vec::with_capacity(threads - 1),
+            generation: crate::fork::generation(),
         };
         for index in 1..threads {
             let shared = Arc::clone(&team.shared);
@@ -179,6 +182,7 @@ impl Team {
         Self {
             shared: Arc::new(Shared::new(1, Duration::ZERO)),
             workers: Vec::new(),
+            generation: crate::fork::generation(),
         }
     }
 
@@ -223,6 +227,11 @@ impl Team {
         self.shared.help(0, false)
     }
 
+    /// Does a worker sleep? Only then does another thread's [`Team::help`] add to the cores at work.
+    pub fn needs_stand_in(&self) -> bool {
+        self.shared.bed.sleepers() > 0
+    }
+
     /// Announces that the calling thread is going to lead jobs until the guard is dropped.
     ///
     /// The team asks no more helpers for a job than leave the number of running threads at [`Team::threads`]: with as
@@ -246,6 +255,11 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
+        if crate::fork::current() != self.generation {
+            // In a forked child the workers do not exist, and a lock may be held by one of them.
+            std::mem::forget(std::mem::take(&mut self.workers));
+            return;
+        }
         self.shared.shut_down();
         // No worker can be the one that drops: while it holds a tile, that tile's leader borrows the team.
         for worker in self.workers.drain(..) {

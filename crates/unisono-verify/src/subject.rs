@@ -140,10 +140,9 @@ impl Rig for ModelRig {
     }
 
     fn census(&self) -> Vec<Held> {
-        // Lanes belong to the device and live as long as it does.
         let classes = Resource::ALL
             .into_iter()
-            .filter(|class| *class != Resource::Lane);
+            .filter(|class| !class.is_kept_by_device());
         let held = |class: Resource| {
             let count = self.device.census().get(class);
             Held {

@@ -161,7 +161,8 @@ pub use unisono_runtime::model::Port;
 pub use unisono_runtime::plan::DeviceInfo;
 pub use unisono_runtime::plan_cache::CacheCounts;
 pub use unisono_runtime::request::{Inputs, Outputs, RunOptions};
-pub use unisono_runtime::session::{SessionOptions, Shutdown};
+pub use unisono_runtime::session::{RunFuture, SessionOptions, Shutdown, WhenFull};
+pub use unisono_runtime::stats::{Histogram, SessionStats};
 pub use unisono_runtime::{Error, ErrorKind};
 pub use unisono_tensor::{
     DType, DeviceId, Element, ForeignBytes, MappedFile, Shape, Tensor, TensorError, bf16,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use unisono_runtime::plan_cache::CacheCounts;
 use unisono_runtime::request::{Inputs, Outputs, RunOptions};
-use unisono_runtime::session::{SessionOptions, Shutdown};
+use unisono_runtime::session::{RunFuture, SessionOptions, Shutdown};
+use unisono_runtime::stats::SessionStats;
 use unisono_runtime::{Error, session};
 
 use crate::{Device, Model};
@@ -86,6 +87,52 @@ impl Session {
         self.inner.run_into_with(inputs, outputs, options)
     }
 
+    /// Starts one request and returns a future of its outputs, for any executor: thousands can be in flight from one thread.
+    ///
+    /// The request is checked and queued at once, whether or not the future is polled; the first one of a shape compiles
+    /// its plan on the calling thread. Requests that wait together run together, with those of threads in
+    /// [`Session::run`] too. Dropping the future takes its request back if it has not begun.
+    ///
+    /// ```
+    /// # use unisono::{Device, Model, Tensor};
+    /// # use std::{pin::pin, task::{Context, Poll, Waker}};
+    /// # let session = Model::load("examples/classifier.onnx")?.session(&Device::cpu()?)?;
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let mut future = pin!(future);
+    /// #     loop {
+    /// #         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    /// #             Poll::Ready(output) => return output,
+    /// #             Poll::Pending => std::thread::yield_now(),
+    /// #         }
+    /// #     }
+    /// # }
+    /// let x = Tensor::from_slice(&[1, 4], &[1f32, 2.0, 3.0, 4.0])?;
+    /// let futures: Vec<_> = (0..100).map(|_| session.run_async(&x)).collect();
+    /// for future in futures {
+    ///     assert_eq!(block_on(future)?["scores"].shape(), [1, 3]);
+    /// }
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The future ends with those of [`Session::run`].
+    pub fn run_async<'a>(&self, inputs: impl Into<Inputs<'a>>) -> RunFuture {
+        self.inner.run_async(inputs)
+    }
+
+    /// [`Session::run_async`] with options of one request. A deadline is looked at when the request would begin and when it
+    /// is answered.
+    ///
+    /// # Errors
+    /// The future ends with those of [`Session::run_with`].
+    pub fn run_async_with<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        options: &RunOptions,
+    ) -> RunFuture {
+        self.inner.run_async_with(inputs, options)
+    }
+
     /// Closes the session for all its handles: later calls are refused with
     /// [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown). [`Shutdown::Drain`] waits until those under way are answered.
     pub fn shutdown(&self, how: Shutdown) {
@@ -100,6 +147,11 @@ impl Session {
     /// The device that it runs on.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What it did since it was made: requests, batches and their sizes, times, plans.
+    pub fn stats(&self) -> SessionStats {
+        self.inner.stats()
     }
 
     /// How often a plan was found, compiled and forgotten. A plan is made for the shapes of a request's inputs without

@@ -1,0 +1,423 @@
+//! The coalescer: callers become batches, with no timer and no tax (contracts C2, C3, C6).
+//!
+//! The one idea: there is no batching thread and no delay. Whoever comes when nobody leads is the *leader* and runs at once;
+//! whoever comes meanwhile waits in a [`queue`], and what waits when a leader's lane is ready *is* the next batch. A
+//! lone caller is a leader whose queue is empty: it runs in place and never touches the queue.
+//!
+//! # Protocol
+//!
+//! *Leadership* is a permit, of which there is one, or as many as lanes where batching does not pay. A caller that gets none puts
+//! its request into the queue and then asks for a permit once more; a leader that gives its permit back then looks at
+//! the queue once more. Between writing one side and reading the other both pass a sequentially consistent fence, so one of the two sees the
+//! other and no request is left behind. Who gives a permit back and finds requests waiting *hands on*: it takes
+//! the permit again and appoints the owner of the oldest request that a thread waits for. If only futures wait, a
+//! background thread of the device leads for them.
+//!
+//! # Closed loops
+//!
+//! Callers that ask again as soon as they are answered would settle in batches of 1 and C - 1: the leader returns
+//! first, comes back first, finds nobody waiting, and leads alone, while the others are still waking up. So answers that
+//! have been given and not yet picked up are counted ([`Coalescer::returning`]). While some are outstanding, their owners are about to
+//! run, and a leader lets them ([`Leadership::recall`]): it yields the core as long as that brings somebody
+//! back. It does not wait for anybody who does not come, and where nobody is on the way back, as for a lone caller, it never yields.
+//!
+//! What it must never do: look at a request's contents, or choose arithmetic.
+
+pub mod choice;
+pub mod queue;
+
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::sync::{park_until, thread};
+use choice::{Rules, choose};
+use queue::{Claim, News, Owner, Place, Queue, Traits, Waiting};
+
+/// How often in a row a leader yields without anybody coming back before it goes on without them. A yield is a system call of
+/// a fraction of a microsecond if nobody else can run on the core.
+const PATIENCE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+
+/// Called with a permit when requests wait that no thread waits for: somebody has to lead ([`Coalescer::lead_on`]).
+pub type Background = Box<dyn Fn() + Send + Sync>;
+
+/// See the [module](self).
+pub struct Coalescer<R> {
+    queue: Queue<R>,
+    leaders: AtomicUsize,
+    permits: AtomicUsize,
+    /// Answers given and not yet picked up.
+    returning: AtomicUsize,
+    /// So many of them did not come when they were waited for; they are not waited for again.
+    given_up: AtomicUsize,
+    closed: AtomicBool,
+    background: Background,
+}
+
+/// Why a request came back without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its deadline passed while it waited.
+    Late,
+    /// The queue was full.
+    Full,
+    /// [`Coalescer::refuse_all`].
+    Closed,
+}
+
+/// How a wait ended.
+pub enum Turn<'a, R: Send> {
+    /// Another leader has answered.
+    Answered(R),
+    /// The caller leads, with its own request, which has this place in the order of arrival.
+    Lead(Leadership<'a, R>, R, u64),
+    /// It was not run.
+    Refused(R, Refusal),
+}
+
+/// What happens to a request when the queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It is refused at once.
+    Refuse,
+    /// It waits for room until then.
+    Until(Instant),
+    /// It waits for room.
+    Wait,
+}
+
+/// The permit to lead. Dropping it hands leadership on.
+pub struct Leadership<'a, R: Send> {
+    coalescer: &'a Coalescer<R>,
+}
+
+impl<R: Send> Coalescer<R> {
+    /// A coalescer in which so many requests may wait.
+    pub fn new(capacity: usize, background: Background) -> Coalescer<R> {
+        Coalescer {
+            queue: Queue::new(capacity),
+            leaders: AtomicUsize::new(0),
+            permits: AtomicUsize::new(1),
+            returning: AtomicUsize::new(0),
+            given_up: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            background,
+        }
+    }
+
+    /// Sets how many may lead at the same time, at least one.
+    pub fn set_permits(&self, permits: usize) {
+        // Relaxed: a later leader may be the first to see it.
+        self.permits.store(permits.max(1), Ordering::Relaxed);
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &Queue<R> {
+        &self.queue
+    }
+
+    /// Answers given and not yet picked up by their owners.
+    pub fn returning(&self) -> usize {
+        self.returning.load(Ordering::Relaxed)
+    }
+
+    /// Does nobody wait, and is nobody on the way back? Then a leader may run in place.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.waiting() == 0 && self.returning() <= self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The permit to lead, if there is one.
+    pub fn try_lead(&self) -> Option<Leadership<'_, R>> {
+        let permits = self.permits.load(Ordering::Relaxed);
+        let mut leaders = self.leaders.load(Ordering::Relaxed);
+        while leaders < permits {
+            // Acquire pairs with the Release in `hand_on`: leaders follow each other.
+            match self.leaders.compare_exchange_weak(
+                leaders,
+                leaders + 1,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(Leadership { coalescer: self }),
+                Err(now) => leaders = now,
+            }
+        }
+        None
+    }
+
+    /// Takes up the permit that [`Background`] was called with.
+    pub fn lead_on(&self) -> Leadership<'_, R> {
+        Leadership { coalescer: self }
+    }
+
+    /// Lets a thread's request wait for its turn or its answer. Before the thread sleeps, `lend` is called: it may
+    /// work for others meanwhile and says whether it did.
+    pub fn turn(
+        &self,
+        request: R,
+        traits: Traits,
+        deadline: Option<Instant>,
+        room: Room,
+        mut lend: impl FnMut() -> bool,
+    ) -> Turn<'_, R> {
+        let owner = || Owner::Thread(thread::current());
+        let mut place = match self.queue.put(request, traits, owner()) {
+            Ok(place) => place,
+            Err(request) => match self.wait_for_room(request, traits, deadline, room) {
+                Ok(place) => place,
+                Err((request, why)) => return Turn::Refused(request, why),
+            },
+        };
+        // Our request is counted in the queue; the leader gives its permit back, then looks at the count. See the protocol.
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            match self.queue.withdraw(place) {
+                Ok((request, _)) => return Turn::Refused(request, Refusal::Closed),
+                Err(back) => place = back,
+            }
+        } else if let Some(leadership) = self.try_lead() {
+            match self.queue.withdraw(place) {
+                Ok((request, ticket)) => return Turn::Lead(leadership, request, ticket),
+                // Another leader has it already, or we are appointed; this permit goes on to somebody else.
+                Err(back) => place = back,
+            }
+        }
+        let mut in_time = true;
+        loop {
+            match self.queue.news(&place) {
+                News::None => {}
+                news => {
+                    let Some((request, ticket)) = self.queue.collect(place) else {
+                        unreachable!("news stays news until its owner collects it");
+                    };
+                    return match news {
+                        News::Lead => Turn::Lead(self.lead_on(), request, ticket),
+                        _ => {
+                            self.picked_up();
+                            Turn::Answered(request)
+                        }
+                    };
+                }
+            }
+            if lend() {
+                continue;
+            }
+            if in_time {
+                in_time = park_until(deadline);
+            } else {
+                match self.queue.withdraw(place) {
+                    Ok((request, _)) => return Turn::Refused(request, Refusal::Late),
+                    Err(back) => place = back,
+                }
+                // Claimed: its leader reads its inputs, so it stays until that is over.
+                if self.queue.news(&place) == News::None {
+                    thread::park();
+                }
+            }
+        }
+    }
+
+    fn wait_for_room(
+        &self,
+        mut request: R,
+        traits: Traits,
+        deadline: Option<Instant>,
+        room: Room,
+    ) -> Result<Place, (R, Refusal)> {
+        let (until, why) = match room {
+            Room::Refuse => return Err((request, Refusal::Full)),
+            Room::Wait => (deadline, Refusal::Late),
+            Room::Until(until) if deadline.is_none_or(|d| until < d) => {
+                (Some(until), Refusal::Full)
+            }
+            Room::Until(_) => (deadline, Refusal::Late),
+        };
+        loop {
+            self.queue.want_room(None);
+            let put = self
+                .queue
+                .put(request, traits, Owner::Thread(thread::current()));
+            let in_time = put.is_ok() || park_until(until);
+            self.queue.stop_wanting_room();
+            match put {
+                Ok(place) => return Ok(place),
+                Err(back) if self.closed.load(Ordering::Relaxed) => {
+                    return Err((back, Refusal::Closed));
+                }
+                Err(back) if !in_time => return Err((back, why)),
+                Err(back) => request = back,
+            }
+        }
+    }
+
+    /// Puts a future's request into the queue and sees to it that somebody leads.
+    ///
+    /// # Errors
+    /// The request, if there is no room or no more are taken. With a waker, [`Refusal::Full`] means that it will be woken
+    /// when there is room, and that [`Queue::stop_wanting_room`] is to be called before trying again or giving up.
+    pub fn submit(
+        &self,
+        request: R,
+        traits: Traits,
+        waker: Option<&Waker>,
+    ) -> Result<Place, (R, Refusal)> {
+        if let Some(waker) = waker {
+            self.queue.want_room(Some(waker));
+        }
+        let mut place = self
+            .queue
+            .put(request, traits, Owner::Future)
+            .map_err(|request| (request, Refusal::Full))?;
+        if waker.is_some() {
+            self.queue.stop_wanting_room();
+        }
+        // See the protocol.
+        fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            match self.queue.withdraw(place) {
+                Ok((request, _)) => return Err((request, Refusal::Closed)),
+                Err(back) => place = back,
+            }
+        }
+        // Dropped at once: that hands on to whoever waits, or to the background.
+        drop(self.try_lead());
+        Ok(place)
+    }
+
+    /// Is a future's request answered? Its waker is kept until it is.
+    pub fn poll(&self, place: &Place, cx: &Context<'_>) -> Poll<()> {
+        self.queue.poll_news(place, cx)
+    }
+
+    /// Takes a future's answered request back.
+    pub fn collect(&self, place: Place) -> Option<R> {
+        let (request, _) = self.queue.collect(place)?;
+        self.picked_up();
+        Some(request)
+    }
+
+    /// Leaves a future's request to itself: it is not run if nobody has begun. Gives it back unless somebody has.
+    pub fn abandon(&self, place: Place) -> Option<R> {
+        let (request, answered) = self.queue.abandon(place)?;
+        if answered {
+            self.picked_up();
+        }
+        Some(request)
+    }
+
+    fn picked_up(&self) {
+        self.returning.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes no more requests and gives those that wait to `refuse`, which makes their answers.
+    pub fn refuse_all(&self, mut refuse: impl FnMut(&mut R)) {
+        self.closed.store(true, Ordering::Relaxed);
+        // Who puts a request after this sweep passes a fence between the queue and the flag, so it sees the flag.
+        fence(Ordering::SeqCst);
+        let mut list = Vec::new();
+        self.queue.look(&mut list);
+        for waiting in &list {
+            if let Some((claim, mut request)) = self.queue.claim(waiting) {
+                refuse(&mut request);
+                self.finish(claim, request);
+            }
+        }
+    }
+
+    fn finish(&self, claim: Claim, request: R) {
+        // Before the owner can pick it up.
+        self.returning.fetch_add(1, Ordering::Relaxed);
+        if !self.queue.finish(claim, request) {
+            self.picked_up();
+        }
+    }
+
+    /// Gives a permit back, or on to somebody who waits.
+    fn hand_on(&self) {
+        loop {
+            // Release pairs with the Acquire in `try_lead`.
+            self.leaders.fetch_sub(1, Ordering::Release);
+            // See the protocol.
+            fence(Ordering::SeqCst);
+            if self.queue.waiting() == 0 {
+                return;
+            }
+            let Some(leadership) = self.try_lead() else {
+                // Whoever has it looks at the queue after us.
+                return;
+            };
+            std::mem::forget(leadership);
+            if self.queue.appoint() {
+                return;
+            }
+            if self.queue.waiting() > 0 {
+                (self.background)();
+                return;
+            }
+        }
+    }
+}
+
+impl<R: Send> Leadership<'_, R> {
+    /// Lets those who have been answered come back, as long as they do. See [closed loops](self#closed-loops).
+    pub fn recall(&self) {
+        let c = self.coalescer;
+        let mut outstanding = c.returning();
+        let mut given_up = c.given_up.load(Ordering::Relaxed);
+        if outstanding < given_up {
+            given_up = outstanding;
+            c.given_up.store(given_up, Ordering::Relaxed);
+        }
+        let mut in_vain = 0;
+        while outstanding > given_up {
+            if in_vain == PATIENCE {
+                c.given_up.store(outstanding, Ordering::Relaxed);
+                return;
+            }
+            thread::yield_now();
+            let now = c.returning();
+            in_vain = if now < outstanding { 0 } else { in_vain + 1 };
+            outstanding = now;
+        }
+    }
+
+    /// Closes the batch: claims those that share it and hands each to `take`. `own` is the leader's own request, which is in no
+    /// queue; whether it is in the batch is what is returned. `list` is scratch memory.
+    pub fn close(
+        &self,
+        own: Option<(u64, Traits)>,
+        rules: &Rules,
+        list: &mut Vec<Waiting>,
+        mut take: impl FnMut(Claim, R),
+    ) -> bool {
+        let queue = &self.coalescer.queue;
+        list.clear();
+        queue.look(list);
+        list.extend(own.map(|(ticket, traits)| Waiting::new(ticket, traits)));
+        let chosen = choose(list, rules, |w| {
+            if !w.is_own() {
+                queue.overtake(w);
+            }
+        });
+        let mut own_is_in = false;
+        for waiting in &list[..chosen] {
+            if waiting.is_own() {
+                own_is_in = true;
+            } else if let Some((claim, request)) = queue.claim(waiting) {
+                take(claim, request);
+            }
+        }
+        own_is_in
+    }
+
+    /// Hands an answered request back to its owner.
+    pub fn finish(&self, claim: Claim, request: R) {
+        self.coalescer.finish(claim, request);
+    }
+}
+
+impl<R: Send> Drop for Leadership<'_, R> {
+    fn drop(&mut self) {
+        self.coalescer.hand_on();
+    }
+}

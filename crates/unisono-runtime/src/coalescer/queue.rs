@@ -1,0 +1,558 @@
+//! Where requests wait: a bounded table that nobody locks.
+//!
+//! The one idea: a request has a *slot*, and everything that can become of it is one compare-and-swap on the slot's word,
+//! which holds the request's ticket (its place in the order of arrival) and its state. A ticket is never used twice, so a
+//! swap that succeeds is about the request that was looked at, however often the slot has changed hands in between.
+//!
+//! ```text
+//!         put              claim              finish            collect
+//! empty -------> queued -----------> claimed ----------> done -----------> empty
+//!                  |  \                 |                                    ^
+//!         withdraw |   `--appoint--> appointed (the owner leads) --collect---+
+//!                  v                    |
+//!                empty               abandoned (the owner has left) --finish--> empty
+//! ```
+//!
+//! Two bitmaps say which slots are in use and which are queued. The first is how slots are handed out; the second is
+//! only an index for whoever looks for work: the word decides.
+//!
+//! Its invariant, on which its unsafe code rests: a slot's cells belong to the owner from the moment it takes the slot until it stores
+//! `queued`; from then on to whoever takes the word away from `queued`; after `done` or `appointed` to the owner
+//! again; in `abandoned` to the claimer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::atomic::{
+    AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+use crate::sync::{Mutex, UnsafeCell, lock, thread};
+
+/// Slots in one block, and in one word of a bitmap.
+const BLOCK: usize = if cfg!(loom) { 4 } else { 64 };
+
+const EMPTY: u64 = 0;
+const QUEUED: u64 = 1;
+const CLAIMED: u64 = 2;
+const APPOINTED: u64 = 3;
+const DONE: u64 = 4;
+const ABANDONED: u64 = 5;
+const STATE: u64 = 0b111;
+const TICKET_SHIFT: u32 = 3;
+
+/// What is known of a waiting request without touching it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits {
+    /// Requests with equal numbers may stand behind each other; 0 for one that must be alone.
+    pub kind: usize,
+    /// How many rows it has.
+    pub rows: usize,
+    /// It joins no batch of more rows than this, unless it is alone.
+    pub row_limit: usize,
+    /// May it share a batch with other kinds?
+    pub mixes: bool,
+}
+
+/// Who waits for the answer.
+#[derive(Clone, Debug)]
+pub enum Owner {
+    /// A thread, parked. It can be made the leader.
+    Thread(thread::Thread),
+    /// A future, which has no thread to lead with.
+    Future,
+}
+
+/// A request's place in the table. Whoever has it must end it: by [`Queue::collect`], [`Queue::withdraw`] or
+/// [`Queue::abandon`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    slot: usize,
+    ticket: u64,
+}
+
+/// A request that waits, as a leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    slot: usize,
+    /// Its place in the order of arrival.
+    pub ticket: u64,
+    /// What it is like.
+    pub traits: Traits,
+    /// How many later requests have been taken before it.
+    pub overtaken: u32,
+}
+
+/// Stands for the slot of a request that is in no queue.
+const NOWHERE: usize = usize::MAX;
+
+impl Waiting {
+    /// A request that is in no queue: a leader's own.
+    pub fn new(ticket: u64, traits: Traits) -> Waiting {
+        Waiting {
+            slot: NOWHERE,
+            ticket,
+            traits,
+            overtaken: 0,
+        }
+    }
+
+    /// Is it in no queue?
+    pub fn is_own(&self) -> bool {
+        self.slot == NOWHERE
+    }
+}
+
+/// A request taken out of the queue: it is to be answered with [`Queue::finish`], whatever happens.
+#[derive(Debug)]
+#[must_use = "a claimed request whose claim is lost is never answered"]
+pub struct Claim {
+    slot: usize,
+    ticket: u64,
+    owner: Owner,
+}
+
+/// What has become of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// It waits, or is being worked on.
+    None,
+    /// It is answered.
+    Done,
+    /// It is to be taken back, and its owner leads.
+    Lead,
+}
+
+struct Slot<R> {
+    /// `ticket << 3 | state`.
+    word: AtomicU64,
+    request: UnsafeCell<Option<R>>,
+    owner: UnsafeCell<Option<Owner>>,
+    /// The future's waker. Locked, since a future may bring another one at any time.
+    waker: Mutex<Option<Waker>>,
+    // Traits, so that a leader can choose before it claims. Written by the owner before `queued`.
+    kind: AtomicUsize,
+    rows: AtomicUsize,
+    row_limit: AtomicUsize,
+    mixes: AtomicBool,
+    by_thread: AtomicBool,
+    overtaken: AtomicU32,
+}
+
+/// See the [module](self).
+pub struct Queue<R> {
+    used: Box<[AtomicU64]>,
+    queued: Box<[AtomicU64]>,
+    /// Blocks of slots. All but the first are made when they are first needed.
+    blocks: Box<[OnceLock<Box<[Slot<R>]>>]>,
+    capacity: usize,
+    tickets: AtomicU64,
+    /// How many are queued. Counted after the fact by whoever puts and before it by whoever claims, so it may be off by those
+    /// under way, and below zero for a moment.
+    waiting: AtomicIsize,
+    /// Who waits for a free slot.
+    room: Mutex<Vec<Notify>>,
+    room_wanted: AtomicUsize,
+}
+
+/// Somebody to be woken.
+enum Notify {
+    Thread(thread::Thread),
+    Waker(Waker),
+}
+
+impl Notify {
+    fn now(self) {
+        match self {
+            Notify::Thread(thread) => thread.unpark(),
+            // A waker is the executor's code. A panic in it must not keep a leader from waking the others.
+            Notify::Waker(waker) => drop(catch_unwind(AssertUnwindSafe(|| waker.wake()))),
+        }
+    }
+}
+
+// SAFETY: the cells are the only fields that are not `Sync`; the module's invariant gives each to one thread at a time,
+// and they are moved between threads, which `R: Send` allows.
+unsafe impl<R: Send> Sync for Slot<R> {}
+// SAFETY: as above.
+unsafe impl<R: Send> Send for Slot<R> {}
+
+impl<R> Slot<R> {
+    fn new() -> Slot<R> {
+        Slot {
+            word: AtomicU64::new(EMPTY),
+            request: UnsafeCell::new(None),
+            owner: UnsafeCell::new(None),
+            waker: Mutex::new(None),
+            kind: AtomicUsize::new(0),
+            rows: AtomicUsize::new(0),
+            row_limit: AtomicUsize::new(0),
+            mixes: AtomicBool::new(false),
+            by_thread: AtomicBool::new(false),
+            overtaken: AtomicU32::new(0),
+        }
+    }
+
+    /// # Safety
+    /// The caller owns the cells; see the module's invariant.
+    unsafe fn store(&self, request: R) {
+        // SAFETY: the caller's promise.
+        self.request.with_mut(|p| unsafe { *p = Some(request) });
+    }
+
+    /// # Safety
+    /// The caller owns the cells; see the module's invariant.
+    unsafe fn take(&self) -> Option<R> {
+        // SAFETY: the caller's promise.
+        self.request.with_mut(|p| unsafe { (*p).take() })
+    }
+
+    fn change(&self, ticket: u64, from: u64, to: u64) -> Result<(), u64> {
+        let word = |state| ticket << TICKET_SHIFT | state;
+        // Acquire: whoever wins the cells sees what was put into them. Release: what it did with them is seen by who wins
+        // them next.
+        self.word
+            .compare_exchange(word(from), word(to), Ordering::AcqRel, Ordering::Acquire)
+            .map(|_| ())
+            .map_err(|now| now & STATE)
+    }
+}
+
+impl<R: Send> Queue<R> {
+    /// An empty table of at least `capacity` places (and at least one), rounded up to whole blocks of 64.
+    pub fn new(capacity: usize) -> Queue<R> {
+        let blocks = capacity.max(1).div_ceil(BLOCK);
+        let zeros = || (0..blocks).map(|_| AtomicU64::new(0)).collect();
+        let queue = Queue {
+            used: zeros(),
+            queued: zeros(),
+            blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
+            capacity: capacity.max(1),
+            tickets: AtomicU64::new(1),
+            waiting: AtomicIsize::new(0),
+            room: Mutex::new(Vec::new()),
+            room_wanted: AtomicUsize::new(0),
+        };
+        queue.block(0);
+        queue
+    }
+
+    fn block(&self, index: usize) -> &[Slot<R>] {
+        self.blocks[index].get_or_init(|| (0..BLOCK).map(|_| Slot::new()).collect())
+    }
+
+    fn slot(&self, index: usize) -> &Slot<R> {
+        &self.block(index / BLOCK)[index % BLOCK]
+    }
+
+    /// How many may wait at once.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many wait, roughly: those that are being put or claimed at this moment count or not.
+    pub fn waiting(&self) -> usize {
+        // Acquire: who sees a request counted also finds its bit.
+        self.waiting.load(Ordering::Acquire).max(0) as usize
+    }
+
+    /// The next place in the order of arrival.
+    pub fn ticket(&self) -> u64 {
+        // Relaxed: only uniqueness and rough order matter.
+        self.tickets.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Puts a request into the queue. Gives it back if there is no room.
+    pub fn put(&self, request: R, traits: Traits, owner: Owner) -> Result<Place, R> {
+        let Some(slot_index) = self.reserve() else {
+            return Err(request);
+        };
+        let slot = self.slot(slot_index);
+        let ticket = self.ticket();
+        slot.kind.store(traits.kind, Ordering::Relaxed);
+        slot.rows.store(traits.rows, Ordering::Relaxed);
+        slot.row_limit.store(traits.row_limit, Ordering::Relaxed);
+        slot.mixes.store(traits.mixes, Ordering::Relaxed);
+        slot.by_thread
+            .store(matches!(owner, Owner::Thread(_)), Ordering::Relaxed);
+        slot.overtaken.store(0, Ordering::Relaxed);
+        // SAFETY: the slot was reserved above and is not queued yet: its cells are ours.
+        unsafe { slot.store(request) };
+        // SAFETY: as above.
+        slot.owner.with_mut(|p| unsafe { *p = Some(owner) });
+        // Release: whoever claims sees the cells and the traits.
+        slot.word
+            .store(ticket << TICKET_SHIFT | QUEUED, Ordering::Release);
+        self.queued[slot_index / BLOCK].fetch_or(bit(slot_index), Ordering::Release);
+        self.waiting.fetch_add(1, Ordering::Release);
+        Ok(Place {
+            slot: slot_index,
+            ticket,
+        })
+    }
+
+    /// Takes the lowest free slot, so that whoever looks for work looks at few words.
+    fn reserve(&self) -> Option<usize> {
+        for (w, word) in self.used.iter().enumerate() {
+            let in_block = (self.capacity - w * BLOCK).min(BLOCK);
+            let mut used = word.load(Ordering::Relaxed);
+            loop {
+                let free = (!used).trailing_zeros() as usize;
+                if free >= in_block {
+                    break;
+                }
+                // Acquire pairs with the Release in `free`: the last owner's use of the cells is over.
+                match word.compare_exchange_weak(
+                    used,
+                    used | 1 << free,
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => return Some(w * BLOCK + free),
+                    Err(now) => used = now,
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives a slot back. Its cells are empty and belong to the caller.
+    fn free(&self, index: usize) {
+        self.slot(index).word.store(EMPTY, Ordering::Relaxed);
+        self.used[index / BLOCK].fetch_and(!bit(index), Ordering::Release);
+        // One who found no room counted itself, passed a fence, and looked again before it slept; we freed, pass a fence,
+        // and look at the count. One of the two sees the other.
+        fence(Ordering::SeqCst);
+        if self.room_wanted.load(Ordering::Relaxed) > 0 {
+            let waiting = std::mem::take(&mut *lock(&self.room));
+            waiting.into_iter().for_each(Notify::now);
+        }
+    }
+
+    /// Out of the index, after the word was taken away from `queued`.
+    fn unlist(&self, index: usize) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.queued[index / BLOCK].fetch_and(!bit(index), Ordering::Relaxed);
+    }
+
+    /// What waits now, put behind what `list` holds; in no order.
+    pub fn look(&self, list: &mut Vec<Waiting>) {
+        self.each(|waiting, _| list.push(waiting));
+    }
+
+    fn each(&self, mut f: impl FnMut(Waiting, bool)) {
+        for (w, word) in self.queued.iter().enumerate() {
+            let mut bits = word.load(Ordering::Acquire);
+            while bits != 0 {
+                let slot_index = w * BLOCK + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let slot = self.slot(slot_index);
+                // Acquire: the traits are at least as new as the word. If they are newer, the ticket is another one by
+                // then, and claiming fails.
+                let now = slot.word.load(Ordering::Acquire);
+                if now & STATE != QUEUED {
+                    continue;
+                }
+                let waiting = Waiting {
+                    slot: slot_index,
+                    ticket: now >> TICKET_SHIFT,
+                    traits: Traits {
+                        kind: slot.kind.load(Ordering::Relaxed),
+                        rows: slot.rows.load(Ordering::Relaxed),
+                        row_limit: slot.row_limit.load(Ordering::Relaxed),
+                        mixes: slot.mixes.load(Ordering::Relaxed),
+                    },
+                    overtaken: slot.overtaken.load(Ordering::Relaxed),
+                };
+                f(waiting, slot.by_thread.load(Ordering::Relaxed));
+            }
+        }
+    }
+
+    /// Notes that a later request was taken before this one.
+    pub fn overtake(&self, waiting: &Waiting) {
+        // Relaxed: a number for the next choice. If the request has gone, the slot's next owner starts at 0 or a bit above,
+        // which only makes its turn come sooner.
+        self.slot(waiting.slot)
+            .overtaken
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a request out of the queue. `None` if it is not there any more.
+    pub fn claim(&self, waiting: &Waiting) -> Option<(Claim, R)> {
+        let slot = self.slot(waiting.slot);
+        slot.change(waiting.ticket, QUEUED, CLAIMED).ok()?;
+        self.unlist(waiting.slot);
+        // SAFETY: we took the word away from `queued`, so the cells are ours.
+        let request = unsafe { slot.take() }?;
+        // SAFETY: as above.
+        let owner = slot.owner.with_mut(|p| unsafe { (*p).take() })?;
+        let claim = Claim {
+            slot: waiting.slot,
+            ticket: waiting.ticket,
+            owner,
+        };
+        Some((claim, request))
+    }
+
+    /// Hands an answered request back to its owner and wakes it. `false` if the owner has left.
+    pub fn finish(&self, claim: Claim, answered: R) -> bool {
+        let slot = self.slot(claim.slot);
+        // SAFETY: a claimed slot's cells are the claimer's.
+        unsafe { slot.store(answered) };
+        let done = || slot.change(claim.ticket, CLAIMED, DONE).is_ok();
+        match claim.owner {
+            Owner::Thread(thread) => {
+                if done() {
+                    thread.unpark();
+                    return true;
+                }
+            }
+            Owner::Future => {
+                // With the lock held, so that a future that polls meanwhile either has left its waker, or sees `done`.
+                let mut left = lock(&slot.waker);
+                if done() {
+                    let waker = left.take();
+                    drop(left);
+                    if let Some(waker) = waker {
+                        Notify::Waker(waker).now();
+                    }
+                    return true;
+                }
+            }
+        }
+        // Abandoned: the owner gave the cells up when it left.
+        // SAFETY: so they are ours.
+        drop(unsafe { slot.take() });
+        *lock(&slot.waker) = None;
+        self.free(claim.slot);
+        false
+    }
+
+    /// Takes the oldest request that a thread waits for out of the queue and makes its owner the leader: it will find
+    /// [`News::Lead`]. `false` if no thread waits.
+    pub fn appoint(&self) -> bool {
+        loop {
+            let mut oldest: Option<Waiting> = None;
+            self.each(|waiting, by_thread| {
+                if by_thread && oldest.is_none_or(|o| waiting.ticket < o.ticket) {
+                    oldest = Some(waiting);
+                }
+            });
+            let Some(oldest) = oldest else { return false };
+            let slot = self.slot(oldest.slot);
+            if slot.change(oldest.ticket, QUEUED, CLAIMED).is_err() {
+                continue;
+            }
+            self.unlist(oldest.slot);
+            // SAFETY: we took the word away from `queued`, so the cells are ours.
+            let owner = slot.owner.with_mut(|p| unsafe { (*p).take() });
+            // Release: the owner gets its cells back.
+            slot.word
+                .store(oldest.ticket << TICKET_SHIFT | APPOINTED, Ordering::Release);
+            if let Some(Owner::Thread(thread)) = owner {
+                thread.unpark();
+            }
+            return true;
+        }
+    }
+
+    /// What has become of one's own request.
+    pub fn news(&self, place: &Place) -> News {
+        // Acquire: the answer, or the request, is seen as it was left.
+        match self.slot(place.slot).word.load(Ordering::Acquire) & STATE {
+            DONE => News::Done,
+            APPOINTED => News::Lead,
+            _ => News::None,
+        }
+    }
+
+    /// The same for a future, whose waker is kept until there is news.
+    pub fn poll_news(&self, place: &Place, cx: &Context<'_>) -> Poll<()> {
+        let slot = self.slot(place.slot);
+        let mut waker = lock(&slot.waker);
+        if self.news(place) != News::None {
+            return Poll::Ready(());
+        }
+        match &mut *waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            slot => *slot = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Takes one's request back after [`News`] other than `None`, and its ticket. `None` only if there was no news.
+    pub fn collect(&self, place: Place) -> Option<(R, u64)> {
+        if self.news(&place) == News::None {
+            return None;
+        }
+        let slot = self.slot(place.slot);
+        // SAFETY: after `done` and `appointed` the cells are the owner's.
+        let request = unsafe { slot.take() }?;
+        *lock(&slot.waker) = None;
+        self.free(place.slot);
+        Some((request, place.ticket))
+    }
+
+    /// Takes one's request back before anybody has claimed it. If it is too late for that, the place is given back.
+    pub fn withdraw(&self, place: Place) -> Result<(R, u64), Place> {
+        let slot = self.slot(place.slot);
+        if slot.change(place.ticket, QUEUED, CLAIMED).is_err() {
+            return Err(place);
+        }
+        self.unlist(place.slot);
+        // SAFETY: we took the word away from `queued`, so the cells are ours.
+        let request = unsafe { slot.take() };
+        // SAFETY: as above.
+        slot.owner.with_mut(|p| unsafe { *p = None });
+        *lock(&slot.waker) = None;
+        self.free(place.slot);
+        // A queued slot holds a request.
+        request.map(|r| (r, place.ticket)).ok_or(place)
+    }
+
+    /// Leaves a request to itself. Gives it back if nobody has claimed it, or, with `true`, if it is answered; what is
+    /// claimed will be thrown away when it is answered.
+    pub fn abandon(&self, place: Place) -> Option<(R, bool)> {
+        let place = match self.withdraw(place) {
+            Ok((request, _)) => return Some((request, false)),
+            Err(place) => place,
+        };
+        match self
+            .slot(place.slot)
+            .change(place.ticket, CLAIMED, ABANDONED)
+        {
+            Ok(()) => None,
+            Err(_) => self.collect(place).map(|(request, _)| (request, true)),
+        }
+    }
+
+    /// Asks to be woken when a slot may be free. To be called before the [`Queue::put`] whose failure is slept upon, and
+    /// ended with [`Queue::stop_wanting_room`].
+    pub fn want_room(&self, waker: Option<&Waker>) {
+        self.room_wanted.fetch_add(1, Ordering::Relaxed);
+        let mut room = lock(&self.room);
+        match waker {
+            // A future may be polled often before there is room.
+            Some(waker) => {
+                let known = |n: &Notify| matches!(n, Notify::Waker(w) if w.will_wake(waker));
+                if !room.iter().any(known) {
+                    room.push(Notify::Waker(waker.clone()));
+                }
+            }
+            None => room.push(Notify::Thread(thread::current())),
+        }
+        drop(room);
+        // See `free`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Ends [`Queue::want_room`].
+    pub fn stop_wanting_room(&self) {
+        self.room_wanted.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn bit(index: usize) -> u64 {
+    1 << (index % BLOCK)
+}

@@ -1,0 +1,93 @@
+//! Who is inside a session, and whether anybody may still enter.
+//!
+//! The one idea: one counter whose top bit says that the gate is closed. Entering and leaving are one addition each;
+//! only who waits for the last one to leave takes a lock.
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex, lock, wait};
+
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+/// See the [module](self).
+pub struct Gate {
+    inside: AtomicUsize,
+    door: Mutex<()>,
+    empty: Condvar,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Gate::new()
+    }
+}
+
+impl Gate {
+    /// Open, with nobody inside.
+    pub fn new() -> Gate {
+        Gate {
+            inside: AtomicUsize::new(0),
+            door: Mutex::new(()),
+            empty: Condvar::new(),
+        }
+    }
+
+    /// Enters; [`Gate::leave`] must follow. `false` if the gate is closed.
+    pub fn enter(&self) -> bool {
+        // Acquire pairs with `close`: who is refused sees what was done before.
+        if self.inside.fetch_add(1, Ordering::Acquire) & CLOSED == 0 {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    /// Leaves.
+    pub fn leave(&self) {
+        // Release: what was done inside is seen by who waits in `wait_until_empty`.
+        if self.inside.fetch_sub(1, Ordering::Release) == CLOSED | 1 {
+            // Through the lock: who waits either sleeps by now, or has yet to look at the counter.
+            drop(lock(&self.door));
+            self.empty.notify_all();
+        }
+    }
+
+    /// Lets nobody in any more.
+    pub fn close(&self) {
+        self.inside.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Waits until nobody is inside. The gate must be closed.
+    pub fn wait_until_empty(&self) {
+        let mut door = lock(&self.door);
+        while self.inside.load(Ordering::Acquire) != CLOSED {
+            door = wait(&self.empty, door);
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::Arc;
+
+    #[test]
+    fn who_waits_for_the_last_one_is_woken_and_nobody_enters_afterwards() {
+        loom::model(|| {
+            let gate = Arc::new(Gate::new());
+            let visitors: Vec<_> = (0..2)
+                .map(|_| {
+                    let gate = Arc::clone(&gate);
+                    loom::thread::spawn(move || {
+                        if gate.enter() {
+                            gate.leave();
+                        }
+                    })
+                })
+                .collect();
+            gate.close();
+            gate.wait_until_empty();
+            assert!(!gate.enter());
+            visitors.into_iter().for_each(|v| v.join().unwrap());
+        });
+    }
+}

@@ -1,0 +1,192 @@
+//! A request that nobody's thread waits for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::lead::Request;
+use super::{Inner, Visit, WhenFull, in_time};
+use crate::census::Token;
+use crate::coalescer::Refusal;
+use crate::coalescer::queue::{Place, Traits};
+use crate::error::Error;
+use crate::request::{Inputs, Outputs, RunOptions};
+use crate::stats::tick;
+
+/// The answer to a request, to come: made by [`Session::run_async`](crate::Session::run_async).
+///
+/// It may be polled by any executor and moved between threads. It keeps what it needs of its session. Dropping it takes the request back if it has not
+/// begun; one that runs is not interrupted, and its answer thrown away.
+#[must_use = "the answer comes out of it"]
+pub struct RunFuture {
+    session: Arc<Inner>,
+    /// The place in the session's gate and census, given up with the answer.
+    inside: Option<Token>,
+    state: State,
+}
+
+enum State {
+    /// It was refused before it got into the queue.
+    Failed(Error),
+    /// It waits for its answer.
+    Waiting(Place),
+    /// It waits for room in the queue, until then; `true` if it has asked to be woken.
+    Outside(Box<(Request, Traits)>, Option<Instant>, bool),
+    /// The answer has been given away.
+    Over,
+}
+
+impl RunFuture {
+    pub(super) fn new(session: &Arc<Inner>, inputs: Inputs<'_>, options: &RunOptions) -> RunFuture {
+        let mut future = RunFuture {
+            session: Arc::clone(session),
+            inside: None,
+            state: State::Over,
+        };
+        future.state = match future.start(inputs, options) {
+            Ok(state) => state,
+            Err(error) => {
+                if future.inside.is_some() {
+                    session.count_failure(Some(&error));
+                }
+                future.leave();
+                State::Failed(error)
+            }
+        };
+        future
+    }
+
+    fn start(&mut self, inputs: Inputs<'_>, options: &RunOptions) -> Result<State, Error> {
+        let session = &self.session;
+        let admitted = session.admit(inputs)?;
+        let mut visit = session.enter(admitted.rows)?;
+        self.inside = visit.token.take();
+        // The future leaves for it.
+        std::mem::forget(visit);
+        in_time(options.deadline)?;
+        let plan = session.plan(&admitted.key)?;
+        let traits = session.traits(&plan, &admitted, options);
+        let mut outputs = Outputs::new();
+        outputs.prepare(&session.model);
+        let request = Request::new(plan, admitted, outputs.tensors, options.deadline);
+        match session.coalescer.submit(request, traits, None) {
+            Ok(place) => Ok(State::Waiting(place)),
+            Err((request, Refusal::Full)) if session.options.when_full != WhenFull::Error => {
+                let until = match session.options.when_full {
+                    WhenFull::WaitAtMost(time) => Instant::now().checked_add(time),
+                    _ => None,
+                };
+                Ok(State::Outside(Box::new((request, traits)), until, false))
+            }
+            Err((_, why)) => Err(session.refusal(why)),
+        }
+    }
+
+    /// Gives up the place in the gate and in the census.
+    fn leave(&mut self) {
+        if let Some(token) = self.inside.take() {
+            drop(Visit {
+                session: &self.session,
+                token: Some(token),
+            });
+        }
+    }
+
+    fn end(&mut self, result: Result<Outputs, Error>) -> Poll<Result<Outputs, Error>> {
+        self.session.count_failure(result.as_ref().err());
+        self.leave();
+        Poll::Ready(result)
+    }
+
+    fn answer(&self, request: Request) -> Result<Outputs, Error> {
+        let (result, tensors) = request.into_answer();
+        result.map(|()| Outputs {
+            names: Arc::clone(self.session.model.output_names()),
+            tensors,
+        })
+    }
+}
+
+impl Future for RunFuture {
+    type Output = Result<Outputs, Error>;
+
+    /// # Panics
+    /// If it is polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.get_mut();
+        loop {
+            match std::mem::replace(&mut future.state, State::Over) {
+                State::Failed(error) => return Poll::Ready(Err(error)),
+                State::Waiting(place) => {
+                    if future.session.coalescer.poll(&place, cx).is_pending() {
+                        future.state = State::Waiting(place);
+                        return Poll::Pending;
+                    }
+                    let Some(request) = future.session.coalescer.collect(place) else {
+                        unreachable!("news stays news until its owner collects it");
+                    };
+                    let answer = future.answer(request);
+                    return future.end(answer);
+                }
+                State::Outside(outside, until, asked) => {
+                    let coalescer = &future.session.coalescer;
+                    if asked {
+                        coalescer.queue().stop_wanting_room();
+                    }
+                    let (request, traits) = *outside;
+                    match coalescer.submit(request, traits, Some(cx.waker())) {
+                        Ok(place) => future.state = State::Waiting(place),
+                        Err((request, Refusal::Full)) => {
+                            let outside = Box::new((request, traits));
+                            if until.is_some_and(|until| Instant::now() >= until) {
+                                coalescer.queue().stop_wanting_room();
+                                let error = future.session.refusal(Refusal::Full);
+                                return future.end(Err(error));
+                            }
+                            future.state = State::Outside(outside, until, true);
+                            return Poll::Pending;
+                        }
+                        Err((_, why)) => {
+                            let error = future.session.refusal(why);
+                            return future.end(Err(error));
+                        }
+                    }
+                }
+                State::Over => panic!("a RunFuture was polled after it was ready"),
+            }
+        }
+    }
+}
+
+impl Drop for RunFuture {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Waiting(place) => {
+                tick(&self.session.stats.cancelled);
+                drop(self.session.coalescer.abandon(place));
+            }
+            State::Outside(_, _, asked) => {
+                tick(&self.session.stats.cancelled);
+                if asked {
+                    self.session.coalescer.queue().stop_wanting_room();
+                }
+            }
+            State::Failed(_) | State::Over => {}
+        }
+        self.leave();
+    }
+}
+
+impl std::fmt::Debug for RunFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::Failed(_) => "refused",
+            State::Waiting(_) => "waiting",
+            State::Outside(..) => "waiting for room",
+            State::Over => "over",
+        };
+        f.debug_tuple("RunFuture").field(&state).finish()
+    }
+}

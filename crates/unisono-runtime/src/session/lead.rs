@@ -1,0 +1,415 @@
+//! What a leader does with its lane: closes the batch, runs it, hands out the answers.
+//!
+//! The one idea: whatever happens in between, everybody who was claimed is answered. A batch that fails is run again request by
+//! request, so that only the guilty one gets the error; a panic on the way answers those who have no answer yet.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use unisono_tensor::Tensor;
+
+use super::{Admitted, Inner, in_time, late, shut_down};
+use crate::background::Post;
+use crate::census::Resource;
+use crate::coalescer::Leadership;
+use crate::coalescer::choice::Rules;
+use crate::coalescer::queue::{Claim, Traits, Waiting};
+use crate::device::CountedLane;
+use crate::error::{Error, ErrorKind};
+use crate::lane::Lane;
+use crate::plan::{CountedPlan, Group, Member};
+use crate::request::RunOptions;
+use crate::stats::tick;
+use crate::sync::atomic::Ordering;
+
+/// How many different plans may share a batch.
+const MAX_KINDS: usize = 64;
+
+/// Inputs without rows are compared byte by byte up to this size; beyond it they must be the same storage.
+const COMPARED_BYTES: usize = 4 << 10;
+
+/// A request on its way through the queue, and back with its answer.
+pub(crate) struct Request {
+    /// There but for the time in which it runs.
+    member: Option<Member>,
+    /// Keeps the plan in the census.
+    _plan: CountedPlan,
+    deadline: Option<Instant>,
+    asked: Instant,
+    pub(super) result: Result<(), Error>,
+}
+
+impl Request {
+    pub(super) fn new(
+        plan: CountedPlan,
+        admitted: Admitted,
+        outputs: Vec<Option<Tensor>>,
+        deadline: Option<Instant>,
+    ) -> Request {
+        Request {
+            member: Some(Member {
+                plan: plan.plan.clone(),
+                rows: admitted.rows,
+                inputs: admitted.tensors,
+                outputs,
+            }),
+            _plan: plan,
+            deadline,
+            asked: Instant::now(),
+            result: Err(unanswered()),
+        }
+    }
+
+    pub(super) fn into_outputs(self) -> Vec<Option<Tensor>> {
+        self.member.map(|m| m.outputs).unwrap_or_default()
+    }
+
+    /// The answer. One that comes too late is none.
+    pub(super) fn into_answer(self) -> (Result<(), Error>, Vec<Option<Tensor>>) {
+        let result = match self.result {
+            Ok(()) => in_time(self.deadline),
+            Err(error) => Err(error),
+        };
+        (result, self.member.map(|m| m.outputs).unwrap_or_default())
+    }
+}
+
+/// One place in a batch.
+struct Seat {
+    request: Request,
+    /// `None` for the leader's own request.
+    claim: Option<Claim>,
+    group: usize,
+}
+
+/// Memory that a leader works with, kept in its lane so that the steady state allocates nothing.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    waiting: Vec<Waiting>,
+    seats: Vec<Seat>,
+    members: Vec<Member>,
+    groups: Vec<Group>,
+}
+
+/// A closed batch. However it goes out of scope, those in it are answered.
+struct Flight<'a, 'l> {
+    leadership: &'a Leadership<'l, Request>,
+    scratch: &'a mut Scratch,
+}
+
+impl Drop for Flight<'_, '_> {
+    fn drop(&mut self) {
+        for seat in self.scratch.seats.drain(..) {
+            if let Some(claim) = seat.claim {
+                self.leadership.finish(claim, seat.request);
+            }
+        }
+        self.scratch.members.clear();
+    }
+}
+
+impl Inner {
+    /// What a request is like to those who choose a batch.
+    pub(super) fn traits(
+        &self,
+        plan: &CountedPlan,
+        admitted: &Admitted,
+        options: &RunOptions,
+    ) -> Traits {
+        let own_limit = options.max_batch_rows.unwrap_or(usize::MAX);
+        Traits {
+            // The address of a plan that lives as long as the request.
+            kind: match admitted.shares {
+                true => std::ptr::from_ref(&*plan.plan).cast::<()>().addr(),
+                false => 0,
+            },
+            rows: admitted.rows,
+            row_limit: self
+                .options
+                .max_batch_rows
+                .min(own_limit)
+                .min(plan.worthwhile_rows),
+            mixes: plan.mixes,
+        }
+    }
+
+    /// Runs one request that is in no queue, where it stands.
+    pub(super) fn run_in_place(
+        &self,
+        plan: &CountedPlan,
+        admitted: &Admitted,
+        outputs: &mut [Option<Tensor>],
+        options: &RunOptions,
+    ) -> Result<(), Error> {
+        let asked = Instant::now();
+        let mut lane = self.device.lane();
+        // The wait for a lane may have been long.
+        let began = Instant::now();
+        if options.deadline.is_some_and(|deadline| began >= deadline) {
+            return Err(late());
+        }
+        if self.refusing.load(Ordering::Relaxed) {
+            return Err(shut_down());
+        }
+        let _batch = self.device.census().count(Resource::Batch, 0);
+        let (rows, tensors) = (admitted.rows, &admitted.tensors);
+        let result = run_one(plan, &mut *lane.lane, rows, tensors, outputs);
+        self.recount(&mut lane);
+        drop(lane);
+        self.stats.batch_requests.count(1);
+        self.stats.batch_rows.count(rows as u64);
+        self.stats.queue_ns.count(nanoseconds(asked, began));
+        self.stats.run_ns.count(nanoseconds(began, Instant::now()));
+        result
+    }
+
+    fn recount(&self, lane: &mut CountedLane) {
+        lane.recount();
+        self.prepared.recount();
+    }
+
+    /// Leads until the leader's own request is answered: in the first batch, unless older ones that do not fit with it wait.
+    pub(super) fn lead(
+        &self,
+        leadership: &Leadership<'_, Request>,
+        request: Request,
+        ticket: u64,
+        traits: Traits,
+    ) -> Request {
+        let mut own = Some(request);
+        loop {
+            if let Some(answered) = self.lead_one(leadership, &mut own, ticket, traits) {
+                return answered;
+            }
+        }
+    }
+
+    /// One batch. `own` is taken if it is in it, and returned answered.
+    fn lead_one(
+        &self,
+        leadership: &Leadership<'_, Request>,
+        own: &mut Option<Request>,
+        ticket: u64,
+        traits: Traits,
+    ) -> Option<Request> {
+        leadership.recall();
+        let mut lane = self.device.lane();
+        let rules = Rules {
+            max_overtaken: self.options.max_overtaken,
+            max_kinds: MAX_KINDS,
+        };
+        let lane = &mut *lane;
+        let Scratch { waiting, seats, .. } = &mut lane.scratch;
+        let own_place = own.as_ref().map(|_| (ticket, traits));
+        let own_is_in = leadership.close(own_place, &rules, waiting, |claim, request| {
+            seats.push(Seat {
+                request,
+                claim: Some(claim),
+                group: 0,
+            });
+        });
+        let flight = Flight {
+            leadership,
+            scratch: &mut lane.scratch,
+        };
+        if let Some(request) = own.take_if(|_| own_is_in) {
+            flight.scratch.seats.push(Seat {
+                request,
+                claim: None,
+                group: 0,
+            });
+        }
+        if flight.scratch.seats.is_empty() {
+            return None;
+        }
+        self.run_batch(&mut *lane.lane, flight.scratch);
+        let answered = match flight.scratch.seats.iter().position(|s| s.claim.is_none()) {
+            Some(seat) => Some(flight.scratch.seats.swap_remove(seat).request),
+            None => None,
+        };
+        lane.token.set_bytes(lane.lane.bytes());
+        self.prepared.recount();
+        answered
+    }
+
+    fn run_batch(&self, lane: &mut dyn Lane, scratch: &mut Scratch) {
+        let began = Instant::now();
+        let _batch = self.device.census().count(Resource::Batch, 0);
+        let refusing = self.refusing.load(Ordering::Relaxed);
+        for seat in &mut scratch.seats {
+            let request = &mut seat.request;
+            self.stats.queue_ns.count(nanoseconds(request.asked, began));
+            request.result = match request.deadline {
+                _ if refusing => Err(shut_down()),
+                Some(deadline) if began >= deadline => Err(late()),
+                _ => Ok(()),
+            };
+        }
+        self.group(scratch);
+        let Scratch {
+            seats,
+            members,
+            groups,
+            ..
+        } = scratch;
+        let runs = |seat: &&mut Seat| seat.request.result.is_ok();
+        members.clear();
+        members.extend(
+            seats
+                .iter_mut()
+                .filter(runs)
+                .filter_map(|seat| seat.request.member.take()),
+        );
+        let rows: usize = members.iter().map(|m| m.rows).sum();
+        let whole = match &mut members[..] {
+            [] => Ok(()),
+            [member] => run_member(lane, member),
+            _ => together(|| self.prepared.executable.run_batch(lane, members, groups)),
+        };
+        let count = members.len();
+        let singly = whole.is_err() && count > 1;
+        if singly {
+            tick(&self.stats.rerun_batches);
+        }
+        let running = seats.iter_mut().filter(runs);
+        for (seat, mut member) in running.zip(members.drain(..)) {
+            let request = &mut seat.request;
+            request.result = match singly {
+                true => in_time(request.deadline).and_then(|()| run_member(lane, &mut member)),
+                false => whole.clone(),
+            };
+            request.member = Some(member);
+        }
+        if count > 0 {
+            self.stats.batch_requests.count(count as u64);
+            self.stats.batch_rows.count(rows as u64);
+            self.stats.run_ns.count(nanoseconds(began, Instant::now()));
+        }
+    }
+
+    /// Sorts the seats by group, and says where the groups are among those that run.
+    fn group(&self, scratch: &mut Scratch) {
+        let Scratch { seats, groups, .. } = scratch;
+        groups.clear();
+        let mut count = 0;
+        for i in 0..seats.len() {
+            let (before, rest) = seats.split_at_mut(i);
+            let Some((seat, _)) = rest.split_first_mut() else {
+                continue;
+            };
+            let akin = before
+                .iter()
+                .rev()
+                .find(|other| self.stand_together(&other.request, &seat.request));
+            seat.group = match akin {
+                Some(other) => other.group,
+                None => {
+                    count += 1;
+                    count - 1
+                }
+            };
+        }
+        if count > 1 {
+            seats.sort_unstable_by_key(|seat| seat.group);
+        }
+        let mut previous = None;
+        let mut members = 0;
+        for seat in seats.iter().filter(|s| s.request.result.is_ok()) {
+            let rows = seat.request.member.as_ref().map_or(0, |m| m.rows);
+            if previous != Some(seat.group) {
+                previous = Some(seat.group);
+                groups.push(Group {
+                    members: members..members,
+                    rows: 0,
+                });
+            }
+            members += 1;
+            if let Some(group) = groups.last_mut() {
+                group.members.end = members;
+                group.rows += rows;
+            }
+        }
+    }
+
+    /// May the rows of two requests stand behind each other? One plan, and what has no rows is equal.
+    fn stand_together(&self, a: &Request, b: &Request) -> bool {
+        let (Some(a), Some(b)) = (&a.member, &b.member) else {
+            return false;
+        };
+        let one_plan = std::ptr::addr_eq(&*a.plan, &*b.plan);
+        let equal = |(port, (a, b)): (&crate::model::Port, (&Tensor, &Tensor))| {
+            port.rows_axis.is_some()
+                || (a.bytes().as_ptr() == b.bytes().as_ptr() && a.strings().is_none())
+                || (a.bytes().len() <= COMPARED_BYTES
+                    && a.bytes() == b.bytes()
+                    && a.strings() == b.strings())
+        };
+        let pairs = || a.inputs.iter().zip(&b.inputs);
+        one_plan && (!self.shares_inputs || self.model.inputs().iter().zip(pairs()).all(equal))
+    }
+}
+
+impl Post for Inner {
+    fn lead(self: std::sync::Arc<Self>) {
+        let leadership = self.coalescer.lead_on();
+        let nobody = Traits {
+            kind: 0,
+            rows: 0,
+            row_limit: 0,
+            mixes: false,
+        };
+        self.lead_one(&leadership, &mut None, 0, nobody);
+        // A thread that would only sleep now can as well see who comes back.
+        leadership.recall();
+    }
+}
+
+fn run_member(lane: &mut dyn Lane, member: &mut Member) -> Result<(), Error> {
+    let Member {
+        plan,
+        rows,
+        inputs,
+        outputs,
+    } = member;
+    together(|| plan.run(lane, *rows, inputs, outputs))
+}
+
+fn run_one(
+    plan: &CountedPlan,
+    lane: &mut dyn Lane,
+    rows: usize,
+    inputs: &[Tensor],
+    outputs: &mut [Option<Tensor>],
+) -> Result<(), Error> {
+    together(|| plan.plan.run(lane, rows, inputs, outputs))
+}
+
+/// Runs a model; a panic becomes an error.
+fn together(run: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|panic| Err(panicked("running the model", &*panic)))
+}
+
+pub(super) fn panicked(doing: &str, panic: &(dyn std::any::Any + Send)) -> Error {
+    let what = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    Error::new(
+        ErrorKind::Panic,
+        format!("{doing} panicked: {what}. Please report it; the session stays usable"),
+    )
+}
+
+/// The result of a request that nobody has answered yet, and never will if its leader goes down.
+fn unanswered() -> Error {
+    Error::new(
+        ErrorKind::Panic,
+        "the thread that ran the batch panicked outside of the model; please report it and try again",
+    )
+}
+
+fn nanoseconds(from: Instant, to: Instant) -> u64 {
+    to.saturating_duration_since(from).as_nanos() as u64
+}

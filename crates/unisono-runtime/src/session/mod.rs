@@ -1,0 +1,391 @@
+//! A session: a model bound to a device, run by any number of threads at once.
+//!
+//! The one idea: `run` takes `&self` and nothing else is needed. A request is checked before anything is shared, finds
+//! its plan, and then leads a batch or joins one ([`crate::coalescer`]); every way out gives back what it took.
+
+mod future;
+mod lead;
+mod options;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use smallvec::SmallVec;
+use unisono_tensor::Tensor;
+
+use crate::census::{Resource, Token};
+use crate::coalescer::{Coalescer, Refusal, Room, Turn};
+use crate::device::{Device, Prepared};
+use crate::error::{Error, ErrorKind};
+use crate::gate::Gate;
+use crate::model::ModelGraph;
+use crate::plan::{CountedPlan, PlanKey};
+use crate::plan_cache::{CacheCounts, PlanCache};
+use crate::request::{Inputs, Outputs, RunOptions};
+use crate::stats::{SessionStats, Stats, tick};
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+pub use future::RunFuture;
+pub(crate) use lead::Scratch;
+use lead::{Request, panicked};
+pub use options::{SessionOptions, Shutdown, WhenFull};
+
+/// A model on a device. A cheap handle: clone it into every thread, or share one by reference.
+#[derive(Clone)]
+pub struct Session(Arc<Handle>);
+
+/// What all clones of a session share. When the last of them goes, the session is shut down; futures that are still waiting keep
+/// what they need.
+struct Handle(Arc<Inner>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Nobody is inside but futures, and nothing is to be waited for.
+        self.0.close(self.0.options.on_drop);
+    }
+}
+
+struct Inner {
+    model: Arc<ModelGraph>,
+    device: Device,
+    prepared: Arc<Prepared>,
+    plans: PlanCache<PlanKey, CountedPlan, Error>,
+    coalescer: Coalescer<Request>,
+    gate: Gate,
+    /// Requests that have not begun are refused.
+    refusing: AtomicBool,
+    stats: Stats,
+    options: SessionOptions,
+    /// Has the model inputs without rows, which must be equal for requests to stand behind each other?
+    shares_inputs: bool,
+    _token: Token,
+}
+
+/// One caller or future inside; leaving is its drop.
+struct Visit<'a> {
+    session: &'a Inner,
+    /// There until the drop.
+    token: Option<Token>,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        // Before the gate: who waited for the last one to leave finds it released in the census.
+        drop(self.token.take());
+        self.session.gate.leave();
+    }
+}
+
+/// A request that was found to fit the model.
+struct Admitted {
+    tensors: SmallVec<[Tensor; 4]>,
+    key: PlanKey,
+    rows: usize,
+    /// May it share a batch?
+    shares: bool,
+}
+
+impl Session {
+    /// Binds a model to a device. A second session of the same model shares its packed weights.
+    ///
+    /// # Errors
+    /// The device has no kernel for an operator, or not enough memory.
+    pub fn new(
+        model: Arc<ModelGraph>,
+        device: &Device,
+        options: &SessionOptions,
+    ) -> Result<Session, Error> {
+        device.check_process()?;
+        let prepared = device.prepare(&model)?;
+        let token = device.census().count(Resource::Session, 0);
+        let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
+            let weak = Weak::clone(weak);
+            let background = move || {
+                // Futures wait, and they keep the session.
+                if let Some(session) = weak.upgrade() {
+                    session.device.clone().leaders().post(session);
+                }
+            };
+            Inner {
+                shares_inputs: model.inputs().iter().any(|p| p.rows_axis.is_none()),
+                model,
+                device: device.clone(),
+                prepared,
+                plans: PlanCache::new(options.plan_cache_bytes),
+                coalescer: Coalescer::new(options.queue_capacity, Box::new(background)),
+                gate: Gate::new(),
+                refusing: AtomicBool::new(false),
+                stats: Stats::new(),
+                options: options.clone(),
+                _token: token,
+            }
+        });
+        Ok(Session(Arc::new(Handle(inner))))
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.0.0
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<ModelGraph> {
+        &self.inner().model
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.inner().device
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &SessionOptions {
+        &self.inner().options
+    }
+
+    /// What the plan cache did so far.
+    pub fn plans(&self) -> CacheCounts {
+        self.inner().plans.counts()
+    }
+
+    /// What the session did so far.
+    pub fn stats(&self) -> SessionStats {
+        let inner = self.inner();
+        let waiting = inner.coalescer.queue().waiting() as u64;
+        inner.stats.read(waiting, inner.plans.counts())
+    }
+
+    /// Runs one request and returns its outputs.
+    pub fn run<'a>(&self, inputs: impl Into<Inputs<'a>>) -> Result<Outputs, Error> {
+        self.run_with(inputs, &RunOptions::default())
+    }
+
+    /// The same with options.
+    pub fn run_with<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        options: &RunOptions,
+    ) -> Result<Outputs, Error> {
+        let mut outputs = Outputs::new();
+        self.run_into_with(inputs, &mut outputs, options)?;
+        Ok(outputs)
+    }
+
+    /// Runs one request and writes into tensors that the caller owns.
+    ///
+    /// Each tensor of `outputs` that nobody else shares and that has the right type and shape is written in place, so
+    /// that a loop over requests of one shape allocates nothing; others are replaced. After an error their contents are
+    /// unspecified.
+    pub fn run_into<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        outputs: &mut Outputs,
+    ) -> Result<(), Error> {
+        self.run_into_with(inputs, outputs, &RunOptions::default())
+    }
+
+    /// [`Session::run_into`] with options.
+    pub fn run_into_with<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        outputs: &mut Outputs,
+        options: &RunOptions,
+    ) -> Result<(), Error> {
+        let inner = &**self.inner();
+        let admitted = inner.admit(inputs.into())?;
+        let _visit = inner.enter(admitted.rows)?;
+        let result = inner
+            .answer(admitted, outputs, options)
+            .and_then(|()| in_time(options.deadline));
+        inner.count_failure(result.as_ref().err());
+        result
+    }
+
+    /// Starts one request and returns a future of its outputs, which needs no thread to wait on and no particular executor.
+    ///
+    /// The request is checked and queued at once, whether or not the future is polled; the first one of a shape compiles its
+    /// plan on the calling thread. A future that is dropped takes its request back if it has not begun.
+    pub fn run_async<'a>(&self, inputs: impl Into<Inputs<'a>>) -> RunFuture {
+        self.run_async_with(inputs, &RunOptions::default())
+    }
+
+    /// [`Session::run_async`] with options. A deadline is looked at when the request would begin and when it is answered.
+    pub fn run_async_with<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        options: &RunOptions,
+    ) -> RunFuture {
+        RunFuture::new(self.inner(), inputs.into(), options)
+    }
+
+    /// Closes the session for all its handles: calls that come from now on are refused with
+    /// [`ErrorKind::ShutDown`]. With [`Shutdown::Drain`], waits for those under way.
+    pub fn shutdown(&self, how: Shutdown) {
+        let inner = self.inner();
+        inner.close(how);
+        if how == Shutdown::Drain {
+            inner.gate.wait_until_empty();
+        }
+    }
+}
+
+impl Inner {
+    fn close(&self, how: Shutdown) {
+        self.gate.close();
+        if how == Shutdown::Refuse {
+            // Relaxed: a request that does not see it yet is one that has just begun.
+            self.refusing.store(true, Ordering::Relaxed);
+            self.coalescer
+                .refuse_all(|request| request.result = Err(shut_down()));
+        }
+    }
+
+    fn admit(&self, inputs: Inputs<'_>) -> Result<Admitted, Error> {
+        self.device.check_process()?;
+        let tensors = inputs.arrange(&self.model)?;
+        let (key, rows) = self.model.admit(&tensors)?;
+        let shapes = || tensors.iter().map(Tensor::shape);
+        let shares = self.options.coalesce && self.model.contract().lengths(shapes()).is_some();
+        Ok(Admitted {
+            tensors,
+            key,
+            rows,
+            shares,
+        })
+    }
+
+    fn enter(&self, rows: usize) -> Result<Visit<'_>, Error> {
+        if !self.gate.enter() {
+            return Err(shut_down());
+        }
+        tick(&self.stats.requests);
+        self.stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        Ok(Visit {
+            session: self,
+            token: Some(self.device.census().count(Resource::Request, 0)),
+        })
+    }
+
+    fn count_failure(&self, error: Option<&Error>) {
+        let Some(error) = error else { return };
+        tick(&self.stats.failed);
+        if error.kind() == ErrorKind::DeadlineExceeded {
+            tick(&self.stats.late);
+        }
+    }
+
+    /// Answers a request of the calling thread.
+    fn answer(
+        &self,
+        admitted: Admitted,
+        outputs: &mut Outputs,
+        options: &RunOptions,
+    ) -> Result<(), Error> {
+        in_time(options.deadline)?;
+        let plan = self.plan(&admitted.key)?;
+        outputs.prepare(&self.model);
+        if !admitted.shares {
+            return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options);
+        }
+        let leadership = self.coalescer.try_lead();
+        if let (Some(_), true) = (&leadership, self.coalescer.is_quiet()) {
+            return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options);
+        }
+        let traits = self.traits(&plan, &admitted, options);
+        let tensors = std::mem::take(&mut outputs.tensors);
+        let request = Request::new(plan, admitted, tensors, options.deadline);
+        let turn = match leadership {
+            Some(leadership) => Turn::Lead(leadership, request, self.coalescer.queue().ticket()),
+            None => self
+                .coalescer
+                .turn(request, traits, options.deadline, self.room(), || {
+                    self.device.lend_a_hand()
+                }),
+        };
+        let request = match turn {
+            Turn::Answered(request) => request,
+            Turn::Lead(leadership, request, ticket) => {
+                self.lead(&leadership, request, ticket, traits)
+            }
+            Turn::Refused(request, why) => {
+                outputs.tensors = request.into_outputs();
+                return Err(self.refusal(why));
+            }
+        };
+        let (result, tensors) = request.into_answer();
+        outputs.tensors = tensors;
+        result
+    }
+
+    /// What happens to a request that finds the queue full.
+    fn room(&self) -> Room {
+        match self.options.when_full {
+            WhenFull::Error => Room::Refuse,
+            WhenFull::Wait => Room::Wait,
+            WhenFull::WaitAtMost(time) => match Instant::now().checked_add(time) {
+                Some(until) => Room::Until(until),
+                None => Room::Wait,
+            },
+        }
+    }
+
+    fn refusal(&self, why: Refusal) -> Error {
+        match why {
+            Refusal::Late => late(),
+            Refusal::Closed => shut_down(),
+            Refusal::Full => Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "{} requests wait already, as many as may; it was not run",
+                    self.coalescer.queue().capacity()
+                ),
+            )
+            .with_advice("send it again later, or raise SessionOptions::queue_capacity"),
+        }
+    }
+
+    fn plan(&self, key: &PlanKey) -> Result<CountedPlan, Error> {
+        let orphaned = || {
+            Error::new(
+                ErrorKind::Panic,
+                "compiling the plan panicked on another thread; try again",
+            )
+        };
+        let compile = || {
+            let compiled = catch_unwind(AssertUnwindSafe(|| self.prepared.executable.compile(key)));
+            let plan =
+                compiled.unwrap_or_else(|panic| Err(panicked("compiling a plan", &*panic)))?;
+            self.prepared.recount();
+            let token = self.device.census().count(Resource::Plan, plan.bytes());
+            let plan = CountedPlan::new(plan, token);
+            // Where a batch is no better than its rows one by one, as many may run at once as there are lanes.
+            self.coalescer.set_permits(match plan.worthwhile_rows {
+                0 | 1 => self.device.lane_count(),
+                _ => 1,
+            });
+            Ok(plan)
+        };
+        self.plans.get_or_compile(key, compile, orphaned)
+    }
+}
+
+fn in_time(deadline: Option<Instant>) -> Result<(), Error> {
+    match deadline {
+        Some(deadline) if Instant::now() >= deadline => Err(late()),
+        _ => Ok(()),
+    }
+}
+
+fn late() -> Error {
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        "the deadline passed before the request was answered",
+    )
+}
+
+fn shut_down() -> Error {
+    Error::new(
+        ErrorKind::ShutDown,
+        "the session was shut down; make a new one",
+    )
+}
