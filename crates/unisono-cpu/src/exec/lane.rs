@@ -96,12 +96,14 @@ impl Memory {
 pub struct CpuLane {
     pub(crate) arena: Memory,
     pub(crate) scratch: Memory,
+    /// A batch's gathered inputs and its outputs before they are cut apart.
+    pub(crate) staging: Memory,
     pub(crate) dynamic: SmallVec<[Dynamic; 4]>,
 }
 
 impl Lane for CpuLane {
     fn bytes(&self) -> u64 {
         let dynamic: usize = self.dynamic.iter().map(|d| d.memory.len()).sum();
-        (self.arena.len() + self.scratch.len() + dynamic) as u64
+        (self.arena.len() + self.scratch.len() + self.staging.len() + dynamic) as u64
     }
 }

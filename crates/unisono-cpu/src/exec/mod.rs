@@ -6,6 +6,8 @@
 //! over a list. Nodes whose shapes depend on data stand in the same list and find their places as they run.
 
 pub mod arena;
+pub(crate) mod batch;
+mod cost;
 pub mod kernel;
 pub mod lane;
 pub mod model;

@@ -126,7 +126,7 @@ impl Program {
 }
 
 /// Is the node's first output the bytes of its first input under another shape?
-fn is_view(node: &Node) -> bool {
+pub(crate) fn is_view(node: &Node) -> bool {
     let op = &*node.op;
     let first_only = node.outputs.iter().skip(1).all(Option::is_none);
     first_only

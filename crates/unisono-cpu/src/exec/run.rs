@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use unisono_reference::eval;
+use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
 
@@ -74,6 +75,7 @@ const NOTHING: RawOutput = RawOutput {
 struct Frame<'a> {
     program: &'a Program,
     engine: &'a Arc<Engine>,
+    team: &'a Team,
     inputs: &'a [TensorRef<'a>],
     arena: *mut u8,
     outputs: SmallVec<[RawOutput; 4]>,
@@ -99,19 +101,14 @@ pub(crate) fn execute(
         .arena
         .at_least(program.arena, engine.arena_limit)?
         .as_mut_ptr();
-    while lane.dynamic.len() < program.dynamic {
-        lane.dynamic.push(Dynamic {
-            dtype: DType::U8,
-            shape: Shape::new(),
-            memory: Memory::default(),
-        });
-    }
+    prepare_dynamic(program, &mut lane.dynamic);
     // SAFETY: `at_least` gave `program.arena` bytes, which stay where they are until the lane's arena grows again; that
     // needs `lane.arena`, which nothing below touches.
     unsafe {
         execute_in(
             program,
             engine,
+            &engine.team,
             &refs,
             arena,
             &mut lane.dynamic,
@@ -121,13 +118,30 @@ pub(crate) fn execute(
     }
 }
 
-/// The same in memory of the caller's.
+/// Makes room for the values of data-dependent shape.
+pub(crate) fn prepare_dynamic(program: &Program, dynamic: &mut SmallVec<[Dynamic; 4]>) {
+    while dynamic.len() < program.dynamic {
+        dynamic.push(Dynamic {
+            dtype: DType::U8,
+            shape: Shape::new(),
+            memory: Memory::default(),
+        });
+    }
+}
+
+/// The same in memory of the caller's, on a team of at most as many threads as the engine's, for which the program was
+/// built.
 ///
 /// # Safety
 /// `arena` points to `program.arena` bytes, aligned to a cache line, that nobody else uses during the call.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a run needs that many kinds of memory"
+)]
 pub(crate) unsafe fn execute_in(
     program: &Program,
     engine: &Arc<Engine>,
+    team: &Team,
     inputs: &[TensorRef<'_>],
     arena: *mut u8,
     dynamic: &mut [Dynamic],
@@ -137,6 +151,7 @@ pub(crate) unsafe fn execute_in(
     let mut frame = Frame {
         program,
         engine,
+        team,
         inputs,
         arena,
         outputs: SmallVec::from_elem(NOTHING, program.outputs.len()),
@@ -167,7 +182,7 @@ pub(crate) unsafe fn execute_in(
                 let (inputs, mut outputs) =
                     unsafe { (frame.refs(step, dynamic)?, frame.muts(step)?) };
                 let cx = Context {
-                    team: &engine.team,
+                    team,
                     isa: engine.isa,
                 };
                 kernel
@@ -404,6 +419,7 @@ impl Frame<'_> {
         run_unplanned(
             self.program,
             engine,
+            self.team,
             step,
             op,
             &inputs,
@@ -415,9 +431,14 @@ impl Frame<'_> {
 }
 
 /// Builds a kernel for what is there now, and runs it.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a run needs that many kinds of memory"
+)]
 fn run_unplanned(
     program: &Program,
     engine: &Arc<Engine>,
+    team: &Team,
     step: &Step,
     op: &Arc<dyn unisono_graph::Operator>,
     inputs: &[Option<TensorRef<'_>>],
@@ -483,7 +504,7 @@ fn run_unplanned(
     // SAFETY: cache-line aligned bytes, at least 4 * len of them; any bits are f32s.
     let scratch = unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast(), len) };
     let cx = Context {
-        team: &engine.team,
+        team,
         isa: engine.isa,
     };
     kernel.run(&cx, inputs, outputs, scratch)

@@ -118,13 +118,17 @@ impl Blocking {
 /// The counted work of a product on one core, in nanoseconds: multiplications at the instruction set's usual rate, or the weights at
 /// a memory's. Used to decide how to share, never what to compute.
 pub(crate) fn estimated_ns(isa: Isa, m: usize, n: usize, k: usize) -> u64 {
-    let per_ns: u64 = match isa {
+    let [m, n, k] = [m, n, k].map(|x| x as u64);
+    let products = m.saturating_mul(n).saturating_mul(k);
+    (products / products_per_ns(isa)).max(n.saturating_mul(k) / 4)
+}
+
+/// Multiplications with an addition that one core does in a nanosecond.
+pub(crate) fn products_per_ns(isa: Isa) -> u64 {
+    match isa {
         Isa::Avx512 => 64,
         Isa::Avx2 => 32,
         Isa::Neon => 16,
         Isa::Scalar => 1,
-    };
-    let [m, n, k] = [m, n, k].map(|x| x as u64);
-    let products = m.saturating_mul(n).saturating_mul(k);
-    (products / per_ns).max(n.saturating_mul(k) / 4)
+    }
 }

@@ -36,7 +36,7 @@ pub use epilogue::Epilogue;
 pub use pack::{PackedA, PackedB};
 pub use unisono_reference::arith::{MatrixRef, SLICE, Unary};
 
-pub(crate) use blocking::estimated_ns;
+pub(crate) use blocking::{estimated_ns, products_per_ns};
 pub(crate) use pack::assert_covers;
 
 use crate::memory::{Seats, SharedMut};
