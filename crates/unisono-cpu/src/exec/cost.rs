@@ -20,7 +20,7 @@ use crate::gemm::products_per_ns;
 
 /// Starting a step: finding its operands, cutting its work, and waiting for the last helper. A job whose helpers are awake
 /// was measured at 0.5 to 1.5 µs (`WORTH_SHARING_NS` in `unisono_runtime::team` has the same origin).
-const STEP_NS: u64 = 1_000;
+pub(super) const STEP_NS: u64 = 1_000;
 
 /// Weights up to this size stay in the last-level cache of a server's socket from run to run.
 const CACHE_BYTES: u64 = 32 << 20;
@@ -31,7 +31,7 @@ const MEMORY_BYTES_PER_NS: u64 = 25;
 
 /// Bytes that one core takes in and gives out in a nanosecond in work that is not a product of matrices. The kernels'
 /// own estimates are 4 (arithmetic) to 20 (softmax) ns for 16 elements of `f32`, which are 128 bytes in and out.
-const MOVED_BYTES_PER_NS: u64 = 10;
+pub(super) const MOVED_BYTES_PER_NS: u64 = 10;
 
 /// The cost of a plan, of whose values `facts` tells shapes with the number of rows as the symbol `rows`.
 pub(super) fn cost(graph: &Graph, facts: &[Option<Fact>], rows: &Symbol, engine: &Engine) -> Cost {

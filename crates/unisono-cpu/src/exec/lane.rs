@@ -5,6 +5,8 @@ use unisono_runtime::lane::Lane;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor};
 
+use crate::exec::run::RunMemory;
+
 /// A value whose shape was found while running.
 #[derive(Debug)]
 pub(crate) struct Dynamic {
@@ -99,6 +101,17 @@ pub struct CpuLane {
     /// A batch's gathered inputs and its outputs before they are cut apart.
     pub(crate) staging: Memory,
     pub(crate) dynamic: SmallVec<[Dynamic; 4]>,
+}
+
+impl CpuLane {
+    /// What a run takes of it.
+    pub(crate) fn run_memory(&mut self) -> RunMemory<'_> {
+        RunMemory {
+            arena: &mut self.arena,
+            scratch: &mut self.scratch,
+            dynamic: &mut self.dynamic,
+        }
+    }
 }
 
 impl Lane for CpuLane {

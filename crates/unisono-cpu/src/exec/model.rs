@@ -23,6 +23,8 @@ use crate::simd::{FpEnv, Isa};
 /// What kernels need of the device.
 pub(crate) struct Engine {
     pub(crate) team: Team,
+    /// For work that shares the threads by other tiles.
+    pub(crate) solo: Team,
     pub(crate) isa: Isa,
     /// Bytes that an arena, or the values of data-dependent shape together, may have.
     pub(crate) arena_limit: usize,

@@ -5,6 +5,8 @@
 //! rows are cut out of the result (*scattered*). A row's bits are those that it gets alone, because no kernel's are a
 //! matter of how many rows there are (contract C1).
 //!
+//! Groups with different plans run in lockstep, so that they share the model's weights ([`run_joined`]).
+//!
 //! What cannot be staged runs request by request: strings, which have no bytes, and outputs whose shapes depend on data.
 
 mod staging;
@@ -25,7 +27,7 @@ use crate::exec::lane::CpuLane;
 use crate::exec::model::CpuModel;
 use crate::exec::plan::CpuPlan;
 use crate::exec::program::Program;
-use crate::exec::run::{execute_in, prepare_dynamic};
+use crate::exec::run::{MOST_RUNS, Run, RunMemory, can_join, execute_views, run_joined};
 use staging::{Source, Staged, StagedSink};
 
 /// Runs a batch. See [`unisono_runtime::plan::Executable::run_batch`].
@@ -35,13 +37,96 @@ pub(crate) fn run_batch(
     members: &mut [Member],
     groups: &[Group],
 ) -> Result<(), Error> {
-    for group in groups {
-        let members = members
-            .get_mut(group.members.clone())
-            .ok_or_else(|| broken("a group has members that are not there"))?;
-        run_group(model, lane, members, group.rows)?;
+    for groups in groups.chunks(MOST_RUNS) {
+        if groups.len() > 1 && run_together(model, lane, members, groups)? {
+            continue;
+        }
+        for group in groups {
+            let members = members.get_mut(group.members.clone());
+            run_group(model, lane, members.ok_or_else(not_there)?, group.rows)?;
+        }
     }
     Ok(())
+}
+
+/// Groups with different plans in lockstep; `false` if that cannot be done or gains nothing.
+fn run_together(
+    model: &CpuModel,
+    lane: &mut CpuLane,
+    members: &mut [Member],
+    groups: &[Group],
+) -> Result<bool, Error> {
+    let mut parts: SmallVec<[(Part, Range<usize>); MOST_RUNS]> = SmallVec::new();
+    for group in groups {
+        let members = members.get(group.members.clone()).ok_or_else(not_there)?;
+        let Some(first) = members.first() else {
+            continue;
+        };
+        let program = plan_of(first)?.program(group.rows)?;
+        let Some(part) = Part::new(model, program, first, group.rows) else {
+            return Ok(false);
+        };
+        parts.push((part, group.members.clone()));
+    }
+    let limit = model.engine.arena_limit;
+    let arena = parts
+        .iter()
+        .try_fold(0usize, |sum, (part, _)| sum.checked_add(part.program.arena));
+    let Some(arena) = arena.filter(|&bytes| bytes <= limit) else {
+        return Ok(false);
+    };
+    if !can_join(parts.iter().map(|(part, _)| &*part.program)) {
+        return Ok(false);
+    }
+    // The dearest first, so that what is left for the end is small.
+    parts.sort_unstable_by_key(|(part, _)| std::cmp::Reverse(part.program.arena));
+
+    let mut cut = 0;
+    for (part, _) in &mut parts {
+        cut = part.place_inputs(cut)?;
+    }
+    let mut end = cut;
+    for (part, _) in &mut parts {
+        end = part.place_outputs(end)?;
+    }
+    let staging = lane.staging.at_least(end, limit)?;
+    let (inputs, mut outputs) = staging.split_at_mut(cut);
+    for (part, range) in &parts {
+        part.gather(
+            model,
+            members.get(range.clone()).ok_or_else(not_there)?,
+            inputs,
+        )?;
+    }
+    let mut arena = lane.arena.at_least(arena, limit)?;
+    let mut runs: SmallVec<[Run<'_>; MOST_RUNS]> = SmallVec::new();
+    for (part, range) in &parts {
+        let members = members.get(range.clone()).ok_or_else(not_there)?;
+        let mut views = SmallVec::new();
+        for (i, source) in part.inputs.iter().enumerate() {
+            views.push(source.view(members, i, inputs)?);
+        }
+        let mut places = SmallVec::new();
+        for staged in &part.outputs {
+            places.push(staged.split_off(&mut outputs));
+        }
+        let (own, rest) = std::mem::take(&mut arena).split_at_mut(part.program.arena);
+        arena = rest;
+        runs.push(Run {
+            program: &part.program,
+            inputs: views,
+            outputs: places,
+            arena: own,
+        });
+    }
+    run_joined(&model.engine, &mut runs, &mut lane.scratch)?;
+    drop(runs);
+    let staging = lane.staging.bytes();
+    for (part, range) in &parts {
+        let members = members.get_mut(range.clone()).ok_or_else(not_there)?;
+        part.scatter(model, members, staging)?;
+    }
+    Ok(true)
 }
 
 /// One group by itself.
@@ -86,25 +171,12 @@ fn run_group(
         first: cut,
         places: &part.outputs,
     };
-    prepare_dynamic(program, &mut lane.dynamic);
-    let arena = lane
-        .arena
-        .at_least(program.arena, engine.arena_limit)?
-        .as_mut_ptr();
-    // SAFETY: `at_least` gave `program.arena` bytes, which stay where they are until the lane's arena grows again; that
-    // needs `lane.arena`, which nothing below touches.
-    unsafe {
-        execute_in(
-            program,
-            &model.engine,
-            &engine.team,
-            &refs,
-            arena,
-            &mut lane.dynamic,
-            &mut lane.scratch,
-            &mut sink,
-        )?;
-    }
+    let memory = RunMemory {
+        arena: &mut lane.arena,
+        scratch: &mut lane.scratch,
+        dynamic: &mut lane.dynamic,
+    };
+    execute_views(program, &model.engine, memory, &refs, &mut sink)?;
     drop(refs);
     part.scatter(model, members, staging)
 }
@@ -145,6 +217,10 @@ fn plan_of(member: &Member) -> Result<&CpuPlan, Error> {
 
 fn foreign() -> Error {
     Error::new(ErrorKind::Device, "the plan belongs to another device")
+}
+
+fn not_there() -> Error {
+    broken("a group has members that are not there")
 }
 
 /// An error about a batch that breaks the promises of `run_batch`'s caller.

@@ -15,6 +15,7 @@ use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, TensorRef, element_count};
 
 use super::{Part, broken, output_rows, reserve};
+use crate::exec::arena::ALIGNMENT;
 use crate::exec::model::CpuModel;
 use crate::exec::program::Program;
 use crate::exec::run::{Sink, TensorSink};
@@ -48,6 +49,16 @@ impl Staged {
             bytes,
             at: 0,
         })
+    }
+
+    /// Takes its memory off the front of what is left; outputs come in the order in which they were placed.
+    pub(super) fn split_off<'a>(&self, rest: &mut &'a mut [u8]) -> &'a mut [u8] {
+        let room = self.bytes.next_multiple_of(ALIGNMENT);
+        let (own, behind) = std::mem::take(rest)
+            .split_at_mut_checked(room)
+            .unwrap_or_default();
+        *rest = behind;
+        own.get_mut(..self.bytes).unwrap_or_default()
     }
 
     fn range(&self) -> Range<usize> {

@@ -1,5 +1,6 @@
 //! Batches against lone runs, byte for byte.
 
+mod ragged;
 mod uniform;
 
 use std::sync::Arc;
@@ -27,6 +28,10 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(graph: Graph, isa: Isa, threads: usize) -> Bench {
+        Bench::with_limit(graph, isa, threads, 1 << 30)
+    }
+
+    pub(super) fn with_limit(graph: Graph, isa: Isa, threads: usize, arena_limit: usize) -> Bench {
         graph.check().unwrap();
         let contract = contract(&graph);
         assert!(contract.is_coalescible(), "{:?}", contract.verdict);
@@ -39,8 +44,9 @@ impl Bench {
         let model = Arc::new(ModelGraph::new(graph, contract, &outputs).unwrap());
         let engine = Engine {
             team: Team::new(TeamOptions::default().threads(threads)).unwrap(),
+            solo: Team::solo(),
             isa,
-            arena_limit: 1 << 30,
+            arena_limit,
         };
         let executable = CpuExecutable(Arc::new(
             CpuModel::new(Arc::clone(&model), Arc::new(engine)).unwrap(),
