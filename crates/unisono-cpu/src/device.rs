@@ -46,6 +46,14 @@ impl Default for CpuOptions {
 /// # Errors
 /// An instruction set that the machine does not have; threads that the system refuses.
 pub fn device(options: &CpuOptions) -> Result<Device, Error> {
+    Device::new(backend(options)?)
+}
+
+/// What [`device()`] hands to the runtime, for those who want lanes and batches of their own.
+///
+/// # Errors
+/// As [`device()`].
+pub fn backend(options: &CpuOptions) -> Result<Box<dyn Backend>, Error> {
     if !options.isa.is_available() {
         let available: Vec<&str> = Isa::available().map(Isa::name).collect();
         return Err(Error::new(
@@ -75,10 +83,11 @@ pub fn device(options: &CpuOptions) -> Result<Device, Error> {
     })?;
     let engine = Engine {
         team,
+        solo: Team::solo(),
         isa: options.isa,
         arena_limit: options.arena_limit,
     };
-    Device::new(Box::new(Cpu {
+    Ok(Box::new(Cpu {
         engine: Arc::new(engine),
         spin: options.spin,
     }))

@@ -23,5 +23,5 @@ pub mod kernels;
 pub mod memory;
 pub mod simd;
 
-pub use device::{CpuOptions, device};
+pub use device::{CpuOptions, backend, device};
 pub use simd::Isa;

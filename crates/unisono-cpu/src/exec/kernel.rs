@@ -8,6 +8,8 @@ use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
 
 use crate::exec::model::{Engine, Store};
+use crate::gemm::Cores;
+use crate::kernels::linear::PackedLinear;
 use crate::simd::Isa;
 
 /// What a kernel may use while it runs.
@@ -35,8 +37,20 @@ pub enum Access {
 /// It must not allocate, must write every element of its outputs, and must give the bits of the canonical arithmetic
 /// whatever the context.
 pub trait Kernel: Send + Sync {
-    /// `f32`s of scratch memory that one run needs, for all threads together.
+    /// `f32`s of scratch memory that one run needs, for all threads together: whether it runs on the team that it was
+    /// built for or on one thread alone. See [`Build::scratch`].
     fn scratch_len(&self) -> usize {
+        0
+    }
+
+    /// The kernel as a product with constant weights, which different programs can do together.
+    fn as_packed_linear(&self) -> Option<&PackedLinear> {
+        None
+    }
+
+    /// Counted work on one core in nanoseconds, beyond reading the inputs and writing the outputs; see
+    /// [`Team::run`] for what it is good for.
+    fn estimated_ns(&self) -> u64 {
         0
     }
 
@@ -92,14 +106,11 @@ impl<'a> Build<'a> {
         self.engine.isa
     }
 
-    /// Threads of the team, for the size of scratch memory.
-    pub fn threads(&self) -> usize {
-        self.engine.team.threads()
-    }
-
-    /// The threads, for sizes of scratch memory and tiles.
-    pub fn team(&self) -> &'a Team {
-        &self.engine.team
+    /// The length of scratch memory that does for what a kernel may run on: the whole team, or one thread alone.
+    pub fn scratch(&self, len: impl Fn(Cores<'_>) -> usize) -> usize {
+        let isa = self.isa();
+        let on = |team: &Team| len(Cores { isa, team });
+        on(&self.engine.team).max(on(&self.engine.solo))
     }
 
     /// The operator as its concrete type.

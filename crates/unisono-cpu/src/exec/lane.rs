@@ -5,6 +5,8 @@ use unisono_runtime::lane::Lane;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor};
 
+use crate::exec::run::RunMemory;
+
 /// A value whose shape was found while running.
 #[derive(Debug)]
 pub(crate) struct Dynamic {
@@ -96,12 +98,25 @@ impl Memory {
 pub struct CpuLane {
     pub(crate) arena: Memory,
     pub(crate) scratch: Memory,
+    /// A batch's gathered inputs and its outputs before they are cut apart.
+    pub(crate) staging: Memory,
     pub(crate) dynamic: SmallVec<[Dynamic; 4]>,
+}
+
+impl CpuLane {
+    /// What a run takes of it.
+    pub(crate) fn run_memory(&mut self) -> RunMemory<'_> {
+        RunMemory {
+            arena: &mut self.arena,
+            scratch: &mut self.scratch,
+            dynamic: &mut self.dynamic,
+        }
+    }
 }
 
 impl Lane for CpuLane {
     fn bytes(&self) -> u64 {
         let dynamic: usize = self.dynamic.iter().map(|d| d.memory.len()).sum();
-        (self.arena.len() + self.scratch.len() + dynamic) as u64
+        (self.arena.len() + self.scratch.len() + self.staging.len() + dynamic) as u64
     }
 }

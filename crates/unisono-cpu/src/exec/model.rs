@@ -16,12 +16,15 @@ use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::Tensor;
 
+use crate::exec::batch::run_batch;
 use crate::exec::plan::CpuPlan;
-use crate::simd::Isa;
+use crate::simd::{FpEnv, Isa};
 
 /// What kernels need of the device.
 pub(crate) struct Engine {
     pub(crate) team: Team,
+    /// For work that shares the threads by other tiles.
+    pub(crate) solo: Team,
     pub(crate) isa: Isa,
     /// Bytes that an arena, or the values of data-dependent shape together, may have.
     pub(crate) arena_limit: usize,
@@ -152,17 +155,16 @@ impl Executable for CpuExecutable {
         &self,
         lane: &mut dyn Lane,
         members: &mut [Member],
-        _groups: &[Group],
+        groups: &[Group],
     ) -> Result<(), Error> {
-        for member in members {
-            let Member {
-                plan,
-                rows,
-                inputs,
-                outputs,
-            } = member;
-            plan.run(lane, *rows, inputs, outputs)?;
-        }
-        Ok(())
+        let _default_rounding = FpEnv::new();
+        let _attendance = self.0.engine.team.attend();
+        let lane = lane.downcast_mut().ok_or_else(other_device)?;
+        run_batch(&self.0, lane, members, groups)
     }
+}
+
+/// A lane that is not ours.
+pub(crate) fn other_device() -> Error {
+    Error::new(ErrorKind::Device, "the lane belongs to another device")
 }

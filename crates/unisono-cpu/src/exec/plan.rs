@@ -13,9 +13,10 @@ use unisono_runtime::plan_cache::{PlanCache, Weigh};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::Tensor;
 
+use crate::exec::cost::cost;
 use crate::exec::kernel::Known;
 use crate::exec::lane::CpuLane;
-use crate::exec::model::CpuModel;
+use crate::exec::model::{CpuModel, other_device};
 use crate::exec::program::Program;
 use crate::exec::run::{TensorSink, execute};
 use crate::simd::FpEnv;
@@ -26,6 +27,7 @@ const PROGRAM_BYTES: u64 = 8 << 20;
 pub(crate) struct CpuPlan {
     model: Arc<CpuModel>,
     facts: Vec<Option<Fact>>,
+    cost: Cost,
     programs: PlanCache<usize, Arc<Program>, Error>,
 }
 
@@ -50,13 +52,28 @@ impl CpuPlan {
             )
         })?;
         Ok(CpuPlan {
+            cost: cost(model.model.graph(), &facts, &model.rows, &model.engine),
             model: Arc::clone(model),
             facts,
             programs: PlanCache::new(PROGRAM_BYTES),
         })
     }
 
-    fn program(&self, rows: usize) -> Result<Arc<Program>, Error> {
+    /// [`Plan::run`] under an environment and an attendance that the caller has set up.
+    pub(crate) fn run_in(
+        &self,
+        lane: &mut CpuLane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+    ) -> Result<(), Error> {
+        let program = self.program(rows)?;
+        let mut sink = TensorSink { outputs };
+        execute(&program, &self.model.engine, lane, inputs, &mut sink)
+    }
+
+    /// The program for a number of rows.
+    pub(crate) fn program(&self, rows: usize) -> Result<Arc<Program>, Error> {
         let build = || {
             let known = concretise(&self.facts, &self.model.rows, rows);
             let graph = self.model.model.graph();
@@ -81,19 +98,13 @@ impl Plan for CpuPlan {
         outputs: &mut [Option<Tensor>],
     ) -> Result<(), Error> {
         let _default_rounding = FpEnv::new();
-        let program = self.program(rows)?;
-        let Some(lane) = lane.downcast_mut::<CpuLane>() else {
-            return Err(Error::new(
-                ErrorKind::Device,
-                "the lane belongs to another device",
-            ));
-        };
-        let mut sink = TensorSink { outputs };
-        execute(&program, &self.model.engine, lane, inputs, &mut sink)
+        let _attendance = self.model.engine.team.attend();
+        let lane = lane.downcast_mut().ok_or_else(other_device)?;
+        self.run_in(lane, rows, inputs, outputs)
     }
 
     fn cost(&self) -> Cost {
-        Cost::default()
+        self.cost
     }
 
     fn bytes(&self) -> u64 {

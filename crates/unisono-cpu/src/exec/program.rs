@@ -17,6 +17,7 @@ use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, element_count};
 
 use crate::exec::arena::{Need, layout};
+use crate::exec::cost::MOVED_BYTES_PER_NS;
 use crate::exec::kernel::{Access, Build, Kernel, Known};
 use crate::exec::model::{Engine, Store};
 
@@ -71,6 +72,19 @@ pub(crate) struct Step {
     pub(crate) action: Action,
     pub(crate) inputs: Vec<Option<Operand>>,
     pub(crate) outputs: Vec<Option<Operand>>,
+    /// Counted work on one core, in nanoseconds.
+    pub(crate) estimated_ns: u64,
+}
+
+/// The time to move a step's operands.
+fn moving_ns(inputs: &[Option<Operand>], outputs: &[Option<Operand>]) -> u64 {
+    let bytes = |o: &Operand| match o.place {
+        // Constants are tables, of which a step reads a few entries, or small.
+        Place::Constant(_) => 0,
+        _ => o.bytes as u64,
+    };
+    let operands = inputs.iter().chain(outputs).flatten();
+    operands.map(bytes).sum::<u64>() / MOVED_BYTES_PER_NS
 }
 
 /// An output of the program.
@@ -126,7 +140,7 @@ impl Program {
 }
 
 /// Is the node's first output the bytes of its first input under another shape?
-fn is_view(node: &Node) -> bool {
+pub(crate) fn is_view(node: &Node) -> bool {
     let op = &*node.op;
     let first_only = node.outputs.iter().skip(1).all(Option::is_none);
     first_only
@@ -477,9 +491,14 @@ impl<'a> Builder<'a> {
                     }
                 }
             };
+            let kernel_ns = match &action {
+                Action::Kernel { kernel, .. } => kernel.estimated_ns(),
+                Action::Copy | Action::Dynamic { .. } => 0,
+            };
             steps.push(Step {
                 name: title(node),
                 node: index,
+                estimated_ns: kernel_ns.max(moving_ns(&inputs, &outputs)),
                 action,
                 inputs,
                 outputs,
@@ -536,12 +555,14 @@ impl<'a> Builder<'a> {
                 place: Place::Output(i),
                 ..from.clone()
             };
+            let (inputs, outputs) = (vec![Some(from)], vec![Some(to)]);
             steps.push(Step {
                 name: format!("output \"{}\"", self.graph.value(id).name),
                 node: 0,
+                estimated_ns: moving_ns(&inputs, &outputs),
                 action: Action::Copy,
-                inputs: vec![Some(from)],
-                outputs: vec![Some(to)],
+                inputs,
+                outputs,
             });
         }
         Ok(())

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::block::MOST_STRIPS;
 use super::{Cores, SLICE, microkernel::Microkernels};
 use crate::simd::Isa;
 
@@ -24,7 +25,7 @@ const LEAST_TILE_NS: u64 = 12_000;
 /// Tiles per thread that even out what the threads finish with.
 pub(super) const TILES_PER_THREAD: usize = 4;
 
-/// The cutting of one product or a batch of them.
+/// The cutting of a batch of products of which no operand is packed yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blocking {
     pub batch: usize,
@@ -43,43 +44,40 @@ pub(super) struct Blocking {
     panel: usize,
 }
 
-impl Blocking {
-    /// `dense_b` says that B is not packed yet, so that every tile packs its own panels.
-    pub(super) fn new(
-        cores: Cores<'_>,
-        batch: usize,
-        m: usize,
-        n: usize,
-        k: usize,
-        dense_b: bool,
-    ) -> Self {
-        let kernels = Microkernels::of(cores.isa);
-        let threads = cores.team.threads();
-        let panels = n.div_ceil(kernels.cols).max(1);
-        let k_group = k.next_multiple_of(SLICE).clamp(SLICE, GROUP_SLICES * SLICE);
-        let estimated_ns = estimated_ns(cores.isa, m, n, k).saturating_mul(batch as u64);
+/// The terms that a block packs at a time.
+fn k_group(k: usize) -> usize {
+    k.next_multiple_of(SLICE).clamp(SLICE, GROUP_SLICES * SLICE)
+}
 
-        let rows_that_fit = (A_ELEMENTS / k_group.min(k.max(1))).max(LEAST_STRIPS * kernels.rows());
-        let fewest = m.div_ceil(rows_that_fit).max(1);
-        let wanted = if threads == 1 {
-            1
-        } else {
-            let most = (threads * TILES_PER_THREAD) as u64;
-            (estimated_ns / LEAST_TILE_NS).clamp(1, most) as usize
-        };
-        let wanted = wanted.div_ceil(batch.max(1));
-        let (row_tiles, col_tiles) = if dense_b {
-            // Panels are packed by every tile that needs them: cut columns first.
-            let cols = wanted.clamp(1, panels);
-            (wanted.div_ceil(cols).clamp(fewest, m.max(fewest)), cols)
-        } else {
-            let low = LEAST_STRIPS * kernels.rows();
-            let rows = wanted.min(m.div_ceil(low)).max(fewest);
-            (rows, wanted.div_ceil(rows).clamp(1, panels))
-        };
+/// Into how many tiles work of so many nanoseconds should be cut.
+fn wanted_tiles(threads: usize, estimated_ns: u64) -> usize {
+    if threads == 1 {
+        return 1;
+    }
+    let most = (threads * TILES_PER_THREAD) as u64;
+    (estimated_ns / LEAST_TILE_NS).clamp(1, most) as usize
+}
+
+/// How many strips of `group` terms a block may have.
+fn strips_that_fit(kernels: &Microkernels, group: usize) -> usize {
+    (A_ELEMENTS / (group.max(1) * kernels.rows())).clamp(LEAST_STRIPS, MOST_STRIPS)
+}
+
+impl Blocking {
+    pub(super) fn new(cores: Cores<'_>, batch: usize, m: usize, n: usize, k: usize) -> Self {
+        let kernels = Microkernels::of(cores.isa);
+        let panels = n.div_ceil(kernels.cols).max(1);
+        let k_group = k_group(k);
         let group = k_group.min(k);
+        let estimated_ns = estimated_ns(cores.isa, m, n, k).saturating_mul(batch as u64);
+        let wanted = wanted_tiles(cores.team.threads(), estimated_ns).div_ceil(batch.max(1));
+        // Panels are packed by every tile that needs them: cut columns first.
+        let col_tiles = wanted.clamp(1, panels);
+        let fewest = m
+            .div_ceil(strips_that_fit(kernels, group) * kernels.rows())
+            .max(1);
+        let row_tiles = wanted.div_ceil(col_tiles).clamp(fewest, m.max(fewest));
         let a_area = (m.div_ceil(row_tiles) * group).next_multiple_of(crate::memory::LINE);
-        let area = a_area + if dense_b { group * kernels.cols } else { 0 };
         Self {
             batch,
             m,
@@ -89,7 +87,7 @@ impl Blocking {
             col_tiles,
             k_group,
             a_area,
-            area,
+            area: a_area + group * kernels.cols,
             estimated_ns,
             panel: kernels.cols,
         }
@@ -105,7 +103,6 @@ impl Blocking {
         let (rest, row) = (block / self.row_tiles, block % self.row_tiles);
         let (member, col) = (rest / self.col_tiles, rest % self.col_tiles);
         let panels = self.n.div_ceil(self.panel);
-        let cut = |i: usize, n: usize, parts: usize| i * n / parts..(i + 1) * n / parts;
         let cols = cut(col, panels, self.col_tiles);
         (
             member,
@@ -115,16 +112,93 @@ impl Blocking {
     }
 }
 
+/// The cutting of a product with a packed right-hand side, of one left-hand side or several.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JointBlocking {
+    n: usize,
+    strips: usize,
+    row_tiles: usize,
+    col_tiles: usize,
+    /// Terms packed at a time, a multiple of the slice.
+    pub k_group: usize,
+    /// Elements of a seat's area.
+    pub area: usize,
+    pub estimated_ns: u64,
+    panel: usize,
+}
+
+impl JointBlocking {
+    /// For left-hand sides with so many rows.
+    pub(super) fn new(
+        cores: Cores<'_>,
+        rows: impl Iterator<Item = usize>,
+        n: usize,
+        k: usize,
+    ) -> Self {
+        let kernels = Microkernels::of(cores.isa);
+        let (mut m, mut strips) = (0, 0);
+        for rows in rows {
+            m += rows;
+            strips += rows.div_ceil(kernels.rows());
+        }
+        let panels = n.div_ceil(kernels.cols).max(1);
+        let k_group = k_group(k);
+        let group = k_group.min(k);
+        let estimated_ns = estimated_ns(cores.isa, m, n, k);
+        let wanted = wanted_tiles(cores.team.threads(), estimated_ns);
+        // Rows first: what tiles side by side would do again, packing the same rows, costs more than reading the same panels.
+        let fewest = strips.div_ceil(strips_that_fit(kernels, group)).max(1);
+        let row_tiles = wanted.min(strips.div_ceil(LEAST_STRIPS)).max(fewest);
+        let col_tiles = wanted.div_ceil(row_tiles).clamp(1, panels);
+        let most_rows = (strips.div_ceil(row_tiles) * kernels.rows()).min(m);
+        Self {
+            n,
+            strips,
+            row_tiles,
+            col_tiles,
+            k_group,
+            area: most_rows * group,
+            estimated_ns,
+            panel: kernels.cols,
+        }
+    }
+
+    /// How many blocks there are.
+    pub(super) fn blocks(&self) -> usize {
+        self.row_tiles * self.col_tiles
+    }
+
+    /// The strips and columns of a block. Blocks that follow each other share their panels of B.
+    pub(super) fn block(&self, block: usize) -> (Range<usize>, Range<usize>) {
+        let (col, row) = (block / self.row_tiles, block % self.row_tiles);
+        let panels = self.n.div_ceil(self.panel);
+        let cols = cut(col, panels, self.col_tiles);
+        (
+            cut(row, self.strips, self.row_tiles),
+            cols.start * self.panel..self.n.min(cols.end * self.panel),
+        )
+    }
+}
+
+/// Part `i` of `parts` nearly equal ones of `0..n`.
+fn cut(i: usize, n: usize, parts: usize) -> Range<usize> {
+    i * n / parts..(i + 1) * n / parts
+}
+
 /// The counted work of a product on one core, in nanoseconds: multiplications at the instruction set's usual rate, or the weights at
 /// a memory's. Used to decide how to share, never what to compute.
 pub(crate) fn estimated_ns(isa: Isa, m: usize, n: usize, k: usize) -> u64 {
-    let per_ns: u64 = match isa {
+    let [m, n, k] = [m, n, k].map(|x| x as u64);
+    let products = m.saturating_mul(n).saturating_mul(k);
+    (products / products_per_ns(isa)).max(n.saturating_mul(k) / 4)
+}
+
+/// Multiplications with an addition that one core does in a nanosecond.
+pub(crate) fn products_per_ns(isa: Isa) -> u64 {
+    match isa {
         Isa::Avx512 => 64,
         Isa::Avx2 => 32,
         Isa::Neon => 16,
         Isa::Scalar => 1,
-    };
-    let [m, n, k] = [m, n, k].map(|x| x as u64);
-    let products = m.saturating_mul(n).saturating_mul(k);
-    (products / per_ns).max(n.saturating_mul(k) / 4)
+    }
 }

@@ -5,6 +5,7 @@
 //! along K inside a register, so M, N, tiles, threads and instruction sets are free, and the bits are the same for all of them.
 //!
 //! * [`PackedB`] holds constant weights in the order in which they are read; [`gemm`] multiplies by it.
+//! * [`gemm_joint`] multiplies several matrices by it, reading it once.
 //! * [`gemm_batched`] multiplies matrices that are both variable (attention).
 //!
 //! How the work is cut follows from shapes and the number of threads, never from a clock. Nothing is allocated: scratch memory comes from
@@ -12,12 +13,12 @@
 //!
 //! It must never choose another algorithm for small M: one row runs through the same panels with the same chains.
 
-use std::ops::Range;
-
 use unisono_runtime::team::Team;
 
+mod block;
 mod blocking;
 mod epilogue;
+mod joint;
 pub(crate) mod microkernel;
 mod pack;
 mod scalar;
@@ -33,17 +34,18 @@ mod neon;
 pub(crate) mod tests;
 
 pub use epilogue::Epilogue;
+pub use joint::{SEGMENTS, Segment, Segments, gemm_joint, gemm_joint_scratch};
 pub use pack::{PackedA, PackedB};
 pub use unisono_reference::arith::{MatrixRef, SLICE, Unary};
 
-pub(crate) use blocking::estimated_ns;
+pub(crate) use blocking::{estimated_ns, products_per_ns};
 pub(crate) use pack::assert_covers;
 
 use crate::memory::{Seats, SharedMut};
 use crate::simd::Isa;
+use block::{Block, Rhs, Strip, Strips};
 use blocking::Blocking;
-use microkernel::{Ending, Microkernels, Tile, WIDE_PANELS};
-use pack::{pack_panel, pack_strips, strip_count, strip_rows};
+use pack::{strip_count, strip_rows};
 
 /// What a kernel runs on: an instruction set and a team of threads.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +69,7 @@ impl Cores<'_> {
 
 /// Elements of scratch memory for a [`gemm`] of m x k by k x n.
 pub fn gemm_scratch(cores: Cores<'_>, m: usize, n: usize, k: usize) -> usize {
-    let blocking = Blocking::new(cores, 1, m, n, k, false);
-    Seats::scratch_len(cores.team.threads(), blocking.area)
+    gemm_joint_scratch(cores, std::iter::once(m), n, k)
 }
 
 /// `C = activation(alpha * A x B + beta * bias + residual)` with constant, packed B.
@@ -91,19 +92,14 @@ pub fn gemm(
     epilogue: &Epilogue<'_>,
     scratch: &mut [f32],
 ) {
-    assert_eq!(
-        b.isa(),
-        cores.isa,
-        "B is packed for another instruction set"
-    );
-    let problem = Problem {
-        blocking: Blocking::new(cores, 1, m, b.n(), b.k(), false),
-        cores,
+    let only = Segment {
+        m,
         a,
-        b: Rhs::Packed(b),
+        c,
         c_step,
+        epilogue: *epilogue,
     };
-    problem.run(&|_| [0; 3], c, &|_| *epilogue, scratch);
+    gemm_joint(cores, b, Segments::from_iter([only]), scratch);
 }
 
 /// The shape of a [`gemm_batched`].
@@ -122,7 +118,7 @@ pub struct BatchShape {
 /// Elements of scratch memory for a [`gemm_batched`].
 pub fn gemm_batched_scratch(cores: Cores<'_>, shape: BatchShape) -> usize {
     let BatchShape { batch, m, n, k } = shape;
-    let blocking = Blocking::new(cores, batch, m, n, k, true);
+    let blocking = Blocking::new(cores, batch, m, n, k);
     Seats::scratch_len(cores.team.threads(), blocking.area)
 }
 
@@ -153,34 +149,21 @@ pub unsafe fn gemm_batched<'e>(
 ) {
     let BatchShape { batch, m, n, k } = shape;
     let problem = Problem {
-        blocking: Blocking::new(cores, batch, m, n, k, true),
+        blocking: Blocking::new(cores, batch, m, n, k),
         cores,
         a,
-        b: Rhs::Dense(b),
+        b,
         c_step,
     };
     problem.run(offsets, c, epilogue, scratch);
-}
-
-#[derive(Clone, Copy)]
-enum Rhs<'a> {
-    Packed(&'a PackedB),
-    Dense(MatrixRef<'a, f32>),
 }
 
 struct Problem<'a> {
     blocking: Blocking,
     cores: Cores<'a>,
     a: MatrixRef<'a, f32>,
-    b: Rhs<'a>,
+    b: MatrixRef<'a, f32>,
     c_step: usize,
-}
-
-/// The matrices of one member of a batch.
-struct Member<'a> {
-    a: MatrixRef<'a, f32>,
-    b: Rhs<'a>,
-    c: *mut f32,
 }
 
 impl Problem<'_> {
@@ -212,14 +195,8 @@ impl Problem<'_> {
             let [a0, b0, c0] = offsets(member);
             let a = skip(self.a, a0);
             assert_covers(&a, m, k, "A");
-            let b = match self.b {
-                Rhs::Packed(b) => Rhs::Packed(b),
-                Rhs::Dense(b) => {
-                    let b = skip(b, b0);
-                    assert_covers(&b, k, n, "B");
-                    Rhs::Dense(b)
-                }
-            };
+            let b = skip(self.b, b0);
+            assert_covers(&b, k, n, "B");
             assert!(
                 c0.checked_add(extent).is_some_and(|end| end <= c_len)
                     && (m == 1 || self.c_step >= n),
@@ -228,15 +205,31 @@ impl Problem<'_> {
             );
             let epilogue = epilogue(member);
             epilogue.check(m, n);
-            let member = Member {
-                a,
-                b,
-                // SAFETY: checked just above.
-                c: unsafe { c.ptr().add(c0) },
+            // SAFETY: checked just above.
+            let c = unsafe { c.ptr().add(c0) };
+            let mut strips = Strips::new();
+            for strip in 0..strip_count(rows.len(), self.cores.isa) {
+                let strip = strip_rows(rows.clone(), strip, self.cores.isa);
+                strips.push(Strip {
+                    before: strip.start - rows.start,
+                    rows: strip,
+                    a: &a,
+                    c,
+                    c_step: self.c_step,
+                    epilogue: &epilogue,
+                });
+            }
+            let block = Block {
+                isa: self.cores.isa,
+                k,
+                k_group: blocking.k_group,
+                cols,
+                b: Rhs::Dense(b),
             };
+            let (a_area, b_area) = area.split_at_mut(blocking.a_area);
             // SAFETY: A and B cover their extents and C's fits; blocks are disjoint ranges of C, and members are disjoint by the
             // promise of `gemm_batched`'s caller.
-            unsafe { self.block(&member, rows, cols, &epilogue, area) };
+            unsafe { block.compute(&strips, a_area, b_area) };
         };
         let team = self.cores.team;
         team.run(tiles, blocking.estimated_ns, |tile, seat| {
@@ -246,104 +239,6 @@ impl Problem<'_> {
                 compute(block, area);
             }
         });
-    }
-
-    /// Computes rows x cols of C, `cols` beginning at a panel.
-    ///
-    /// # Safety
-    /// A and B cover their extents; the block lies in C and nobody else touches it.
-    unsafe fn block(
-        &self,
-        member: &Member<'_>,
-        rows: Range<usize>,
-        cols: Range<usize>,
-        epilogue: &Epilogue<'_>,
-        area: &mut [f32],
-    ) {
-        let isa = self.cores.isa;
-        let kernels = Microkernels::of(isa);
-        let (k, width) = (self.blocking.k, kernels.cols);
-        // SAFETY: the block lies in C.
-        let c_at = |row: usize, col: usize| unsafe { member.c.add(row * self.c_step + col) };
-        if k == 0 {
-            for row in rows.clone() {
-                // SAFETY: the row's part lies in C and is ours alone.
-                unsafe { std::slice::from_raw_parts_mut(c_at(row, cols.start), cols.len()) }
-                    .fill(0.0);
-            }
-        }
-        let direct = rows.len() == 1 && member.a.col_stride == 1;
-        let strips = strip_count(rows.len(), isa);
-        let is_ending = epilogue.is_ending();
-        let (a_area, b_area) = area.split_at_mut(self.blocking.a_area);
-        for group in (0..k).step_by(self.blocking.k_group) {
-            let ks = group..k.min(group + self.blocking.k_group);
-            let a: *const f32 = if direct {
-                member.a.data[rows.start * member.a.row_stride + ks.start..].as_ptr()
-            } else {
-                pack_strips(&member.a, rows.clone(), ks.clone(), isa, a_area);
-                a_area.as_ptr()
-            };
-            let mut j = cols.start;
-            while j < cols.end {
-                let mut count = width.min(cols.end - j);
-                let (b, b_panel) = match &member.b {
-                    Rhs::Packed(b) => {
-                        if rows.len() <= kernels.wide.len() && cols.end - j >= WIDE_PANELS * width {
-                            count = WIDE_PANELS * width;
-                        }
-                        (b.panel(j / width, ks.start).as_ptr(), k * width)
-                    }
-                    Rhs::Dense(b) => {
-                        pack_panel(b, ks.clone(), j..j + count, width, b_area);
-                        (b_area.as_ptr(), 0)
-                    }
-                };
-                for k0 in ks.clone().step_by(SLICE) {
-                    let done = k0 - ks.start;
-                    let last = k - k0 <= SLICE;
-                    for strip in 0..strips {
-                        let strip = strip_rows(rows.clone(), strip, isa);
-                        let before = (strip.start - rows.start) * ks.len();
-                        let tile = Tile {
-                            k: SLICE.min(ks.end - k0),
-                            // SAFETY: the strip begins after those above it, each with all k of the group.
-                            a: unsafe { a.add(before + done * strip.len()) },
-                            // SAFETY: the panel holds all k of the group.
-                            b: unsafe { b.add(done * width) },
-                            b_step: width,
-                            b_panel,
-                            c: c_at(strip.start, j),
-                            c_step: self.c_step,
-                            first: k0 == 0,
-                            ending: if last && is_ending {
-                                epilogue.ending(strip.start, j)
-                            } else {
-                                Ending::NONE
-                            },
-                        };
-                        // SAFETY: strips and panels hold what the kernel reads, the tile lies in C; the instruction set is available,
-                        // as `run` checked.
-                        unsafe {
-                            if count > width {
-                                kernels.wide[strip.len() - 1](&tile);
-                            } else {
-                                kernels.run(&tile, strip.len(), count);
-                            }
-                            if last && !is_ending {
-                                // The strip's totals have just been written, so they are near.
-                                epilogue.apply(isa, member.c, self.c_step, strip, j..j + count);
-                            }
-                        }
-                    }
-                }
-                j += count;
-            }
-        }
-        if k == 0 {
-            // SAFETY: as above.
-            unsafe { epilogue.apply(isa, member.c, self.c_step, rows, cols) };
-        }
     }
 }
 

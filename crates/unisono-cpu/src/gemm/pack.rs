@@ -229,26 +229,15 @@ fn pack_apart<const W: usize>(
     }
 }
 
-/// Packs rows `rows` of `a` from k = `ks.start` to `ks.end` as strips; strip by strip, each with all its k.
+/// Packs rows `rows` of `a`, at most as many as a microkernel has, from k = `ks.start` to `ks.end` as one strip.
 ///
 /// `a` covers the range, `out` holds `rows.len() * ks.len()` elements.
-pub(crate) fn pack_strips(
+pub(crate) fn pack_strip(
     a: &MatrixRef<'_, f32>,
     rows: Range<usize>,
     ks: Range<usize>,
-    isa: Isa,
     out: &mut [f32],
 ) {
-    let mut rest = out;
-    for strip in 0..strip_count(rows.len(), isa) {
-        let strip = strip_rows(rows.clone(), strip, isa);
-        let (now, later) = std::mem::take(&mut rest).split_at_mut(strip.len() * ks.len());
-        rest = later;
-        pack_strip(a, strip, ks.clone(), now);
-    }
-}
-
-fn pack_strip(a: &MatrixRef<'_, f32>, rows: Range<usize>, ks: Range<usize>, out: &mut [f32]) {
     macro_rules! by_height {
         ($($h:literal)*) => {
             match rows.len() {
@@ -280,15 +269,28 @@ fn pack_strip_of<const H: usize>(
             let from = (row + h) * a.row_stride + ks.start;
             &a.data[from..from + ks.len()]
         });
-        for (i, group) in out
-            .as_chunks_mut::<H>()
-            .0
-            .iter_mut()
-            .take(ks.len())
-            .enumerate()
-        {
+        // Four rows by four columns at a time; alone, a value costs a load and a store.
+        const WIDE: usize = 4;
+        let groups = &mut out.as_chunks_mut::<H>().0[..ks.len()];
+        let (wide, rest) = groups.as_chunks_mut::<WIDE>();
+        let quads = rows.map(|row| row.as_chunks::<WIDE>().0);
+        for (i, wide) in wide.iter_mut().enumerate() {
+            for quad in (0..H - H % WIDE).step_by(WIDE) {
+                let block = std::array::from_fn(|h| quads[quad + h][i]);
+                for (group, column) in wide.iter_mut().zip(transpose(block)) {
+                    group[quad..quad + WIDE].copy_from_slice(&column);
+                }
+            }
+            for (c, group) in wide.iter_mut().enumerate() {
+                for h in H - H % WIDE..H {
+                    group[h] = quads[h][i][c];
+                }
+            }
+        }
+        let done = ks.len() - rest.len();
+        for (i, group) in rest.iter_mut().enumerate() {
             for h in 0..H {
-                group[h] = rows[h][i];
+                group[h] = rows[h][done + i];
             }
         }
     } else {
@@ -299,4 +301,30 @@ fn pack_strip_of<const H: usize>(
             }
         }
     }
+}
+
+/// Rows become columns.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    use std::arch::x86_64::{__m128, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    // SAFETY: arrays and vectors are both 16 `f32`s without padding, and SSE is part of every x86-64.
+    unsafe {
+        let [a, b, c, d] = std::mem::transmute::<[[f32; 4]; 4], [__m128; 4]>(rows);
+        let (low_ac, low_bd) = (_mm_unpacklo_ps(a, c), _mm_unpacklo_ps(b, d));
+        let (high_ac, high_bd) = (_mm_unpackhi_ps(a, c), _mm_unpackhi_ps(b, d));
+        std::mem::transmute::<[__m128; 4], [[f32; 4]; 4]>([
+            _mm_unpacklo_ps(low_ac, low_bd),
+            _mm_unpackhi_ps(low_ac, low_bd),
+            _mm_unpacklo_ps(high_ac, high_bd),
+            _mm_unpackhi_ps(high_ac, high_bd),
+        ])
+    }
+}
+
+/// Rows become columns.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    std::array::from_fn(|c| rows.map(|row| row[c]))
 }

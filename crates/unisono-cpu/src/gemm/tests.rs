@@ -245,6 +245,60 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn segments_of_a_joint_product_have_the_bits_of_products_of_their_own(
+        rows in proptest::collection::vec((0..60_usize, any::<bool>(), 0..3_usize), 0..20),
+        (n, k) in (prop_oneof![1..200_usize, Just(0_usize)], prop_oneof![0..40_usize, 250..260_usize, Just(700_usize)]),
+        activation in prop_oneof![Just(None), Just(Some(Unary::Relu)), Just(Some(Unary::Tanh))],
+        seed: u64,
+    ) {
+        let b = values(seed, k * n, false);
+        let bias = values(seed ^ 1, n, false);
+        let epilogue = Epilogue {
+            bias: Some(MatrixRef { data: &bias, row_stride: 0, col_stride: 1 }),
+            activation,
+            ..Epilogue::default()
+        };
+        let sides: Vec<_> = rows.iter().enumerate().map(|(i, &(m, by_columns, pad))| {
+            let (row, col) = strides(by_columns, m, k, pad);
+            (m, [row, col], n + pad, values(seed ^ (i as u64 + 2), matrix_len(m, k, row, col), false))
+        }).collect();
+        fn a_of((_, [row_stride, col_stride], _, data): &(usize, [usize; 2], usize, Vec<f32>)) -> MatrixRef<'_, f32> {
+            MatrixRef {
+            data,
+            row_stride: *row_stride,
+            col_stride: *col_stride,
+            }
+        }
+        for isa in Isa::available() {
+            for team in &teams() {
+                let cores = Cores { isa, team };
+                let pack = PackedB::pack(isa, k, n, MatrixRef::row_major(&b, n));
+                let mut results: Vec<Vec<f32>> = sides.iter().map(|s| vec![7.0; s.0 * s.2]).collect();
+                let segments = sides.iter().zip(&mut results).map(|(side, c)| Segment {
+                    m: side.0,
+                    a: a_of(side),
+                    c,
+                    c_step: side.2,
+                    epilogue,
+                });
+                let len = gemm_joint_scratch(cores, sides.iter().map(|s| s.0), n, k);
+                gemm_joint(cores, &pack, segments.collect(), &mut vec![f32::NAN; len]);
+                for (side, c) in sides.iter().zip(&results) {
+                    let &(m, _, c_step, _) = side;
+                    let mut alone = vec![7.0; m * c_step];
+                    let mut scratch = vec![f32::NAN; gemm_scratch(cores, m, n, k)];
+                    gemm(cores, m, a_of(side), &pack, &mut alone, c_step, &epilogue, &mut scratch);
+                    prop_assert_eq!(first_difference(c, &alone), None);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn sizes_at_which_tiles_and_groups_change_give_the_references_bits() {
     // Large enough for several tiles on every axis and for several groups of slices.

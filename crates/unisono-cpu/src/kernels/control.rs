@@ -128,7 +128,7 @@ impl Kernel for IfKernel {
 
     fn run(
         &self,
-        _cx: &Context<'_>,
+        cx: &Context<'_>,
         inputs: &[Option<TensorRef<'_>>],
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut [f32],
@@ -155,6 +155,7 @@ impl Kernel for IfKernel {
             execute_in(
                 program,
                 &self.engine,
+                cx.team,
                 &captured,
                 scratch.as_mut_ptr().cast(),
                 &mut [],

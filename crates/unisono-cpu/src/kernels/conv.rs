@@ -121,11 +121,7 @@ fn dense(
         // Two nodes share weights under different geometries whose tags collide; rare enough for the slow road.
         return Ok(None);
     }
-    let cores = Cores {
-        isa: build.isa(),
-        team: build.team(),
-    };
-    let scratch = conv_scratch(cores, &shape, &packed);
+    let scratch = build.scratch(|cores| conv_scratch(cores, &shape, &packed));
     Ok(Some(Box::new(ConvKernel {
         shape,
         weights: packed,

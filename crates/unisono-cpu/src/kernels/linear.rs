@@ -14,9 +14,11 @@ use unisono_tensor::{DType, TensorMut, TensorRef};
 
 use crate::exec::kernel::{Access, Build, Context, Kernel};
 use crate::gemm::{
-    BatchShape, Cores, Epilogue, PackedB, gemm, gemm_batched, gemm_batched_scratch, gemm_scratch,
+    BatchShape, Cores, Epilogue, PackedB, Segment, Segments, estimated_ns, gemm_batched,
+    gemm_batched_scratch, gemm_joint, gemm_scratch,
 };
 use crate::kernels::operands::{operand, result};
+use crate::simd::Isa;
 
 /// What both forms share: the epilogue.
 #[derive(Clone, Copy)]
@@ -33,7 +35,8 @@ struct BiasStrides {
     col: usize,
 }
 
-struct PackedLinear {
+/// A product with constant weights.
+pub struct PackedLinear {
     weights: Arc<PackedB>,
     rows: usize,
     a_strides: [usize; 2],
@@ -43,6 +46,7 @@ struct PackedLinear {
 }
 
 struct BatchedLinear {
+    isa: Isa,
     shape: BatchShape,
     a_strides: [usize; 2],
     b_strides: [usize; 2],
@@ -135,11 +139,6 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
             None => return Ok(None),
         },
     };
-    let cores = Cores {
-        isa: build.isa(),
-        team: build.team(),
-    };
-
     let weights = build.input(1).filter(|_| b_lead.iter().all(|&n| n == 1));
     if let Some((value, tensor)) = weights.and_then(|w| Some((w.value, w.constant.as_ref()?))) {
         let rows = if op.transpose_a {
@@ -176,7 +175,7 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
                 Ok((packed, bytes))
             };
             let weights = build.store.packed(value, u64::from(op.transpose_b), pack)?;
-            let scratch = gemm_scratch(cores, rows, n, k);
+            let scratch = build.scratch(|cores| gemm_scratch(cores, rows, n, k));
             return Ok(Some(Box::new(PackedLinear {
                 weights,
                 rows,
@@ -214,6 +213,7 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
     }
     let shape = BatchShape { batch, m, n, k };
     Ok(Some(Box::new(BatchedLinear {
+        isa: build.isa(),
         shape,
         a_strides,
         b_strides,
@@ -223,7 +223,7 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
             col: s[lead + 1],
         }),
         finish,
-        scratch: gemm_batched_scratch(cores, shape),
+        scratch: build.scratch(|cores| gemm_batched_scratch(cores, shape)),
     })))
 }
 
@@ -239,9 +239,58 @@ impl Finish {
     }
 }
 
+impl PackedLinear {
+    /// Its operands as a part of a joint product: the left-hand side, the bias if it [has one](Self::has_bias), and the
+    /// result.
+    pub(crate) fn segment<'a>(
+        &self,
+        a: &'a [f32],
+        bias: Option<&'a [f32]>,
+        c: &'a mut [f32],
+    ) -> Segment<'a> {
+        let matrix = |data, [row_stride, col_stride]: [usize; 2]| MatrixRef {
+            data,
+            row_stride,
+            col_stride,
+        };
+        let bias = self.bias.zip(bias);
+        let bias = bias.map(|(strides, data)| matrix(data, [strides.row, strides.col]));
+        Segment {
+            m: self.rows,
+            a: matrix(a, self.a_strides),
+            c,
+            c_step: self.weights.n(),
+            epilogue: self.finish.epilogue(bias),
+        }
+    }
+
+    /// Is input 2 there?
+    pub(crate) fn has_bias(&self) -> bool {
+        self.bias.is_some()
+    }
+
+    /// The weights; products with the same ones can be done together.
+    pub(crate) fn weights(&self) -> &Arc<PackedB> {
+        &self.weights
+    }
+}
+
 impl Kernel for PackedLinear {
     fn scratch_len(&self) -> usize {
         self.scratch
+    }
+
+    fn as_packed_linear(&self) -> Option<&PackedLinear> {
+        Some(self)
+    }
+
+    fn estimated_ns(&self) -> u64 {
+        estimated_ns(
+            self.weights.isa(),
+            self.rows,
+            self.weights.n(),
+            self.weights.k(),
+        )
     }
 
     fn access(&self, index: usize) -> Access {
@@ -259,33 +308,20 @@ impl Kernel for PackedLinear {
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let [a_row, a_col] = self.a_strides;
-        let a = MatrixRef {
-            data: operand(inputs, 0)?,
-            row_stride: a_row,
-            col_stride: a_col,
+        let bias = if self.has_bias() {
+            Some(operand(inputs, 2)?)
+        } else {
+            None
         };
-        let bias = match self.bias {
-            None => None,
-            Some(s) => Some(MatrixRef {
-                data: operand(inputs, 2)?,
-                row_stride: s.row,
-                col_stride: s.col,
-            }),
-        };
+        let segment = self.segment(operand(inputs, 0)?, bias, result(outputs)?);
         let cores = Cores {
             isa: cx.isa,
             team: cx.team,
         };
-        let n = self.weights.n();
-        gemm(
+        gemm_joint(
             cores,
-            self.rows,
-            a,
             &self.weights,
-            result(outputs)?,
-            n,
-            &self.finish.epilogue(bias),
+            Segments::from_iter([segment]),
             scratch,
         );
         Ok(())
@@ -295,6 +331,11 @@ impl Kernel for PackedLinear {
 impl Kernel for BatchedLinear {
     fn scratch_len(&self) -> usize {
         self.scratch
+    }
+
+    fn estimated_ns(&self) -> u64 {
+        let BatchShape { batch, m, n, k } = self.shape;
+        estimated_ns(self.isa, m, n, k).saturating_mul(batch as u64)
     }
 
     fn run(

@@ -121,12 +121,9 @@ pub fn build_lstm(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
                 })
         })
         .collect::<Result<_, Error>>()?;
-    let cores = Cores {
-        isa,
-        team: build.team(),
-    };
-    let products = gemm_scratch(cores, time * batch, rows, input)
-        .max(gemm_scratch(cores, batch, rows, hidden));
+    let products = build.scratch(|cores| {
+        gemm_scratch(cores, time * batch, rows, input).max(gemm_scratch(cores, batch, rows, hidden))
+    });
     // The input's part of all gates, the state's part of one step, and both states.
     let own = time * batch * rows + batch * rows + 2 * batch * hidden;
     Ok(Some(Box::new(LstmKernel {

@@ -546,6 +546,7 @@ fn check(case: &Case, special: bool, isa: Isa, threads: usize) -> Result<(), Str
         .collect();
     let engine = Arc::new(Engine {
         team: Team::new(TeamOptions::default().threads(threads)).unwrap(),
+        solo: Team::solo(),
         isa,
         arena_limit: 1 << 30,
     });

@@ -1,0 +1,221 @@
+//! What running a plan costs, from counted work.
+//!
+//! The one idea: the operators say how much arithmetic they do, the facts how many bytes move, and a few rates turn both
+//! into nanoseconds. The rates are a usual machine's, not this one's: what is decided with them (who shares a batch) must
+//! not differ from run to run, so no clock is read.
+
+use unisono_graph::attribute::Subgraph;
+use unisono_graph::infer::infer_partial;
+use unisono_graph::ops::control::If;
+use unisono_graph::ops::conv::{Conv, ConvTranspose};
+use unisono_graph::ops::linear::Linear;
+use unisono_graph::ops::recurrent::Recurrent;
+use unisono_graph::{Dim, Fact, Graph, Node, Symbol, ValueId};
+use unisono_runtime::plan::Cost;
+use unisono_tensor::DType;
+
+use crate::exec::model::Engine;
+use crate::exec::program::is_view;
+use crate::gemm::products_per_ns;
+
+/// Starting a step: finding its operands, cutting its work, and waiting for the last helper. A job whose helpers are awake
+/// was measured at 0.5 to 1.5 µs (`WORTH_SHARING_NS` in `unisono_runtime::team` has the same origin).
+pub(super) const STEP_NS: u64 = 1_000;
+
+/// Weights up to this size stay in the last-level cache of a server's socket from run to run.
+const CACHE_BYTES: u64 = 32 << 20;
+
+/// What all cores together read from the last-level cache, and from memory, in a nanosecond.
+const CACHE_BYTES_PER_NS: u64 = 100;
+const MEMORY_BYTES_PER_NS: u64 = 25;
+
+/// Bytes that one core takes in and gives out in a nanosecond in work that is not a product of matrices. The kernels'
+/// own estimates are 4 (arithmetic) to 20 (softmax) ns for 16 elements of `f32`, which are 128 bytes in and out.
+pub(super) const MOVED_BYTES_PER_NS: u64 = 10;
+
+/// The cost of a plan, of whose values `facts` tells shapes with the number of rows as the symbol `rows`.
+pub(super) fn cost(graph: &Graph, facts: &[Option<Fact>], rows: &Symbol, engine: &Engine) -> Cost {
+    let mut work = Work::default();
+    work.add_graph(graph, facts, rows);
+    let threads = engine.team.threads() as u64;
+    let products = products_per_ns(engine.isa).saturating_mul(threads);
+    let moved = MOVED_BYTES_PER_NS * threads;
+    let weights = if work.weight_bytes > CACHE_BYTES {
+        MEMORY_BYTES_PER_NS
+    } else {
+        CACHE_BYTES_PER_NS
+    };
+    let time = |part: &Amount| part.products / products + part.moved / moved;
+    let steps = |n: u64, bytes: u64| n * STEP_NS + bytes / weights;
+    Cost {
+        fixed_ns: steps(work.steps, work.weight_bytes) + time(&work.shared),
+        shared_ns: steps(work.linear_steps, work.linear_bytes),
+        row_ns: time(&work.per_row),
+    }
+}
+
+/// Work that takes time in proportion to itself.
+#[derive(Clone, Copy, Default)]
+struct Amount {
+    /// Multiplications with an addition, in products of matrices and their kin.
+    products: u64,
+    /// Bytes that all else reads and writes.
+    moved: u64,
+}
+
+/// What the nodes of a graph add up to.
+#[derive(Default)]
+struct Work {
+    steps: u64,
+    weight_bytes: u64,
+    /// Those of products with constant weights, which different plans can do together.
+    linear_steps: u64,
+    linear_bytes: u64,
+    /// What one row adds.
+    per_row: Amount,
+    /// What is done once, however many rows there are.
+    shared: Amount,
+}
+
+impl Work {
+    fn add_graph(&mut self, graph: &Graph, facts: &[Option<Fact>], rows: &Symbol) {
+        let one_row: Vec<Option<Fact>> = facts
+            .iter()
+            .map(|f| Some(with_one_row(f.as_ref()?, rows)))
+            .collect();
+        for node in graph.nodes() {
+            if let Some(branches) = node.op.downcast_ref::<If>() {
+                self.add_branch(branches, &known(facts, &node.inputs), rows);
+                continue;
+            }
+            let literal = |id: &ValueId| is_literal(facts.get(id.index()).and_then(Option::as_ref));
+            if is_view(node) || node.outputs.iter().flatten().all(literal) {
+                continue;
+            }
+            self.add_node(graph, node, facts, &one_row, rows);
+        }
+    }
+
+    fn add_node(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        facts: &[Option<Fact>],
+        one_row: &[Option<Fact>],
+        rows: &Symbol,
+    ) {
+        let (inputs, outputs) = (known(one_row, &node.inputs), known(one_row, &node.outputs));
+        self.steps += 1;
+        let has_rows = node.outputs.iter().flatten().any(|id| {
+            let shape = facts
+                .get(id.index())
+                .and_then(|f| f.as_ref()?.shape.as_ref());
+            shape.is_some_and(|s| s.iter().any(|n| n.mentions(rows)))
+        });
+        let amount = if has_rows {
+            &mut self.per_row
+        } else {
+            &mut self.shared
+        };
+        let multiplies = node.op.is::<Linear>()
+            || node.op.is::<Conv>()
+            || node.op.is::<ConvTranspose>()
+            || node.op.is::<Recurrent>();
+        if !multiplies {
+            let weightless = inputs
+                .iter()
+                .chain(&outputs)
+                .flatten()
+                .filter(|f| f.constant.is_none());
+            amount.moved += weightless.filter_map(bytes).sum::<u64>();
+            return;
+        }
+        amount.products += node.op.flops(&inputs, &outputs).unwrap_or(0) / 2;
+        let weights = node.inputs.iter().zip(&inputs).filter_map(|(id, fact)| {
+            let (id, fact) = ((*id)?, fact.as_ref()?);
+            (fact.constant.is_some() || graph.constant(id).is_some()).then(|| bytes(fact))?
+        });
+        let weights: u64 = weights.sum();
+        self.weight_bytes += weights;
+        if node.op.is::<Linear>() && has_rows && has_constant_matrix(graph, node, &inputs) {
+            self.linear_steps += 1;
+            self.linear_bytes += weights;
+        }
+    }
+
+    /// The branch that is taken, or the dearer one if that depends on data.
+    fn add_branch(&mut self, node: &If, inputs: &[Option<Fact>], rows: &Symbol) {
+        let of = |body: &Subgraph| {
+            let captured: Vec<Option<Fact>> = body
+                .captures
+                .iter()
+                .map(|&i| inputs.get(i)?.clone())
+                .collect();
+            let mut work = Work::default();
+            // A branch that cannot work on these shapes is not the one that is taken.
+            if let Ok(facts) = infer_partial(&body.graph, &captured) {
+                work.add_graph(&body.graph, &facts, rows);
+            }
+            // Its products are within one step of the program.
+            (work.linear_steps, work.linear_bytes) = (0, 0);
+            work
+        };
+        let taken = match If::condition(inputs) {
+            Some(true) => of(&node.then_branch),
+            Some(false) => of(&node.else_branch),
+            None => {
+                let [a, b] = [of(&node.then_branch), of(&node.else_branch)];
+                if a.per_row.products >= b.per_row.products {
+                    a
+                } else {
+                    b
+                }
+            }
+        };
+        self.steps += taken.steps;
+        self.weight_bytes += taken.weight_bytes;
+        for (sum, part) in [
+            (&mut self.per_row, taken.per_row),
+            (&mut self.shared, taken.shared),
+        ] {
+            sum.products += part.products;
+            sum.moved += part.moved;
+        }
+    }
+}
+
+/// Is the right-hand side one matrix that the model holds?
+fn has_constant_matrix(graph: &Graph, node: &Node, inputs: &[Option<Fact>]) -> bool {
+    let (Some(Some(id)), Some(Some(fact))) = (node.inputs.get(1), inputs.get(1)) else {
+        return false;
+    };
+    let constant = fact.constant.is_some() || graph.constant(*id).is_some();
+    let lead = fact
+        .shape
+        .as_deref()
+        .map_or(&[][..], |s| &s[..s.len().saturating_sub(2)]);
+    constant && fact.dtype == DType::F32 && lead.iter().all(|n| n.as_len() == Some(1))
+}
+
+fn known(facts: &[Option<Fact>], ids: &[Option<ValueId>]) -> Vec<Option<Fact>> {
+    ids.iter()
+        .map(|id| facts.get((*id)?.index())?.clone())
+        .collect()
+}
+
+/// Contents that a program has without running the node.
+fn is_literal(fact: Option<&Fact>) -> bool {
+    fact.is_some_and(|f| f.constant.is_some() || (f.integers.is_some() && !f.dtype.is_float()))
+}
+
+fn with_one_row(fact: &Fact, rows: &Symbol) -> Fact {
+    let one = |n: &Dim| n.substitute(&|s| (s == rows).then(|| Dim::constant(1)));
+    Fact {
+        shape: fact.shape.as_ref().map(|s| s.iter().map(one).collect()),
+        ..fact.clone()
+    }
+}
+
+fn bytes(fact: &Fact) -> Option<u64> {
+    fact.element_count()?.checked_mul(fact.dtype.size() as u64)
+}

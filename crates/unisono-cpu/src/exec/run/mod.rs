@@ -1,0 +1,391 @@
+//! Running a program.
+//!
+//! The one idea: a run is a walk over the steps with three base pointers (inputs, outputs, arena). This module holds the
+//! `unsafe` of the executor, and its invariant is: *within one step, the bytes of an output overlap those of no other
+//! operand and of no scratch memory*. The arena's layout gives that for arena places (a step's outputs, inputs and
+//! scratch are alive together, and what is alive together never overlaps; `exec::arena` has the property test); inputs
+//! and constants are never written; outputs are allocations that nobody else shares.
+
+mod dynamic;
+mod lockstep;
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use unisono_runtime::team::Team;
+use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
+
+use crate::exec::kernel::Context;
+use crate::exec::lane::{CpuLane, Dynamic, Memory};
+use crate::exec::model::Engine;
+use crate::exec::program::{Action, Operand, Place, Program, Step};
+
+pub(crate) use lockstep::{MOST_RUNS, Run, can_join, run_joined};
+
+/// Operands of one step; more than this many cost an allocation.
+const OPERANDS: usize = 24;
+
+type Refs<'a> = SmallVec<[Option<TensorRef<'a>>; OPERANDS]>;
+type Muts<'a> = SmallVec<[Option<TensorMut<'a>>; OPERANDS]>;
+
+/// Where outputs come from.
+pub(crate) trait Sink {
+    /// Memory for output `index`, aligned to a cache line, not shared with anybody, valid until the run ends. Called once per
+    /// output: before the first step if its shape is known, else when it is.
+    fn provide(&mut self, index: usize, dtype: DType, shape: &[usize]) -> Result<&mut [u8], Error>;
+}
+
+/// Outputs as tensors: those that fit are written in place, others replaced.
+pub(crate) struct TensorSink<'a> {
+    pub(crate) outputs: &'a mut [Option<Tensor>],
+}
+
+impl Sink for TensorSink<'_> {
+    fn provide(&mut self, index: usize, dtype: DType, shape: &[usize]) -> Result<&mut [u8], Error> {
+        let slot = self.outputs.get_mut(index).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("there is no room for output {index}"),
+            )
+        })?;
+        let fits = slot
+            .as_mut()
+            .is_some_and(|t| t.dtype() == dtype && t.shape() == shape && t.bytes_mut().is_some());
+        if !fits {
+            *slot = Some(Tensor::zeros(dtype, shape)?);
+        }
+        Ok(slot
+            .as_mut()
+            .and_then(Tensor::bytes_mut)
+            .unwrap_or_default())
+    }
+}
+
+/// One output of the run as the steps see it.
+#[derive(Clone, Copy)]
+struct RawOutput {
+    start: *mut u8,
+    bytes: usize,
+}
+
+const NOTHING: RawOutput = RawOutput {
+    start: std::ptr::null_mut(),
+    bytes: 0,
+};
+
+/// What the steps of one run share.
+struct Frame<'a> {
+    program: &'a Program,
+    engine: &'a Arc<Engine>,
+    team: &'a Team,
+    inputs: &'a [TensorRef<'a>],
+    arena: *mut u8,
+    outputs: SmallVec<[RawOutput; 4]>,
+    /// Shapes of outputs that were found while running.
+    output_shapes: SmallVec<[Option<Shape>; 4]>,
+}
+
+// SAFETY: a frame may be looked at by several threads. What its pointers point to is touched by its unsafe methods alone,
+// whose callers see to it that one thread at a time runs a frame's steps, or that threads read only.
+unsafe impl Sync for Frame<'_> {}
+
+/// Runs `program` on tensors that fit it.
+pub(crate) fn execute(
+    program: &Program,
+    engine: &Arc<Engine>,
+    lane: &mut CpuLane,
+    inputs: &[Tensor],
+    sink: &mut dyn Sink,
+) -> Result<(), Error> {
+    let mut aligned: SmallVec<[Tensor; 4]> = SmallVec::new();
+    for tensor in inputs {
+        aligned.push(tensor.to_aligned()?);
+    }
+    let refs: SmallVec<[TensorRef<'_>; 4]> =
+        aligned.iter().map(Tensor::view).collect::<Result<_, _>>()?;
+    execute_views(program, engine, lane.run_memory(), &refs, sink)
+}
+
+/// What a run takes of a lane.
+pub(crate) struct RunMemory<'a> {
+    pub(crate) arena: &'a mut Memory,
+    pub(crate) scratch: &'a mut Memory,
+    pub(crate) dynamic: &'a mut SmallVec<[Dynamic; 4]>,
+}
+
+/// The same on views, aligned for their types.
+pub(crate) fn execute_views(
+    program: &Program,
+    engine: &Arc<Engine>,
+    memory: RunMemory<'_>,
+    inputs: &[TensorRef<'_>],
+    sink: &mut dyn Sink,
+) -> Result<(), Error> {
+    let RunMemory {
+        arena,
+        scratch,
+        dynamic,
+    } = memory;
+    while dynamic.len() < program.dynamic {
+        dynamic.push(Dynamic {
+            dtype: DType::U8,
+            shape: Shape::new(),
+            memory: Memory::default(),
+        });
+    }
+    let arena = arena.at_least(program.arena, engine.arena_limit)?;
+    // SAFETY: `at_least` gave `program.arena` bytes, borrowed for the call.
+    unsafe {
+        execute_in(
+            program,
+            engine,
+            &engine.team,
+            inputs,
+            arena.as_mut_ptr(),
+            dynamic,
+            scratch,
+            sink,
+        )
+    }
+}
+
+/// The same in memory of the caller's, on a team of at most as many threads as the engine's, for which the program was
+/// built.
+///
+/// # Safety
+/// `arena` points to `program.arena` bytes, aligned to a cache line, that nobody else uses during the call.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a run needs that many kinds of memory"
+)]
+pub(crate) unsafe fn execute_in(
+    program: &Program,
+    engine: &Arc<Engine>,
+    team: &Team,
+    inputs: &[TensorRef<'_>],
+    arena: *mut u8,
+    dynamic: &mut [Dynamic],
+    scratch: &mut Memory,
+    sink: &mut dyn Sink,
+) -> Result<(), Error> {
+    let mut frame = Frame {
+        program,
+        engine,
+        team,
+        inputs,
+        arena,
+        outputs: SmallVec::from_elem(NOTHING, program.outputs.len()),
+        output_shapes: SmallVec::from_elem(None, program.outputs.len()),
+    };
+    for (i, port) in program.outputs.iter().enumerate() {
+        if let Some(shape) = &port.shape {
+            let memory = sink.provide(i, port.dtype, shape)?;
+            frame.outputs[i] = RawOutput {
+                start: memory.as_mut_ptr(),
+                bytes: memory.len(),
+            };
+        }
+    }
+    for step in &program.steps {
+        match &step.action {
+            // SAFETY: one step at a time; the caller gave the arena.
+            Action::Kernel { .. } => unsafe { frame.kernel(step, team, dynamic)? },
+            Action::Copy => frame.copy(step, dynamic, sink)?,
+            Action::Dynamic { op } => frame.dynamic(step, op, dynamic, scratch, sink)?,
+        }
+    }
+    Ok(())
+}
+
+impl Frame<'_> {
+    /// Runs a step's kernel.
+    ///
+    /// # Safety
+    /// The frame's arena is the program's, and nobody else uses it or the outputs during the call.
+    unsafe fn kernel(&self, step: &Step, team: &Team, dynamic: &[Dynamic]) -> Result<(), Error> {
+        let Action::Kernel {
+            kernel,
+            scratch,
+            scratch_len,
+        } = &step.action
+        else {
+            return Err(misplaced(step));
+        };
+        // SAFETY: the layout gave the step's scratch `scratch_len` f32s at a multiple of 64 bytes within the arena, apart
+        // from every operand of the step.
+        let scratch = unsafe {
+            std::slice::from_raw_parts_mut(self.arena.add(*scratch).cast(), *scratch_len)
+        };
+        // SAFETY: see the module's invariant.
+        let (inputs, mut outputs) = unsafe { (self.refs(step, dynamic)?, self.muts(step)?) };
+        let cx = Context {
+            team,
+            isa: self.engine.isa,
+        };
+        kernel
+            .run(&cx, &inputs, &mut outputs, scratch)
+            .map_err(|e| fail(&e, step, &inputs))
+    }
+
+    /// The bytes and shape of an operand that exists.
+    ///
+    /// # Safety
+    /// Nothing writes the operand's bytes while the view lives.
+    unsafe fn view<'v>(
+        &'v self,
+        operand: &'v Operand,
+        dynamic: &'v [Dynamic],
+    ) -> Result<TensorRef<'v>, Error> {
+        let shape = operand.shape.as_deref();
+        let view = match operand.place {
+            Place::Input(i) => {
+                let input = self.inputs[i];
+                TensorRef::new(operand.dtype, shape.unwrap_or(input.shape()), input.bytes())
+            }
+            Place::Constant(i) => {
+                let tensor = &self.program.constants[i];
+                TensorRef::new(
+                    operand.dtype,
+                    shape.unwrap_or(tensor.shape()),
+                    tensor.bytes(),
+                )
+            }
+            Place::Output(i) => {
+                let raw = self.outputs[i];
+                // SAFETY: `provide` gave these bytes for the whole run; the caller keeps writers away.
+                let bytes = unsafe { std::slice::from_raw_parts(raw.start, raw.bytes) };
+                let found = self.output_shapes[i].as_deref().unwrap_or(&[]);
+                TensorRef::new(operand.dtype, shape.unwrap_or(found), bytes)
+            }
+            Place::Arena(offset) => {
+                // SAFETY: the layout keeps offset + bytes within the arena; the caller keeps writers away.
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(self.arena.add(offset), operand.bytes) };
+                TensorRef::new(operand.dtype, shape.unwrap_or(&[]), bytes)
+            }
+            Place::Dynamic(i) => {
+                let value = &dynamic[i];
+                TensorRef::new(value.dtype, &value.shape, value.bytes())
+            }
+        };
+        Ok(view?)
+    }
+
+    /// Views of a step's inputs.
+    ///
+    /// # Safety
+    /// Nothing writes them while the views live.
+    unsafe fn refs<'v>(
+        &'v self,
+        step: &'v Step,
+        dynamic: &'v [Dynamic],
+    ) -> Result<Refs<'v>, Error> {
+        let mut refs = Refs::new();
+        for operand in &step.inputs {
+            refs.push(match operand {
+                None => None,
+                // SAFETY: the caller's promise.
+                Some(operand) => Some(unsafe { self.view(operand, dynamic)? }),
+            });
+        }
+        Ok(refs)
+    }
+
+    /// The first byte and the size of an operand of known shape that a step may write.
+    fn place(&self, operand: &Operand) -> Option<(*mut u8, usize)> {
+        match operand.place {
+            Place::Output(i) => Some((self.outputs[i].start, self.outputs[i].bytes)),
+            // SAFETY: the layout keeps the offset within the arena.
+            Place::Arena(offset) => Some((unsafe { self.arena.add(offset) }, operand.bytes)),
+            _ => None,
+        }
+    }
+
+    /// Views of a step's outputs, all of known shape.
+    ///
+    /// # Safety
+    /// Nothing else reads or writes them while the views live.
+    unsafe fn muts<'v>(&self, step: &'v Step) -> Result<Muts<'v>, Error> {
+        let mut muts = Muts::new();
+        for operand in &step.outputs {
+            let Some(operand) = operand else {
+                muts.push(None);
+                continue;
+            };
+            let (start, bytes) = self.place(operand).ok_or_else(|| misplaced(step))?;
+            // SAFETY: as in `view`, and the caller keeps everybody else away.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
+            let shape = operand.shape.as_deref().unwrap_or(&[]);
+            muts.push(Some(TensorMut::new(operand.dtype, shape, bytes)?));
+        }
+        Ok(muts)
+    }
+
+    fn copy(&mut self, step: &Step, dynamic: &[Dynamic], sink: &mut dyn Sink) -> Result<(), Error> {
+        let (Some(Some(from)), Some(Some(to))) = (step.inputs.first(), step.outputs.first()) else {
+            return Err(misplaced(step));
+        };
+        if let Place::Output(index) = to.place
+            && self.program.outputs[index].shape.is_none()
+        {
+            // SAFETY: nothing is written while the view lives.
+            let source = unsafe { self.view(from, dynamic)? };
+            let shape = Shape::from_slice(source.shape());
+            let memory = sink.provide(index, to.dtype, &shape)?;
+            self.outputs[index] = RawOutput {
+                start: memory.as_mut_ptr(),
+                bytes: memory.len(),
+            };
+            self.output_shapes[index] = Some(shape);
+        }
+        // SAFETY: the run has one thread here.
+        unsafe { self.copy_to_place(step, dynamic) }
+    }
+
+    /// Copies to an output that has its place.
+    ///
+    /// # Safety
+    /// Nobody else uses the output during the call, or writes the source.
+    unsafe fn copy_to_place(&self, step: &Step, dynamic: &[Dynamic]) -> Result<(), Error> {
+        let (Some(Some(from)), Some(Some(to))) = (step.inputs.first(), step.outputs.first()) else {
+            return Err(misplaced(step));
+        };
+        let Place::Output(index) = to.place else {
+            return Err(misplaced(step));
+        };
+        let target = self.outputs[index];
+        // SAFETY: the caller keeps writers away; the destination is another place, the output's own memory.
+        let source = unsafe { self.view(from, dynamic)? };
+        if source.bytes().len() != target.bytes {
+            return Err(misplaced(step));
+        }
+        // SAFETY: both are `bytes` long, and an output's memory overlaps nothing else.
+        unsafe {
+            let source = source.bytes().as_ptr();
+            std::ptr::copy_nonoverlapping(source, target.start, target.bytes);
+        }
+        Ok(())
+    }
+}
+
+fn misplaced(step: &Step) -> Error {
+    Error::at_node(
+        ErrorKind::Panic,
+        "the program gave it a place that it cannot use; please report this",
+        step.name.clone(),
+        Vec::new(),
+    )
+}
+
+/// The same error, said at a step with its inputs' shapes.
+fn fail(e: &Error, step: &Step, inputs: &[Option<TensorRef<'_>>]) -> Error {
+    if e.node().is_some() {
+        return e.clone();
+    }
+    let shapes = inputs
+        .iter()
+        .flatten()
+        .map(|t| format!("{}{:?}", t.dtype(), t.shape()));
+    Error::at_node(e.kind(), e.message(), step.name.clone(), shapes.collect())
+}

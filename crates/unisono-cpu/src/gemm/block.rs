@@ -1,0 +1,174 @@
+//! One block of a product: some strips of A by some panels of B.
+//!
+//! Its one idea: A is packed once for all panels, and each slice of a panel stays in the nearest cache while all strips
+//! pass by. Where a strip comes from and goes to is its own affair, so that the strips of a block may belong to
+//! different matrices.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+use unisono_reference::arith::{MatrixRef, SLICE};
+
+use super::epilogue::Epilogue;
+use super::microkernel::{Ending, Microkernels, Tile, WIDE_PANELS};
+use super::pack::{PackedB, pack_panel, pack_strip};
+use crate::simd::Isa;
+
+/// The right-hand side.
+#[derive(Clone, Copy)]
+pub(super) enum Rhs<'a> {
+    Packed(&'a PackedB),
+    Dense(MatrixRef<'a, f32>),
+}
+
+/// At most as many rows as a microkernel has, of one A and one C.
+pub(super) struct Strip<'a> {
+    /// Its rows in A and C.
+    pub rows: Range<usize>,
+    /// Rows of the block's strips in front of it.
+    pub before: usize,
+    pub a: &'a MatrixRef<'a, f32>,
+    /// The first element of C.
+    pub c: *mut f32,
+    /// Distance between rows of C.
+    pub c_step: usize,
+    pub epilogue: &'a Epilogue<'a>,
+}
+
+/// What is to be computed.
+pub(super) struct Block<'a> {
+    pub isa: Isa,
+    /// Length of the sums.
+    pub k: usize,
+    /// Terms packed at a time, a multiple of the slice.
+    pub k_group: usize,
+    /// Columns, beginning at a panel.
+    pub cols: Range<usize>,
+    pub b: Rhs<'a>,
+}
+
+/// Most strips of a block: a list of so many is short enough for the stack.
+pub(super) const MOST_STRIPS: usize = 64;
+
+/// The strips of a block.
+pub(super) type Strips<'a> = SmallVec<[Strip<'a>; MOST_STRIPS]>;
+
+impl Block<'_> {
+    /// Computes it. `a_area` holds a group of terms of all strips, `b_area` those of one panel if B is not packed.
+    ///
+    /// # Safety
+    /// The instruction set is available. Every A covers its strip, B covers the columns, every epilogue's operands cover
+    /// what they are applied to. The strips' rows and the columns lie in their Cs, do not overlap, and nobody else touches them.
+    pub(super) unsafe fn compute(
+        &self,
+        strips: &[Strip<'_>],
+        a_area: &mut [f32],
+        b_area: &mut [f32],
+    ) {
+        let (isa, k, cols) = (self.isa, self.k, self.cols.clone());
+        let kernels = Microkernels::of(isa);
+        let width = kernels.cols;
+        if k == 0 {
+            for strip in strips {
+                for row in strip.rows.clone() {
+                    // SAFETY: the row's part lies in C and is ours alone.
+                    unsafe {
+                        let start = strip.c.add(row * strip.c_step + cols.start);
+                        std::slice::from_raw_parts_mut(start, cols.len()).fill(0.0);
+                    }
+                }
+                // SAFETY: as above.
+                unsafe {
+                    strip.epilogue.apply(
+                        isa,
+                        strip.c,
+                        strip.c_step,
+                        strip.rows.clone(),
+                        cols.clone(),
+                    )
+                };
+            }
+            return;
+        }
+        // A single row lies in its matrix as it would in a strip.
+        let direct = match strips {
+            [only] if only.rows.len() == 1 && only.a.col_stride == 1 => Some(only),
+            _ => None,
+        };
+        let are_low = strips.iter().all(|s| s.rows.len() <= kernels.wide.len());
+        for group in (0..k).step_by(self.k_group) {
+            let ks = group..k.min(group + self.k_group);
+            let a: *const f32 = if let Some(row) = &direct {
+                row.a.data[row.rows.start * row.a.row_stride + ks.start..].as_ptr()
+            } else {
+                for strip in strips {
+                    let place = strip.before * ks.len();
+                    let out = &mut a_area[place..place + strip.rows.len() * ks.len()];
+                    pack_strip(strip.a, strip.rows.clone(), ks.clone(), out);
+                }
+                a_area.as_ptr()
+            };
+            let mut j = cols.start;
+            while j < cols.end {
+                let mut count = width.min(cols.end - j);
+                let (b, b_panel) = match &self.b {
+                    Rhs::Packed(b) => {
+                        if are_low && cols.end - j >= WIDE_PANELS * width {
+                            count = WIDE_PANELS * width;
+                        }
+                        (b.panel(j / width, ks.start).as_ptr(), k * width)
+                    }
+                    Rhs::Dense(b) => {
+                        pack_panel(b, ks.clone(), j..j + count, width, b_area);
+                        (b_area.as_ptr(), 0)
+                    }
+                };
+                for k0 in ks.clone().step_by(SLICE) {
+                    let done = k0 - ks.start;
+                    let last = k - k0 <= SLICE;
+                    for strip in strips {
+                        let height = strip.rows.len();
+                        let is_ending = strip.epilogue.is_ending();
+                        let tile = Tile {
+                            k: SLICE.min(ks.end - k0),
+                            // SAFETY: the strip begins after those above it, each with all k of the group.
+                            a: unsafe { a.add(strip.before * ks.len() + done * height) },
+                            // SAFETY: the panel holds all k of the group.
+                            b: unsafe { b.add(done * width) },
+                            b_step: width,
+                            b_panel,
+                            // SAFETY: the strip's rows and the columns lie in C.
+                            c: unsafe { strip.c.add(strip.rows.start * strip.c_step + j) },
+                            c_step: strip.c_step,
+                            first: k0 == 0,
+                            ending: if last && is_ending {
+                                strip.epilogue.ending(strip.rows.start, j)
+                            } else {
+                                Ending::NONE
+                            },
+                        };
+                        // SAFETY: strips and panels hold what the kernel reads, the tile lies in C; the instruction set is available.
+                        unsafe {
+                            if count > width {
+                                kernels.wide[height - 1](&tile);
+                            } else {
+                                kernels.run(&tile, height, count);
+                            }
+                            if last && !is_ending {
+                                // The strip's totals have just been written, so they are near.
+                                strip.epilogue.apply(
+                                    isa,
+                                    strip.c,
+                                    strip.c_step,
+                                    strip.rows.clone(),
+                                    j..j + count,
+                                );
+                            }
+                        }
+                    }
+                }
+                j += count;
+            }
+        }
+    }
+}
