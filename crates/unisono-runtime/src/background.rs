@@ -68,8 +68,14 @@ impl Leaders {
         self.shared
             .posted
             .store(state.posts.len(), Ordering::Relaxed);
-        let short_of_hands = state.posts.len() > state.idle && threads.len() < self.most;
+        let posts = state.posts.len();
+        let short_of_hands = posts > state.idle && threads.len() < self.most;
         drop(state);
+        // One of our own hands on while it leads, and is about to look for the next post.
+        let me = thread::current().id();
+        if posts == 1 && threads.iter().any(|t| t.thread().id() == me) {
+            return;
+        }
         if short_of_hands {
             let shared = SyncArc::clone(&self.shared);
             let token = self.census.count(Resource::Thread, 0);

@@ -171,7 +171,7 @@ pub struct Cost {
 }
 
 /// A batch is made larger as long as its fixed cost is more than one part in so many of its rows' cost.
-const WORTHWHILE_PARTS: u64 = 25;
+const WORTHWHILE_PARTS: u64 = 100;
 
 impl Cost {
     /// From how many rows on another one makes a batch no cheaper a row, to speak of: what all rows share is then

@@ -109,6 +109,32 @@ pub fn park_until(deadline: Option<std::time::Instant>) -> bool {
     }
 }
 
+/// Waits on a condition variable, or for no reason, or until the deadline. `false` if the deadline has passed; in models as in
+/// [`park_until`].
+pub fn wait_until<T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'_, T>,
+    deadline: Option<std::time::Instant>,
+) -> bool {
+    let Some(deadline) = deadline else {
+        drop(wait(condvar, guard));
+        return true;
+    };
+    #[cfg(any(loom, shuttle))]
+    {
+        drop(guard);
+        park_until(Some(deadline))
+    }
+    #[cfg(not(any(loom, shuttle)))]
+    {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        if !left.is_zero() {
+            drop(condvar.wait_timeout(guard, left));
+        }
+        std::time::Instant::now() < deadline
+    }
+}
+
 /// A busy wait with an end: call [`SpinWindow::pause`] while it answers `true`, then go to sleep.
 ///
 /// The clock is read once in 16 pauses, and not at all for an empty window.

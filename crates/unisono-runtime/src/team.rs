@@ -399,7 +399,8 @@ impl Shared {
                 continue;
             }
             let mut window = SpinWindow::new(self.spin);
-            while window.pause() {
+            // Gives way: after a batch its callers wake up, and want the core more than a worker without work.
+            while window.give_way() {
                 if self.bed.now() != seen {
                     continue 'rounds;
                 }

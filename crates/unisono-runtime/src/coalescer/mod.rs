@@ -10,7 +10,8 @@
 //! its request into the queue and then asks for a permit once more; a leader that gives its permit back then looks at
 //! the queue once more. Between writing one side and reading the other both pass a sequentially consistent fence, so one of the two sees the
 //! other and no request is left behind. Who gives a permit back and finds requests waiting *hands on*: it takes
-//! the permit again and appoints the owner of the oldest request that a thread waits for. If only futures wait, a
+//! the permit again and appoints the owner of the oldest request that a thread waits for. While threads that have just been answered
+//! are waking up, that is left to the last of them: usually one of them has come back and leads by then. If only futures wait, a
 //! background thread of the device leads for them.
 //!
 //! # Closed loops
@@ -23,6 +24,7 @@
 //!
 //! What it must never do: look at a request's contents, or choose arithmetic.
 
+mod bell;
 pub mod choice;
 pub mod queue;
 
@@ -32,11 +34,11 @@ use std::time::Instant;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::sync::{park_until, thread};
 use choice::{Rules, choose};
-use queue::{Claim, News, Owner, Place, Queue, Traits, Waiting};
+use queue::{Bells, Claim, News, Owner, Place, Queue, Traits, Waiting};
 
 /// How often in a row a leader yields without anybody coming back before it goes on without them. A yield is a system call of
 /// a fraction of a microsecond if nobody else can run on the core.
-const PATIENCE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+const PATIENCE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 256 };
 
 /// Called with a permit when requests wait that no thread waits for: somebody has to lead ([`Coalescer::lead_on`]).
 pub type Background = Box<dyn Fn() + Send + Sync>;
@@ -48,6 +50,8 @@ pub struct Coalescer<R> {
     permits: AtomicUsize,
     /// Answers given and not yet picked up.
     returning: AtomicUsize,
+    /// Those of them that a thread is being woken for: it will run, and see to those who wait.
+    waking: AtomicUsize,
     /// So many of them did not come when they were waited for; they are not waited for again.
     given_up: AtomicUsize,
     closed: AtomicBool,
@@ -99,6 +103,7 @@ impl<R: Send> Coalescer<R> {
             leaders: AtomicUsize::new(0),
             permits: AtomicUsize::new(1),
             returning: AtomicUsize::new(0),
+            waking: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             background,
@@ -160,8 +165,7 @@ impl<R: Send> Coalescer<R> {
         room: Room,
         mut lend: impl FnMut() -> bool,
     ) -> Turn<'_, R> {
-        let owner = || Owner::Thread(thread::current());
-        let mut place = match self.queue.put(request, traits, owner()) {
+        let mut place = match self.queue.put(request, traits, Owner::Thread) {
             Ok(place) => place,
             Err(request) => match self.wait_for_room(request, traits, deadline, room) {
                 Ok(place) => place,
@@ -193,7 +197,7 @@ impl<R: Send> Coalescer<R> {
                     return match news {
                         News::Lead => Turn::Lead(self.lead_on(), request, ticket),
                         _ => {
-                            self.picked_up();
+                            self.woken();
                             Turn::Answered(request)
                         }
                     };
@@ -203,16 +207,14 @@ impl<R: Send> Coalescer<R> {
                 continue;
             }
             if in_time {
-                in_time = park_until(deadline);
+                in_time = self.queue.sleep(&place, deadline);
             } else {
                 match self.queue.withdraw(place) {
                     Ok((request, _)) => return Turn::Refused(request, Refusal::Late),
                     Err(back) => place = back,
                 }
                 // Claimed: its leader reads its inputs, so it stays until that is over.
-                if self.queue.news(&place) == News::None {
-                    thread::park();
-                }
+                self.queue.sleep(&place, None);
             }
         }
     }
@@ -234,9 +236,7 @@ impl<R: Send> Coalescer<R> {
         };
         loop {
             self.queue.want_room(None);
-            let put = self
-                .queue
-                .put(request, traits, Owner::Thread(thread::current()));
+            let put = self.queue.put(request, traits, Owner::Thread);
             let in_time = put.is_ok() || park_until(until);
             self.queue.stop_wanting_room();
             match put {
@@ -305,6 +305,18 @@ impl<R: Send> Coalescer<R> {
         Some(request)
     }
 
+    /// A thread has picked its answer up. The last one of a batch sees to those who wait meanwhile.
+    fn woken(&self) {
+        self.picked_up();
+        // Release and the fence: as a leader that gives its permit back. See the protocol.
+        if self.waking.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::SeqCst);
+            if self.queue.waiting() > 0 {
+                drop(self.try_lead());
+            }
+        }
+    }
+
     fn picked_up(&self) {
         self.returning.fetch_sub(1, Ordering::Relaxed);
     }
@@ -316,18 +328,24 @@ impl<R: Send> Coalescer<R> {
         fence(Ordering::SeqCst);
         let mut list = Vec::new();
         self.queue.look(&mut list);
+        let mut bells = Bells::default();
         for waiting in &list {
             if let Some((claim, mut request)) = self.queue.claim(waiting) {
                 refuse(&mut request);
-                self.finish(claim, request);
+                self.finish(claim, request, &mut bells);
             }
         }
+        self.queue.ring(bells);
     }
 
-    fn finish(&self, claim: Claim, request: R) {
+    fn finish(&self, claim: Claim, request: R, bells: &mut Bells) {
         // Before the owner can pick it up.
         self.returning.fetch_add(1, Ordering::Relaxed);
-        if !self.queue.finish(claim, request) {
+        let by_thread = claim.is_by_thread();
+        if by_thread {
+            self.waking.fetch_add(1, Ordering::Relaxed);
+        }
+        if !self.queue.finish(claim, request, bells) {
             self.picked_up();
         }
     }
@@ -339,7 +357,9 @@ impl<R: Send> Coalescer<R> {
             self.leaders.fetch_sub(1, Ordering::Release);
             // See the protocol.
             fence(Ordering::SeqCst);
-            if self.queue.waiting() == 0 {
+            // Threads that have been answered are being woken. Whoever of them comes back leads for those who wait, at no cost; the
+            // last of them appoints somebody if none does.
+            if self.queue.waiting() == 0 || self.waking.load(Ordering::Relaxed) > 0 {
                 return;
             }
             let Some(leadership) = self.try_lead() else {
@@ -400,6 +420,7 @@ impl<R: Send> Leadership<'_, R> {
             }
         });
         let mut own_is_in = false;
+        queue.note_close();
         for waiting in &list[..chosen] {
             if waiting.is_own() {
                 own_is_in = true;
@@ -410,9 +431,13 @@ impl<R: Send> Leadership<'_, R> {
         own_is_in
     }
 
-    /// Hands an answered request back to its owner.
-    pub fn finish(&self, claim: Claim, request: R) {
-        self.coalescer.finish(claim, request);
+    /// Hands answered requests back to their owners.
+    pub fn finish(&self, answered: impl Iterator<Item = (Claim, R)>) {
+        let mut bells = Bells::default();
+        for (claim, request) in answered {
+            self.coalescer.finish(claim, request, &mut bells);
+        }
+        self.coalescer.queue.ring(bells);
     }
 }
 

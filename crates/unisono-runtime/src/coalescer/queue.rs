@@ -23,6 +23,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::bell::{ALL, Bell};
 
 use crate::sync::atomic::{
     AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
@@ -55,10 +58,10 @@ pub struct Traits {
 }
 
 /// Who waits for the answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// A thread, parked. It can be made the leader.
-    Thread(thread::Thread),
+    /// A thread, asleep. It can be made the leader.
+    Thread,
     /// A future, which has no thread to lead with.
     Future,
 }
@@ -110,7 +113,23 @@ pub struct Claim {
     slot: usize,
     ticket: u64,
     owner: Owner,
+    bell: usize,
 }
+
+impl Claim {
+    /// Does a thread wait for it?
+    pub fn is_by_thread(&self) -> bool {
+        self.owner == Owner::Thread
+    }
+}
+
+/// Whom to wake after answers were given.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "those who were answered sleep until they are woken"]
+pub struct Bells([bool; BELLS]);
+
+/// How many bells there are: those who come while a batch runs sleep at another one than those in it.
+const BELLS: usize = 4;
 
 /// What has become of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,7 +146,8 @@ struct Slot<R> {
     /// `ticket << 3 | state`.
     word: AtomicU64,
     request: UnsafeCell<Option<R>>,
-    owner: UnsafeCell<Option<Owner>>,
+    /// At which bell the owner sleeps.
+    bell: AtomicUsize,
     /// The future's waker. Locked, since a future may bring another one at any time.
     waker: Mutex<Option<Waker>>,
     // Traits, so that a leader can choose before it claims. Written by the owner before `queued`.
@@ -147,6 +167,9 @@ pub struct Queue<R> {
     blocks: Box<[OnceLock<Box<[Slot<R>]>>]>,
     capacity: usize,
     tickets: AtomicU64,
+    bells: [Bell; BELLS],
+    /// Batches closed so far: tells those who come at which bell to sleep.
+    closed: AtomicUsize,
     /// How many are queued. Counted after the fact by whoever puts and before it by whoever claims, so it may be off by those
     /// under way, and below zero for a moment.
     waiting: AtomicIsize,
@@ -182,7 +205,7 @@ impl<R> Slot<R> {
         Slot {
             word: AtomicU64::new(EMPTY),
             request: UnsafeCell::new(None),
-            owner: UnsafeCell::new(None),
+            bell: AtomicUsize::new(0),
             waker: Mutex::new(None),
             kind: AtomicUsize::new(0),
             rows: AtomicUsize::new(0),
@@ -229,6 +252,8 @@ impl<R: Send> Queue<R> {
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
             capacity: capacity.max(1),
             tickets: AtomicU64::new(1),
+            bells: std::array::from_fn(|_| Bell::new()),
+            closed: AtomicUsize::new(0),
             waiting: AtomicIsize::new(0),
             room: Mutex::new(Vec::new()),
             room_wanted: AtomicUsize::new(0),
@@ -274,12 +299,13 @@ impl<R: Send> Queue<R> {
         slot.row_limit.store(traits.row_limit, Ordering::Relaxed);
         slot.mixes.store(traits.mixes, Ordering::Relaxed);
         slot.by_thread
-            .store(matches!(owner, Owner::Thread(_)), Ordering::Relaxed);
+            .store(owner == Owner::Thread, Ordering::Relaxed);
         slot.overtaken.store(0, Ordering::Relaxed);
         // SAFETY: the slot was reserved above and is not queued yet: its cells are ours.
         unsafe { slot.store(request) };
-        // SAFETY: as above.
-        slot.owner.with_mut(|p| unsafe { *p = Some(owner) });
+        // Relaxed throughout: a hint that spreads sleepers over bells.
+        let bell = self.closed.load(Ordering::Relaxed) % BELLS;
+        slot.bell.store(bell, Ordering::Relaxed);
         // Release: whoever claims sees the cells and the traits.
         slot.word
             .store(ticket << TICKET_SHIFT | QUEUED, Ordering::Release);
@@ -385,26 +411,30 @@ impl<R: Send> Queue<R> {
         self.unlist(waiting.slot);
         // SAFETY: we took the word away from `queued`, so the cells are ours.
         let request = unsafe { slot.take() }?;
-        // SAFETY: as above.
-        let owner = slot.owner.with_mut(|p| unsafe { (*p).take() })?;
         let claim = Claim {
             slot: waiting.slot,
             ticket: waiting.ticket,
-            owner,
+            // Relaxed: written before the word that was claimed.
+            owner: match slot.by_thread.load(Ordering::Relaxed) {
+                true => Owner::Thread,
+                false => Owner::Future,
+            },
+            bell: slot.bell.load(Ordering::Relaxed),
         };
         Some((claim, request))
     }
 
-    /// Hands an answered request back to its owner and wakes it. `false` if the owner has left.
-    pub fn finish(&self, claim: Claim, answered: R) -> bool {
+    /// Hands an answered request back to its owner. A future is woken at once, a thread when `bells` is rung. `false` if the
+    /// owner has left.
+    pub fn finish(&self, claim: Claim, answered: R, bells: &mut Bells) -> bool {
         let slot = self.slot(claim.slot);
         // SAFETY: a claimed slot's cells are the claimer's.
         unsafe { slot.store(answered) };
         let done = || slot.change(claim.ticket, CLAIMED, DONE).is_ok();
         match claim.owner {
-            Owner::Thread(thread) => {
+            Owner::Thread => {
                 if done() {
-                    thread.unpark();
+                    bells.0[claim.bell] = true;
                     return true;
                 }
             }
@@ -445,16 +475,35 @@ impl<R: Send> Queue<R> {
                 continue;
             }
             self.unlist(oldest.slot);
-            // SAFETY: we took the word away from `queued`, so the cells are ours.
-            let owner = slot.owner.with_mut(|p| unsafe { (*p).take() });
+            let bell = slot.bell.load(Ordering::Relaxed);
             // Release: the owner gets its cells back.
             slot.word
                 .store(oldest.ticket << TICKET_SHIFT | APPOINTED, Ordering::Release);
-            if let Some(Owner::Thread(thread)) = owner {
-                thread.unpark();
-            }
+            self.bells[bell].ring(mask(oldest.slot));
             return true;
         }
+    }
+
+    /// Wakes the threads that were answered.
+    pub fn ring(&self, bells: Bells) {
+        for (bell, _) in self.bells.iter().zip(bells.0).filter(|(_, rung)| *rung) {
+            bell.ring(ALL);
+        }
+    }
+
+    /// Notes that a batch was closed: who comes from now on is in a later one.
+    pub fn note_close(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sleeps until there may be news of one's request, or until the deadline; `false` if that has passed.
+    pub fn sleep(&self, place: &Place, deadline: Option<Instant>) -> bool {
+        let bell = &self.bells[self.slot(place.slot).bell.load(Ordering::Relaxed)];
+        let noted = bell.note();
+        if self.news(place) != News::None {
+            return true;
+        }
+        bell.sleep(noted, mask(place.slot), deadline)
     }
 
     /// What has become of one's own request.
@@ -503,8 +552,6 @@ impl<R: Send> Queue<R> {
         self.unlist(place.slot);
         // SAFETY: we took the word away from `queued`, so the cells are ours.
         let request = unsafe { slot.take() };
-        // SAFETY: as above.
-        slot.owner.with_mut(|p| unsafe { *p = None });
         *lock(&slot.waker) = None;
         self.free(place.slot);
         // A queued slot holds a request.
@@ -551,6 +598,11 @@ impl<R: Send> Queue<R> {
     pub fn stop_wanting_room(&self) {
         self.room_wanted.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// By which one owner can be woken, with few others.
+fn mask(slot: usize) -> u32 {
+    1 << (slot % 32)
 }
 
 fn bit(index: usize) -> u64 {

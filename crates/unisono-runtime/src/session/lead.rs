@@ -99,11 +99,9 @@ struct Flight<'a, 'l> {
 
 impl Drop for Flight<'_, '_> {
     fn drop(&mut self) {
-        for seat in self.scratch.seats.drain(..) {
-            if let Some(claim) = seat.claim {
-                self.leadership.finish(claim, seat.request);
-            }
-        }
+        let seats = self.scratch.seats.drain(..);
+        let answered = seats.filter_map(|seat| Some((seat.claim?, seat.request)));
+        self.leadership.finish(answered);
         self.scratch.members.clear();
     }
 }
