@@ -72,7 +72,9 @@ mod loom_tests {
 
     #[test]
     fn who_waits_for_the_last_one_is_woken_and_nobody_enters_afterwards() {
-        loom::model(|| {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(|| {
             let gate = Arc::new(Gate::new());
             let visitors: Vec<_> = (0..2)
                 .map(|_| {

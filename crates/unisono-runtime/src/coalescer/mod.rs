@@ -34,7 +34,7 @@ use std::time::Instant;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::sync::{park_until, thread};
 use choice::{Rules, choose};
-use queue::{Bells, Claim, News, Owner, Place, Queue, Traits, Waiting};
+use queue::{Appointed, Bells, Claim, News, Owner, Place, Queue, Traits, Waiting};
 
 /// How often in a row a leader yields without anybody coming back before it goes on without them. A yield is a system call of
 /// a fraction of a microsecond if nobody else can run on the core.
@@ -311,7 +311,7 @@ impl<R: Send> Coalescer<R> {
         // Release and the fence: as a leader that gives its permit back. See the protocol.
         if self.waking.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::SeqCst);
-            if self.queue.waiting() > 0 {
+            if self.queue.is_waited_in() {
                 drop(self.try_lead());
             }
         }
@@ -359,7 +359,7 @@ impl<R: Send> Coalescer<R> {
             fence(Ordering::SeqCst);
             // Threads that have been answered are being woken. Whoever of them comes back leads for those who wait, at no cost; the
             // last of them appoints somebody if none does.
-            if self.queue.waiting() == 0 || self.waking.load(Ordering::Relaxed) > 0 {
+            if !self.queue.is_waited_in() || self.waking.load(Ordering::Relaxed) > 0 {
                 return;
             }
             let Some(leadership) = self.try_lead() else {
@@ -367,12 +367,11 @@ impl<R: Send> Coalescer<R> {
                 return;
             };
             std::mem::forget(leadership);
-            if self.queue.appoint() {
-                return;
-            }
-            if self.queue.waiting() > 0 {
-                (self.background)();
-                return;
+            match self.queue.appoint() {
+                Appointed::Thread => return,
+                Appointed::NoThreadWaits => return (self.background)(),
+                // One may have come meanwhile, seen that somebody leads, and gone to sleep: once more.
+                Appointed::NobodyWaits => {}
             }
         }
     }
@@ -446,3 +445,6 @@ impl<R: Send> Drop for Leadership<'_, R> {
         self.coalescer.hand_on();
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

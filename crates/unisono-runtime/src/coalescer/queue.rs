@@ -123,6 +123,17 @@ impl Claim {
     }
 }
 
+/// Who was made the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appointed {
+    /// A thread that waited.
+    Thread,
+    /// Nobody: only futures wait.
+    NoThreadWaits,
+    /// Nobody: whoever waited has gone.
+    NobodyWaits,
+}
+
 /// Whom to wake after answers were given.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use = "those who were answered sleep until they are woken"]
@@ -459,17 +470,31 @@ impl<R: Send> Queue<R> {
         false
     }
 
+    /// Does anybody wait? Exact, where [`Queue::waiting`] may be off by those that come and go at this moment.
+    pub fn is_waited_in(&self) -> bool {
+        let mut anybody = false;
+        self.each(|_, _| anybody = true);
+        anybody
+    }
+
     /// Takes the oldest request that a thread waits for out of the queue and makes its owner the leader: it will find
-    /// [`News::Lead`]. `false` if no thread waits.
-    pub fn appoint(&self) -> bool {
+    /// [`News::Lead`].
+    pub fn appoint(&self) -> Appointed {
+        let mut futures = false;
         loop {
             let mut oldest: Option<Waiting> = None;
             self.each(|waiting, by_thread| {
+                futures |= !by_thread;
                 if by_thread && oldest.is_none_or(|o| waiting.ticket < o.ticket) {
                     oldest = Some(waiting);
                 }
             });
-            let Some(oldest) = oldest else { return false };
+            let Some(oldest) = oldest else {
+                return match futures {
+                    true => Appointed::NoThreadWaits,
+                    false => Appointed::NobodyWaits,
+                };
+            };
             let slot = self.slot(oldest.slot);
             if slot.change(oldest.ticket, QUEUED, CLAIMED).is_err() {
                 continue;
@@ -480,7 +505,7 @@ impl<R: Send> Queue<R> {
             slot.word
                 .store(oldest.ticket << TICKET_SHIFT | APPOINTED, Ordering::Release);
             self.bells[bell].ring(mask(oldest.slot));
-            return true;
+            return Appointed::Thread;
         }
     }
 
