@@ -16,7 +16,7 @@ usage: cargo xtask test [--fast] [--only STEP]... [--list]
 Runs everything that must pass, in order, and goes on after a failure so that one run shows all of them.
 Needs a Rust toolchain with rustfmt and clippy; no Python, no models.
 
-  --fast        leave out what takes longest (clippy, loom): for a quick look, not for a verdict
+  --fast        leave out what takes longest (clippy, loom, shuttle): for a quick look, not for a verdict
   --only STEP   this step alone; may be given several times
   --list        print the steps and stop
 
@@ -100,6 +100,14 @@ const STEPS: &[Step] = &[
         command: loom,
     },
     Step {
+        name: "shuttle",
+        about: "whole sessions under thousands of random schedules",
+        slow: true,
+        tests: true,
+        needs: None,
+        command: shuttle,
+    },
+    Step {
         name: "docs",
         about: "rustdoc without a warning",
         slow: false,
@@ -140,6 +148,22 @@ fn loom() -> Command {
         .args(["--lib", "--tests", "--target-dir"])
         .arg(shell::target_dir().join("loom"));
     command.env("RUSTFLAGS", "--cfg loom");
+    command
+}
+
+/// As [`loom`], for whole sessions, which are too large to try every interleaving of.
+fn shuttle() -> Command {
+    let mut command = cargo(&[
+        "test",
+        "--release",
+        "--package",
+        "unisono-runtime",
+        "--test",
+        "shuttle_sessions",
+        "--target-dir",
+    ]);
+    command.arg(shell::target_dir().join("shuttle"));
+    command.env("RUSTFLAGS", "--cfg shuttle");
     command
 }
 

@@ -327,6 +327,27 @@ fn shutting_down_refuses_those_who_wait_and_answers_those_who_run() {
 }
 
 #[test]
+fn draining_waits_for_answers_and_not_for_those_who_look_at_them() {
+    let (session, control) = session(&SessionOptions::default().queue_capacity(1));
+    control.close();
+    let first = session.run_async(&row(1.0));
+    control.wait_for_begun(1);
+    let second = session.run_async(&row(2.0));
+    let outside = session.run_async(&row(3.0));
+    let draining = std::thread::spawn({
+        let session = session.clone();
+        move || session.shutdown(Shutdown::Drain)
+    });
+    std::thread::sleep(Duration::from_millis(10));
+    control.open();
+    draining.join().unwrap();
+    assert!(is_answer(&block_on(first).unwrap(), 1.0));
+    assert!(is_answer(&block_on(second).unwrap(), 2.0));
+    let error = block_on(outside).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShutDown);
+}
+
+#[test]
 fn dropping_the_last_handle_drains_or_refuses_by_choice() {
     for how in [Shutdown::Drain, Shutdown::Refuse] {
         let (session, control) = session(&SessionOptions::default().on_drop(how));

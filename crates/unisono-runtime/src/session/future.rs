@@ -7,8 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::lead::Request;
-use super::{Inner, Visit, WhenFull, in_time};
-use crate::census::Token;
+use super::{Admitted, Inner, Visit, WhenFull, in_time};
 use crate::coalescer::Refusal;
 use crate::coalescer::queue::{Place, Traits};
 use crate::error::Error;
@@ -22,8 +21,6 @@ use crate::stats::tick;
 #[must_use = "the answer comes out of it"]
 pub struct RunFuture {
     session: Arc<Inner>,
-    /// The place in the session's gate and census, given up with the answer.
-    inside: Option<Token>,
     state: State,
 }
 
@@ -40,40 +37,46 @@ enum State {
 
 impl RunFuture {
     pub(super) fn new(session: &Arc<Inner>, inputs: Inputs<'_>, options: &RunOptions) -> RunFuture {
-        let mut future = RunFuture {
-            session: Arc::clone(session),
-            inside: None,
-            state: State::Over,
-        };
-        future.state = match future.start(inputs, options) {
+        let state = match RunFuture::start(session, inputs, options) {
             Ok(state) => state,
-            Err(error) => {
-                if future.inside.is_some() {
-                    session.count_failure(Some(&error));
-                }
-                future.leave();
-                State::Failed(error)
-            }
+            Err(error) => State::Failed(error),
         };
-        future
+        RunFuture {
+            session: Arc::clone(session),
+            state,
+        }
     }
 
-    fn start(&mut self, inputs: Inputs<'_>, options: &RunOptions) -> Result<State, Error> {
-        let session = &self.session;
+    fn start(
+        session: &Arc<Inner>,
+        inputs: Inputs<'_>,
+        options: &RunOptions,
+    ) -> Result<State, Error> {
         let admitted = session.admit(inputs)?;
-        let mut visit = session.enter(admitted.rows)?;
-        self.inside = visit.token.take();
-        // The future leaves for it.
-        std::mem::forget(visit);
+        let visit = session.enter(admitted.rows)?;
+        let queued = RunFuture::queue(session, admitted, visit, options);
+        session.count_failure(queued.as_ref().err());
+        queued
+    }
+
+    fn queue(
+        session: &Arc<Inner>,
+        admitted: Admitted,
+        visit: Visit,
+        options: &RunOptions,
+    ) -> Result<State, Error> {
         in_time(options.deadline)?;
         let plan = session.plan(&admitted.key)?;
         let traits = session.traits(&plan, &admitted, options);
         let mut outputs = Outputs::new();
         outputs.prepare(&session.model);
-        let request = Request::new(plan, admitted, outputs.tensors, options.deadline);
+        let outputs = outputs.tensors;
+        let request = Request::new(plan, admitted, outputs, options.deadline, Some(visit));
         match session.coalescer.submit(request, traits, None) {
             Ok(place) => Ok(State::Waiting(place)),
-            Err((request, Refusal::Full)) if session.options.when_full != WhenFull::Error => {
+            Err((mut request, Refusal::Full)) if session.options.when_full != WhenFull::Error => {
+                // Not under way yet: who drains the session does not wait for it.
+                request.leave();
                 let until = match session.options.when_full {
                     WhenFull::WaitAtMost(time) => Instant::now().checked_add(time),
                     _ => None,
@@ -84,19 +87,8 @@ impl RunFuture {
         }
     }
 
-    /// Gives up the place in the gate and in the census.
-    fn leave(&mut self) {
-        if let Some(token) = self.inside.take() {
-            drop(Visit {
-                session: &self.session,
-                token: Some(token),
-            });
-        }
-    }
-
-    fn end(&mut self, result: Result<Outputs, Error>) -> Poll<Result<Outputs, Error>> {
+    fn end(&self, result: Result<Outputs, Error>) -> Poll<Result<Outputs, Error>> {
         self.session.count_failure(result.as_ref().err());
-        self.leave();
         Poll::Ready(result)
     }
 
@@ -135,10 +127,15 @@ impl Future for RunFuture {
                     if asked {
                         coalescer.queue().stop_wanting_room();
                     }
-                    let (request, traits) = *outside;
+                    let (mut request, traits) = *outside;
+                    request.visit = match future.session.visit() {
+                        Ok(visit) => Some(visit),
+                        Err(error) => return future.end(Err(error)),
+                    };
                     match coalescer.submit(request, traits, Some(cx.waker())) {
                         Ok(place) => future.state = State::Waiting(place),
-                        Err((request, Refusal::Full)) => {
+                        Err((mut request, Refusal::Full)) => {
+                            request.leave();
                             let outside = Box::new((request, traits));
                             if until.is_some_and(|until| Instant::now() >= until) {
                                 coalescer.queue().stop_wanting_room();
@@ -175,7 +172,6 @@ impl Drop for RunFuture {
             }
             State::Failed(_) | State::Over => {}
         }
-        self.leave();
     }
 }
 

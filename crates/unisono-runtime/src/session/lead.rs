@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use unisono_tensor::Tensor;
 
-use super::{Admitted, Inner, in_time, late, shut_down};
+use super::{Admitted, Inner, Visit, in_time, late, shut_down};
 use crate::background::Post;
 use crate::census::Resource;
 use crate::coalescer::Leadership;
@@ -36,6 +36,8 @@ pub(crate) struct Request {
     _plan: CountedPlan,
     deadline: Option<Instant>,
     asked: Instant,
+    /// A future's place in the session, given up with the answer: it may be looked at much later. A thread's is on its stack.
+    pub(super) visit: Option<Visit>,
     pub(super) result: Result<(), Error>,
 }
 
@@ -45,6 +47,7 @@ impl Request {
         admitted: Admitted,
         outputs: Vec<Option<Tensor>>,
         deadline: Option<Instant>,
+        visit: Option<Visit>,
     ) -> Request {
         Request {
             member: Some(Member {
@@ -56,8 +59,14 @@ impl Request {
             _plan: plan,
             deadline,
             asked: Instant::now(),
+            visit,
             result: Err(unanswered()),
         }
+    }
+
+    /// Gives up its place in the session: it is answered.
+    pub(super) fn leave(&mut self) {
+        self.visit = None;
     }
 
     pub(super) fn into_outputs(self) -> Vec<Option<Tensor>> {
@@ -100,7 +109,10 @@ struct Flight<'a, 'l> {
 impl Drop for Flight<'_, '_> {
     fn drop(&mut self) {
         let seats = self.scratch.seats.drain(..);
-        let answered = seats.filter_map(|seat| Some((seat.claim?, seat.request)));
+        let answered = seats.filter_map(|mut seat| {
+            seat.request.leave();
+            Some((seat.claim?, seat.request))
+        });
         self.leadership.finish(answered);
         self.scratch.members.clear();
     }

@@ -52,7 +52,7 @@ struct Inner {
     prepared: Arc<Prepared>,
     plans: PlanCache<PlanKey, CountedPlan, Error>,
     coalescer: Coalescer<Request>,
-    gate: Gate,
+    gate: Arc<Gate>,
     /// Requests that have not begun are refused.
     refusing: AtomicBool,
     stats: Stats,
@@ -62,18 +62,18 @@ struct Inner {
     _token: Token,
 }
 
-/// One caller or future inside; leaving is its drop.
-struct Visit<'a> {
-    session: &'a Inner,
+/// One request inside; leaving is its drop.
+struct Visit {
+    gate: Arc<Gate>,
     /// There until the drop.
     token: Option<Token>,
 }
 
-impl Drop for Visit<'_> {
+impl Drop for Visit {
     fn drop(&mut self) {
         // Before the gate: who waited for the last one to leave finds it released in the census.
         drop(self.token.take());
-        self.session.gate.leave();
+        self.gate.leave();
     }
 }
 
@@ -114,7 +114,7 @@ impl Session {
                 prepared,
                 plans: PlanCache::new(options.plan_cache_bytes),
                 coalescer: Coalescer::new(options.queue_capacity, Box::new(background)),
-                gate: Gate::new(),
+                gate: Arc::new(Gate::new()),
                 refusing: AtomicBool::new(false),
                 stats: Stats::new(),
                 options: options.clone(),
@@ -235,8 +235,10 @@ impl Inner {
         if how == Shutdown::Refuse {
             // Relaxed: a request that does not see it yet is one that has just begun.
             self.refusing.store(true, Ordering::Relaxed);
-            self.coalescer
-                .refuse_all(|request| request.result = Err(shut_down()));
+            self.coalescer.refuse_all(|request| {
+                request.result = Err(shut_down());
+                request.leave();
+            });
         }
     }
 
@@ -254,14 +256,19 @@ impl Inner {
         })
     }
 
-    fn enter(&self, rows: usize) -> Result<Visit<'_>, Error> {
+    fn enter(&self, rows: usize) -> Result<Visit, Error> {
+        let visit = self.visit()?;
+        tick(&self.stats.requests);
+        self.stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        Ok(visit)
+    }
+
+    fn visit(&self) -> Result<Visit, Error> {
         if !self.gate.enter() {
             return Err(shut_down());
         }
-        tick(&self.stats.requests);
-        self.stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
         Ok(Visit {
-            session: self,
+            gate: Arc::clone(&self.gate),
             token: Some(self.device.census().count(Resource::Request, 0)),
         })
     }
@@ -293,7 +300,7 @@ impl Inner {
         }
         let traits = self.traits(&plan, &admitted, options);
         let tensors = std::mem::take(&mut outputs.tensors);
-        let request = Request::new(plan, admitted, tensors, options.deadline);
+        let request = Request::new(plan, admitted, tensors, options.deadline, None);
         let turn = match leadership {
             Some(leadership) => Turn::Lead(leadership, request, self.coalescer.queue().ticket()),
             None => self

@@ -2,7 +2,6 @@
 #![allow(dead_code)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use unisono_graph::contract::contract;
 use unisono_graph::infer::{declared_inputs, infer_partial};
@@ -67,7 +66,7 @@ pub fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         thread::yield_now();
         #[cfg(not(any(loom, shuttle)))]
-        std::thread::sleep(Duration::from_micros(200));
+        std::thread::sleep(std::time::Duration::from_micros(200));
     }
 }
 
