@@ -328,7 +328,7 @@ fn shutting_down_refuses_those_who_wait_and_answers_those_who_run() {
 
 #[test]
 fn draining_waits_for_answers_and_not_for_those_who_look_at_them() {
-    let (session, control) = session(&SessionOptions::default().queue_capacity(1));
+    let (session, control) = session(&SessionOptions::default().queue_capacity(2));
     control.close();
     let first = session.run_async(&row(1.0));
     control.wait_for_begun(1);

@@ -343,7 +343,7 @@ impl Inner {
             Refusal::Full => Error::new(
                 ErrorKind::Limit,
                 format!(
-                    "{} requests wait already, as many as may; it was not run",
+                    "the queue is full with {} requests; it was not run",
                     self.coalescer.queue().capacity()
                 ),
             )

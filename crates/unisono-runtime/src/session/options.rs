@@ -11,9 +11,10 @@ pub struct SessionOptions {
     /// Do requests that come together share batches, where the batch contract allows it? No bit of an answer depends on
     /// it. Default: yes.
     pub coalesce: bool,
-    /// How many requests may wait, beside those in the running batch. Default: 1,024.
+    /// How many requests may be in the queue: those that wait, and those in the running batch but for its leader's own.
+    /// Default: 1,024.
     pub queue_capacity: usize,
-    /// What happens to a request when so many wait. Default: it waits for room.
+    /// What happens to a request when it is full. Default: it waits for room.
     pub when_full: WhenFull,
     /// Rows of a batch of several requests. A request that has more rows by itself runs alone. Default: 1,024.
     pub max_batch_rows: usize,
@@ -75,14 +76,14 @@ impl SessionOptions {
         self
     }
 
-    /// Sets how many requests may wait; at least one.
+    /// Sets how many requests may be in the queue; at least one.
     #[must_use]
     pub fn queue_capacity(mut self, requests: usize) -> Self {
         self.queue_capacity = requests;
         self
     }
 
-    /// Sets what happens when so many wait.
+    /// Sets what happens to a request when the queue is full.
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
