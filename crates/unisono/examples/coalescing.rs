@@ -100,6 +100,8 @@ struct Seen {
     p50: f64,
     p99: f64,
     mean_rows: f64,
+    /// Microseconds that a batch ran, mean.
+    run: f64,
 }
 
 fn quantile(sorted: &[f64], share: f64) -> f64 {
@@ -153,11 +155,13 @@ fn callers(session: &Session, cases: &[Vec<Case>]) -> Seen {
             .collect()
     });
     times.sort_unstable_by(f64::total_cmp);
+    let seen = session.stats().since(&before);
     Seen {
         rate: requests.into_inner() as f64 / elapsed.as_secs_f64(),
         p50: quantile(&times, 0.5),
         p99: quantile(&times, 0.99),
-        mean_rows: session.stats().since(&before).mean_batch_rows(),
+        mean_rows: seen.mean_batch_rows(),
+        run: seen.run_ns.mean() / 1e3,
     }
 }
 
@@ -223,11 +227,13 @@ fn futures(session: &Session, cases: &[Case]) -> Seen {
     }
     let elapsed = opened.expect("the window opened").elapsed();
     times.sort_unstable_by(f64::total_cmp);
+    let seen = session.stats().since(&before);
     Seen {
         rate: times.len() as f64 / elapsed.as_secs_f64(),
         p50: quantile(&times, 0.5),
         p99: quantile(&times, 0.99),
-        mean_rows: session.stats().since(&before).mean_batch_rows(),
+        mean_rows: seen.mean_batch_rows(),
+        run: seen.run_ns.mean() / 1e3,
     }
 }
 
@@ -293,6 +299,7 @@ fn main() -> Result<(), Error> {
             "us",
             seen.iter().map(|s| cycle(&s.1) - 1e6 / s.0.rate),
         );
+        show("of that its run, mean", "us", seen.iter().map(|s| s.1.run));
         show("rows/s coalesced", "", seen.iter().map(|s| s.1.rate));
         show(
             "rows/s without coalescing",
