@@ -52,7 +52,7 @@ fn behind_one(
         let mut callers = Vec::new();
         for (i, &value) in values.iter().enumerate() {
             callers.push(scope.spawn(move || session.run(&row(value))));
-            until(|| waiting(session) >= i as u64 + 1);
+            until(|| waiting(session) > i as u64);
         }
         meanwhile();
         control.open();
