@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use unisono_tensor::Tensor;
+use unisono_tensor::{Tensor, mutant};
 
 use super::{Admitted, Inner, in_time, late, shut_down};
 use crate::background::Post;
@@ -99,6 +99,9 @@ struct Flight<'a, 'l> {
 
 impl Drop for Flight<'_, '_> {
     fn drop(&mut self) {
+        if mutant!(FollowersLeftAsleep) && std::thread::panicking() {
+            return self.scratch.seats.clear();
+        }
         let seats = self.scratch.seats.drain(..);
         let answered = seats.filter_map(|seat| Some((seat.claim?, seat.request)));
         self.leadership.finish(answered);
@@ -153,6 +156,10 @@ impl Inner {
         let (rows, tensors) = (admitted.rows, &admitted.tensors);
         let result = run_one(plan, &mut *lane.lane, rows, tensors, outputs);
         self.recount(&mut lane);
+        if mutant!(LaneKeptOnError) && result.is_err() {
+            std::mem::forget(lane);
+            return result;
+        }
         drop(lane);
         self.stats.batch_requests.count(1);
         self.stats.batch_rows.count(rows as u64);
