@@ -159,12 +159,15 @@ struct Slot<R> {
     overtaken: AtomicU32,
 }
 
+/// So many slots as [`BLOCK`] says.
+type Block<R> = Box<[Slot<R>]>;
+
 /// See the [module](self).
 pub struct Queue<R> {
     used: Box<[AtomicU64]>,
     queued: Box<[AtomicU64]>,
     /// Blocks of slots. All but the first are made when they are first needed.
-    blocks: Box<[OnceLock<Box<[Slot<R>]>>]>,
+    blocks: Box<[OnceLock<Block<R>>]>,
     capacity: usize,
     tickets: AtomicU64,
     bells: [Bell; BELLS],

@@ -228,10 +228,8 @@ impl Inner {
             return None;
         }
         self.run_batch(&mut *lane.lane, flight.scratch);
-        let answered = match flight.scratch.seats.iter().position(|s| s.claim.is_none()) {
-            Some(seat) => Some(flight.scratch.seats.swap_remove(seat).request),
-            None => None,
-        };
+        let own_seat = flight.scratch.seats.iter().position(|s| s.claim.is_none());
+        let answered = own_seat.map(|seat| flight.scratch.seats.swap_remove(seat).request);
         lane.token.set_bytes(lane.lane.bytes());
         self.prepared.recount();
         answered
