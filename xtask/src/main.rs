@@ -10,6 +10,7 @@ mod args;
 mod compare;
 mod cross;
 mod models;
+mod mutants;
 mod peers;
 mod shell;
 mod test;
@@ -30,6 +31,12 @@ const CHORES: &[Chore] = &[
         about: "everything that must pass: format, clippy, tests, doc tests, loom models, docs",
         help: test::HELP,
         run: test::run,
+    },
+    Chore {
+        name: "mutants",
+        about: "break parts on purpose, one by one, and see each of them caught",
+        help: mutants::HELP,
+        run: mutants::run,
     },
     Chore {
         name: "models",

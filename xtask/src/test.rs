@@ -283,12 +283,13 @@ fn run_step(step: &Step) -> (Tally, Option<String>) {
     (tally, failure)
 }
 
-/// Tests counted from the lines that close each test binary, and the names of those that failed.
+/// Tests counted from the lines that close each test binary, and the names of all that ran.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
     pub ignored: u64,
+    pub passes: Vec<String>,
     pub failures: Vec<String>,
 }
 
@@ -328,12 +329,17 @@ impl Tally {
 
     fn read(&mut self, line: &str) {
         let line = line.trim();
-        if let Some(name) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
-        {
-            self.failures.push(name.to_owned());
-            return;
+        if let Some(rest) = line.strip_prefix("test ") {
+            if let Some(name) = rest.strip_suffix(" ... FAILED") {
+                self.failures.push(name.to_owned());
+                return;
+            }
+            if let Some(name) = rest.strip_suffix(" ... ok") {
+                // `#[should_panic]` is noted behind the name.
+                let name = name.strip_suffix(" - should panic").unwrap_or(name);
+                self.passes.push(name.to_owned());
+                return;
+            }
         }
         // "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s"
         let Some(result) = line.strip_prefix("test result: ") else {
@@ -444,13 +450,14 @@ mod tests {
         tally.read("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n");
         tally.read("test c::d ... FAILED\r\n");
         tally.read("test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 2.00s");
-        let failures = vec!["c::d".to_owned()];
+        let (passes, failures) = (vec!["a::b".to_owned()], vec!["c::d".to_owned()]);
         assert_eq!(
             tally,
             Tally {
                 passed: 7,
                 failed: 1,
                 ignored: 1,
+                passes,
                 failures
             }
         );

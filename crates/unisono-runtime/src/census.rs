@@ -153,11 +153,18 @@ impl Token {
     }
 }
 
-impl Drop for Token {
-    fn drop(&mut self) {
+impl Token {
+    /// Counts the release; once, or what was counted is not what there is.
+    pub(crate) fn release(&self) {
         let cell = &self.census.0[self.resource.index()];
         cell.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         cell.released.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

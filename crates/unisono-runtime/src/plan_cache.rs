@@ -8,6 +8,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use unisono_tensor::mutant;
+
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, lock, wait};
 
@@ -15,6 +17,10 @@ use crate::sync::{Arc, Condvar, Mutex, lock, wait};
 pub trait Weigh {
     /// Bytes that the value keeps alive.
     fn bytes(&self) -> u64;
+
+    /// Releases what the value stands for although it is held; only a mutant does that.
+    #[doc(hidden)]
+    fn revoke(&self) {}
 }
 
 impl<T: Weigh + ?Sized> Weigh for std::sync::Arc<T> {
@@ -92,6 +98,11 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
             let mut table = lock(&self.table);
             table.now += 1;
             let now = table.now;
+            if mutant!(PlanCompiledTwice) {
+                table
+                    .entries
+                    .retain(|k, e| k != key || matches!(e, Entry::Ready { .. }));
+            }
             match table.entries.get_mut(key) {
                 Some(Entry::Ready { value, used, .. }) => {
                     *used = now;
@@ -179,7 +190,7 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
 }
 
 /// Forgets the least recently used value other than `keep`; `false` if there is none.
-fn evict_oldest<K: Eq + Hash + Clone, V, E>(table: &mut Table<K, V, E>, keep: &K) -> bool {
+fn evict_oldest<K: Eq + Hash + Clone, V: Weigh, E>(table: &mut Table<K, V, E>, keep: &K) -> bool {
     let oldest = table
         .entries
         .iter()
@@ -190,7 +201,10 @@ fn evict_oldest<K: Eq + Hash + Clone, V, E>(table: &mut Table<K, V, E>, keep: &K
         .min_by_key(|(used, _)| *used)
         .map(|(_, k)| k.clone());
     let Some(key) = oldest else { return false };
-    if let Some(Entry::Ready { bytes, .. }) = table.entries.remove(&key) {
+    if let Some(Entry::Ready { value, bytes, .. }) = table.entries.remove(&key) {
+        if mutant!(EvictionDropsPlanInUse) {
+            value.revoke();
+        }
         table.bytes -= bytes;
         table.counts.evictions += 1;
     }

@@ -181,6 +181,10 @@ pub mod onnx {
     pub use unisono_onnx::{OPSETS, write};
 }
 
+/// Parts that can be broken on purpose, so that every check can be seen to fail.
+#[cfg(feature = "mutants")]
+pub use unisono_tensor::mutant;
+
 /// The canonical arithmetic, which every device follows bit for bit, as plain code: an oracle for tests.
 pub mod reference {
     pub use unisono_reference::*;

@@ -3,6 +3,8 @@
 //! The one idea: values that are never alive at the same time may share bytes. Largest first, each goes to the lowest
 //! offset at which it fits beside those already placed whose lifetimes meet its own.
 
+use unisono_tensor::mutant;
+
 /// Alignment of every place, in bytes: a cache line.
 pub const ALIGNMENT: usize = 64;
 
@@ -33,7 +35,10 @@ pub fn layout(needs: &[Need]) -> Option<(Vec<usize>, usize)> {
             continue;
         }
         taken.clear();
-        let meets = |j: &&usize| needs[**j].first <= need.last && need.first <= needs[**j].last;
+        let early = usize::from(mutant!(ArenaReusedEarly));
+        let meets = |j: &&usize| {
+            needs[**j].first + early <= need.last && need.first + early <= needs[**j].last
+        };
         for &j in placed.iter().filter(meets) {
             taken.push((
                 offsets[j],

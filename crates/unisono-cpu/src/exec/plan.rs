@@ -11,7 +11,7 @@ use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Cost, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::Tensor;
+use unisono_tensor::{Tensor, mutant};
 
 use crate::exec::cost::cost;
 use crate::exec::kernel::Known;
@@ -69,7 +69,11 @@ impl CpuPlan {
     ) -> Result<(), Error> {
         let program = self.program(rows)?;
         let mut sink = TensorSink { outputs };
-        execute(&program, &self.model.engine, lane, inputs, &mut sink)
+        execute(&program, &self.model.engine, lane, inputs, &mut sink)?;
+        if mutant!(OutputLeaked, 1 in 1000) {
+            std::mem::forget(outputs.to_vec());
+        }
+        Ok(())
     }
 
     /// The program for a number of rows.

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 use unisono_reference::arith::{MatrixRef, SLICE};
+use unisono_tensor::mutant;
 
 use super::epilogue::Epilogue;
 use super::microkernel::{Ending, Microkernels, Tile, WIDE_PANELS};
@@ -123,14 +124,18 @@ impl Block<'_> {
                         (b_area.as_ptr(), 0)
                     }
                 };
-                for k0 in ks.clone().step_by(SLICE) {
+                let slice = match mutant!(SumSplitByRows) && direct.is_none() {
+                    true => SLICE / 2,
+                    false => SLICE,
+                };
+                for k0 in ks.clone().step_by(slice) {
                     let done = k0 - ks.start;
-                    let last = k - k0 <= SLICE;
+                    let last = k - k0 <= slice;
                     for strip in strips {
                         let height = strip.rows.len();
                         let is_ending = strip.epilogue.is_ending();
                         let tile = Tile {
-                            k: SLICE.min(ks.end - k0),
+                            k: slice.min(ks.end - k0),
                             // SAFETY: the strip begins after those above it, each with all k of the group.
                             a: unsafe { a.add(strip.before * ks.len() + done * height) },
                             // SAFETY: the panel holds all k of the group.

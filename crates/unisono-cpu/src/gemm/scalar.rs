@@ -1,6 +1,7 @@
 //! The kernels without vector instructions: right on every machine, fast on none.
 
 use unisono_reference::arith::fma_f32;
+use unisono_tensor::mutant;
 
 use super::microkernel::{Microkernels, Tile};
 
@@ -15,7 +16,10 @@ unsafe fn tile<const H: usize, const V: usize>(tile: &Tile) {
         for _ in 0..tile.k {
             for (h, row) in sums.iter_mut().enumerate() {
                 for (v, sum) in row.iter_mut().enumerate() {
-                    *sum = fma_f32(*a.add(h), *b.add(v), *sum);
+                    *sum = match mutant!(ScalarWithoutFma) {
+                        true => *a.add(h) * *b.add(v) + *sum,
+                        false => fma_f32(*a.add(h), *b.add(v), *sum),
+                    };
                 }
             }
             a = a.add(H);

@@ -10,6 +10,8 @@
 
 use std::time::Instant;
 
+use unisono_tensor::mutant;
+
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Wakes everybody.
@@ -57,6 +59,9 @@ impl Bell {
         // The ringer's side: the word is changed, fence, and the sleepers are read. One of the two sees the other.
         fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::Relaxed) > 0 {
+            if mutant!(ForgottenWakeUp) {
+                return;
+            }
             self.wake(mask);
         }
     }

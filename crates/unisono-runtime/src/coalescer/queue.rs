@@ -170,6 +170,7 @@ struct Slot<R> {
     overtaken: AtomicU32,
 }
 
+/// So many slots as [`BLOCK`] says.
 type Block<R> = Box<[Slot<R>]>;
 
 /// See the [module](self).

@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use unisono_tensor::Tensor;
+use unisono_tensor::{Tensor, mutant};
 
 use super::{Admitted, Inner, Visit, in_time, late, shut_down};
 use crate::background::Post;
@@ -108,6 +108,9 @@ struct Flight<'a, 'l> {
 
 impl Drop for Flight<'_, '_> {
     fn drop(&mut self) {
+        if mutant!(FollowersLeftAsleep) && std::thread::panicking() {
+            return self.scratch.seats.clear();
+        }
         let seats = self.scratch.seats.drain(..);
         let answered = seats.filter_map(|mut seat| {
             seat.request.leave();
@@ -165,6 +168,10 @@ impl Inner {
         let (rows, tensors) = (admitted.rows, &admitted.tensors);
         let result = run_one(plan, &mut *lane.lane, rows, tensors, outputs);
         self.recount(&mut lane);
+        if mutant!(LaneKeptOnError) && result.is_err() {
+            std::mem::forget(lane);
+            return result;
+        }
         drop(lane);
         self.stats.batch_requests.count(1);
         self.stats.batch_rows.count(rows as u64);

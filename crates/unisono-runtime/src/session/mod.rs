@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use smallvec::SmallVec;
-use unisono_tensor::Tensor;
+use unisono_tensor::{Tensor, mutant};
 
 use crate::census::{Resource, Token};
 use crate::coalescer::{Coalescer, Refusal, Room, Turn};
@@ -378,6 +378,7 @@ impl Inner {
 
 fn in_time(deadline: Option<Instant>) -> Result<(), Error> {
     match deadline {
+        Some(_) if mutant!(DeadlineIgnored) => Ok(()),
         Some(deadline) if Instant::now() >= deadline => Err(late()),
         _ => Ok(()),
     }

@@ -7,6 +7,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use unisono_tensor::mutant;
+
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, SpinWindow, UnsafeCell, lock, wait};
 
@@ -101,7 +103,11 @@ impl Slot {
         let word = OWNED | job.seats << SEAT_SHIFT | job.tiles;
         // Release: a helper that joins sees the pointer and the job behind it. Every later change of the word is a
         // read-modify-write and so continues this release sequence, however many tiles were taken in between.
-        self.word.store(word, Ordering::Release);
+        let ordering = match mutant!(RelaxedSignal) {
+            true => Ordering::Relaxed,
+            false => Ordering::Release,
+        };
+        self.word.store(word, ordering);
     }
 
     /// The index of the next tile for somebody who already takes part, out of a job of `tiles`.

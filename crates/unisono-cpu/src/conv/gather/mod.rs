@@ -9,6 +9,8 @@ mod x86;
 
 use std::ops::Range;
 
+use unisono_tensor::mutant;
+
 use crate::conv::passes::{Lattice, Pass};
 use crate::gemm::microkernel::MAX_COLS;
 use crate::simd::Isa;
@@ -80,7 +82,13 @@ impl Columns {
                 .wrapping_add(y)
                 .wrapping_mul(w)
                 .wrapping_add(x);
-            *place = if inside { index } else { OUTSIDE };
+            *place = if inside {
+                index
+            } else if mutant!(PaddingReadsInput) {
+                0
+            } else {
+                OUTSIDE
+            };
         }
         places
     }

@@ -12,7 +12,7 @@ use unisono_graph::contract::Lengths;
 use unisono_runtime::model::Port;
 use unisono_runtime::plan::Member;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::{DType, Shape, Tensor, TensorRef, element_count};
+use unisono_tensor::{DType, Shape, Tensor, TensorRef, element_count, mutant};
 
 use super::{Part, broken, output_rows, reserve};
 use crate::exec::arena::ALIGNMENT;
@@ -286,8 +286,15 @@ fn copy_out(
     if first + rows > all || row * rows != chunk {
         return Err(broken("its members have more rows than the group"));
     }
+    let first = match mutant!(NeighboursRows) {
+        true => (first + rows) % (all - rows + 1),
+        false => first,
+    };
     for (block, chunk) in from.chunks_exact(block).zip(to.chunks_exact_mut(chunk)) {
         chunk.copy_from_slice(&block[first * row..][..chunk.len()]);
+        if mutant!(RowsSwappedOnScatter) {
+            chunk.rotate_left(row);
+        }
     }
     Ok(())
 }

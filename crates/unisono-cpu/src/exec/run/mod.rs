@@ -14,7 +14,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
+use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, mutant};
 
 use crate::exec::kernel::Context;
 use crate::exec::lane::{CpuLane, Dynamic, Memory};
@@ -225,7 +225,10 @@ impl Frame<'_> {
         };
         kernel
             .run(&cx, &inputs, &mut outputs, scratch)
-            .map_err(|e| fail(&e, step, &inputs))
+            .or_else(|e| match mutant!(StatusUnchecked) {
+                true => Ok(()),
+                false => Err(fail(&e, step, &inputs)),
+            })
     }
 
     /// The bytes and shape of an operand that exists.
