@@ -245,7 +245,40 @@ fn bench_gives_one_json_object_a_line() {
         let rows = number("samples") * number("rows") / number("secs");
         assert!((rows / number("rows_per_s") - 1.0).abs() < 1e-6, "{line}");
         assert_eq!(line["shapes"]["x"], serde_json::json!([line["rows"], 3]));
+        assert_eq!(line["coalesce"], true);
+        assert!(number("batches") >= 1.0 && number("mean_queue_ms") >= 0.0);
+        let (mean, most) = (number("mean_batch_rows"), number("batch_rows_max"));
+        // Told sizes are rounded down, by at most a fifth.
+        assert!(mean >= number("rows") && mean <= most * 1.25, "{line}");
+        assert!(number("batch_rows_p50") <= most, "{line}");
     }
+}
+
+#[test]
+fn bench_without_coalescing_runs_every_request_alone() {
+    let folder = Folder::with_model();
+    let line = "bench model.onnx --callers 4 --rows 3 --secs 0.05 --no-coalesce --json";
+    let line: Vec<&str> = line.split(' ').collect();
+    let report = folder.unisono(&line).ok().json();
+    assert_eq!(report["coalesce"], false);
+    assert_eq!(report["mean_batch_rows"], 3.0);
+    assert_eq!(report["batch_rows_max"], 3);
+}
+
+#[test]
+fn bench_says_why_rows_are_not_batched() {
+    let folder = Folder::new();
+    folder.write("mixing.onnx", &common::softmax_over_rows());
+    let line = ["bench", "mixing.onnx", "--callers", "2", "--secs", "0.05"];
+    let why = "rows are not batched: node \"mixer\" (Softmax)";
+    let ran = folder.unisono(&line).ok();
+    assert!(ran.out.contains(why), "{}", ran.out);
+    let ran = folder.unisono(&[&line[..], &["--json"]].concat()).ok();
+    assert!(ran.err.contains(why), "{}", ran.err);
+    let ran = folder
+        .unisono(&[&line[..], &["--no-coalesce"]].concat())
+        .ok();
+    assert!(!ran.out.contains("not batched"), "{}", ran.out);
 }
 
 #[test]

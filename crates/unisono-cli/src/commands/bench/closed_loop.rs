@@ -7,42 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long to look.
-#[derive(Clone, Copy, Debug)]
-pub struct Window {
-    /// Before the window opens; longer if some caller has not been answered by then.
-    pub warm_up: Duration,
-    /// From its opening; longer if there are by then fewer answers than callers.
-    pub measured: Duration,
-}
-
-/// What was seen in the window.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// How long the window was.
-    pub elapsed: Duration,
-    /// Time from request to answer, sorted.
-    latencies: Vec<Duration>,
-}
-
-impl Seen {
-    /// Requests answered.
-    pub fn requests(&self) -> usize {
-        self.latencies.len()
-    }
-
-    /// Requests answered per second.
-    pub fn rate(&self) -> f64 {
-        self.requests() as f64 / self.elapsed.as_secs_f64()
-    }
-
-    /// The latency that a share of the requests did not exceed: the smallest measured one of which that is true.
-    pub fn quantile(&self, share: f64) -> Duration {
-        let rank = (share * self.requests() as f64).ceil() as usize;
-        let index = rank.clamp(1, self.requests().max(1)) - 1;
-        self.latencies.get(index).copied().unwrap_or_default()
-    }
-}
+use super::window::{Seen, Watcher, Window};
 
 const WARMING: u8 = 0;
 const OPEN: u8 = 1;
@@ -53,8 +18,8 @@ const OVER: u8 = 2;
 #[repr(align(128))]
 struct Answered(AtomicU64);
 
-/// Lets `callers` threads repeat `call`, which gets the caller's number. `progress` is called several times a second with
-/// the answers so far in the window and how long it has been open.
+/// Lets `callers` threads repeat `call`, which gets the caller's number. The window opens when every caller has been
+/// answered, and stays open until there are as many answers as callers.
 ///
 /// # Errors
 /// The first error of any call; all callers then stop. If a thread cannot be started, that.
@@ -62,7 +27,7 @@ pub fn closed_loop<E: Send>(
     callers: usize,
     window: Window,
     call: impl Fn(usize) -> Result<(), E> + Sync,
-    mut progress: impl FnMut(u64, Duration),
+    watcher: &mut impl Watcher,
 ) -> Result<Seen, LoopError<E>> {
     let phase = AtomicU8::new(WARMING);
     let answered: Vec<Answered> = (0..callers).map(|_| Answered::default()).collect();
@@ -120,16 +85,18 @@ pub fn closed_loop<E: Send>(
         while !over() && (started.elapsed() < window.warm_up || !everybody()) {
             nap(window.warm_up.saturating_sub(started.elapsed()));
         }
+        watcher.opened();
         let before = total();
         let opened = Instant::now();
         // An error may have ended it already.
         let _ = phase.compare_exchange(WARMING, OPEN, Ordering::Relaxed, Ordering::Relaxed);
         while !over() && (opened.elapsed() < window.measured || total() - before < callers as u64) {
-            progress(total() - before, opened.elapsed());
+            watcher.progress(total() - before, opened.elapsed());
             nap(window.measured.saturating_sub(opened.elapsed()));
         }
         phase.store(OVER, Ordering::Relaxed);
         let elapsed = opened.elapsed();
+        watcher.closed();
         let mut latencies = Vec::new();
         for thread in threads {
             match thread.join() {
@@ -140,8 +107,7 @@ pub fn closed_loop<E: Send>(
         if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(LoopError::Call(error));
         }
-        latencies.sort_unstable();
-        Ok(Seen { elapsed, latencies })
+        Ok(Seen::new(elapsed, latencies))
     })
 }
 
@@ -174,7 +140,7 @@ mod tests {
             std::thread::sleep(pause);
             Ok::<(), ()>(())
         };
-        let seen = closed_loop(4, SHORT, call, |_, _| {}).unwrap();
+        let seen = closed_loop(4, SHORT, call, &mut ()).unwrap();
         assert!(seen.quantile(0.0) >= pause);
         assert!(seen.quantile(0.5) <= seen.quantile(0.99));
         // Four callers of 200 calls a second each at most; a loaded machine may be slower.
@@ -192,7 +158,7 @@ mod tests {
             warm_up: Duration::ZERO,
             measured: Duration::from_millis(1),
         };
-        let seen = closed_loop(2, window, call, |_, _| {}).unwrap();
+        let seen = closed_loop(2, window, call, &mut ()).unwrap();
         assert!(seen.requests() >= 2);
     }
 
@@ -210,18 +176,7 @@ mod tests {
             warm_up: Duration::ZERO,
             measured: Duration::from_secs(3600),
         };
-        let error = closed_loop(3, endless, call, |_, _| {}).unwrap_err();
+        let error = closed_loop(3, endless, call, &mut ()).unwrap_err();
         assert!(matches!(error, LoopError::Call("on purpose")));
-    }
-
-    #[test]
-    fn quantiles_are_measured_values() {
-        let seen = Seen {
-            elapsed: Duration::from_secs(1),
-            latencies: (1..=200).map(Duration::from_millis).collect(),
-        };
-        assert_eq!(seen.quantile(0.5), Duration::from_millis(100));
-        assert_eq!(seen.quantile(0.99), Duration::from_millis(198));
-        assert_eq!(seen.quantile(1.0), Duration::from_millis(200));
     }
 }

@@ -1,21 +1,24 @@
 //! `unisono bench`: how many rows a second a model answers, and how long each request takes.
 
 mod closed_loop;
+mod report;
+mod window;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
-use unisono::{Session, Tensor};
+use unisono::{Session, SessionOptions, SessionStats, Tensor};
 
 use super::{DeviceArgs, load};
-use crate::console::{Progress, grouped, milliseconds, plain};
+use crate::console::{Progress, grouped, plain};
 use crate::failure::Failure;
 use crate::request::MadeUp;
 use crate::request::shapes::{GivenShapes, Lengths};
-use closed_loop::{LoopError, Seen, Window, closed_loop};
+use closed_loop::{LoopError, closed_loop};
+use report::{Circumstances, Load, Measurement};
+use window::{Watcher, Window};
 
 const EXAMPLES: &str = "\
 Every caller is a thread that sends its next request as soon as the last one is answered. Requests are made up
@@ -24,6 +27,7 @@ from the seed; each caller has its own. A row is one entry along the batch axis:
 Examples:
   unisono bench model.onnx
   unisono bench model.onnx --callers 1,8 --rows 1,8 --secs 5
+  unisono bench model.onnx --callers 32 --rows 1 --no-coalesce
   unisono bench minilm.onnx --dim sequence=128 --int-range 0:30000
   unisono bench silero_vad.onnx --shapes 'input=1,512' --fill sr=16000
   unisono bench model.onnx --json | jq .rows_per_s
@@ -33,6 +37,10 @@ With --json, one object a line:
   rows_per_s                     rows answered per second, all callers together
   p50_ms, p99_ms, max_ms         time from a request to its answer
   samples                        requests answered while measured
+  coalesce                       false with --no-coalesce
+  batches, mean_batch_rows       batches run meanwhile, and the rows of one in the mean
+  batch_rows_p50, batch_rows_max rows of batches, rounded down by at most a fifth
+  mean_queue_ms                  time from a request's arrival to the start of its batch
   secs                           how long that was
   threads, isa, seed, shapes     the circumstances";
 
@@ -57,6 +65,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     secs: f64,
 
+    /// Let every request run alone, to see what sharing batches is worth
+    #[arg(long)]
+    no_coalesce: bool,
+
     /// Shapes of inputs, such as 'x=1,3,224,224;y=1,2'; without, the model's own
     #[arg(long, value_name = "SHAPES")]
     shapes: Vec<GivenShapes>,
@@ -79,24 +91,6 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    model: &'a str,
-    device: &'a str,
-    callers: u16,
-    rows: u32,
-    rows_per_s: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
-    samples: usize,
-    secs: f64,
-    threads: usize,
-    isa: &'a str,
-    seed: u64,
-    shapes: std::collections::BTreeMap<&'a str, Vec<usize>>,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -108,13 +102,23 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let rows = choose_rows(args, &lengths, &given);
     let device = args.device.build()?;
     let info = device.info();
+    let options = SessionOptions::default().coalesce(!args.no_coalesce);
     let session = model
-        .session(&device)
+        .session_with(&device, &options)
         .map_err(|e| Failure::of_model(&e, &args.model))?;
+    let loads = args.loads();
 
     // Made once before the head is printed, so that what cannot be made up is known, and the defaults are.
     args.made_up.inputs(&mut lengths, &given, 1, 0)?;
     let name = args.model.display().to_string();
+    let around = Circumstances {
+        model: &name,
+        device: info.id.to_string(),
+        threads: info.threads,
+        isa: &info.isa,
+        seed: args.made_up.seed,
+        coalesce: !args.no_coalesce,
+    };
     if args.json {
         if let Some(defaults) = lengths.defaults() {
             eprintln!("note: lengths that nobody chose: {}", plain(&defaults));
@@ -135,67 +139,46 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 plain(&defaults)
             )?;
         }
-        writeln!(
-            out,
-            "{:>7} {:>5} {:>12} {:>11} {:>11} {:>9}",
-            "callers", "rows", "rows/s", "p50", "p99", "requests"
-        )?;
+        if let Some(first) = loads.first() {
+            writeln!(out, "{}", first.head())?;
+        }
     }
 
-    let mut progress = Progress::new();
     for &rows in &rows {
-        for &callers in &args.callers {
-            let requests: Vec<Vec<Tensor>> = (0..u64::from(callers))
+        for &load in &loads {
+            let requests: Vec<Vec<Tensor>> = (0..load.requests())
                 .map(|caller| {
                     args.made_up
                         .inputs(&mut lengths, &given, rows as usize, caller)
                 })
                 .collect::<Result<_, _>>()?;
-            let seen = measure(&session, &requests, args.secs, |answered, open| {
-                progress.show(&format!(
-                    "{callers} callers x {rows} rows: {} requests in {:.1} of {} s",
-                    grouped(answered),
-                    open.as_secs_f64(),
-                    args.secs
-                ));
-            })?;
-            progress.clear();
-            let rows_per_s = seen.rate() * f64::from(rows);
+            let measured = measure(&session, load, &requests, rows, args)?;
             if args.json {
-                let ms = |share| seen.quantile(share).as_secs_f64() * 1e3;
                 let ports = model.inputs().iter().map(|port| &*port.name);
                 let shapes = requests[0].iter().map(|tensor| tensor.shape().to_vec());
-                let line = Line {
-                    model: &name,
-                    device: &info.id.to_string(),
-                    callers,
-                    rows,
-                    rows_per_s,
-                    p50_ms: ms(0.5),
-                    p99_ms: ms(0.99),
-                    max_ms: ms(1.0),
-                    samples: seen.requests(),
-                    secs: seen.elapsed.as_secs_f64(),
-                    threads: info.threads,
-                    isa: &info.isa,
-                    seed: args.made_up.seed,
-                    shapes: ports.zip(shapes).collect(),
-                };
+                let line = measured.line(&around, ports.zip(shapes).collect());
                 writeln!(out, "{}", super::json_line(&line)?)?;
             } else {
-                writeln!(
-                    out,
-                    "{callers:>7} {rows:>5} {:>12} {:>11} {:>11} {:>9}",
-                    grouped(rows_per_s.round() as u64),
-                    milliseconds(seen.quantile(0.5)),
-                    milliseconds(seen.quantile(0.99)),
-                    seen.requests()
-                )?;
+                writeln!(out, "{}", measured.row())?;
             }
             out.flush()?;
         }
     }
+    if let (Some(obstacle), true) = (model.contract().obstacle(), around.coalesce) {
+        let note = format!("rows are not batched: {}", plain(&obstacle.to_string()));
+        match args.json {
+            true => eprintln!("note: {note}"),
+            false => writeln!(out, "{note}")?,
+        }
+    }
     Ok(())
+}
+
+impl BenchArgs {
+    /// What to measure, all of one kind.
+    fn loads(&self) -> Vec<Load> {
+        self.callers.iter().map(|&n| Load::Callers(n)).collect()
+    }
 }
 
 /// The numbers of rows that can be measured: all that are asked for, or 1 with the reason why no others.
@@ -218,22 +201,72 @@ fn choose_rows(args: &BenchArgs, lengths: &Lengths<'_>, given: &GivenShapes) -> 
     }
 }
 
+/// Puts one load on the session, made of these requests.
 fn measure(
     session: &Session,
+    load: Load,
     requests: &[Vec<Tensor>],
-    secs: f64,
-    progress: impl FnMut(u64, Duration),
-) -> Result<Seen, Failure> {
+    rows: u32,
+    args: &BenchArgs,
+) -> Result<Measurement, Failure> {
     let window = Window {
-        warm_up: Duration::from_secs_f64((secs / 4.0).clamp(0.05, 1.0)),
-        measured: Duration::from_secs_f64(secs),
+        warm_up: Duration::from_secs_f64((args.secs / 4.0).clamp(0.05, 1.0)),
+        measured: Duration::from_secs_f64(args.secs),
     };
-    let call = |caller: usize| session.run(&requests[caller]).map(drop);
-    closed_loop(requests.len(), window, call, progress).map_err(|error| match error {
-        LoopError::Call(error) => error.into(),
-        LoopError::Thread(error) => {
-            Failure::internal(format!("a caller's thread cannot be started: {error}"))
-                .help("measure fewer callers")
+    let mut watch = Watch {
+        session,
+        what: format!("{load} x {rows} rows"),
+        secs: args.secs,
+        stats: SessionStats::default(),
+        line: Progress::new(),
+    };
+    let seen = match load {
+        Load::Callers(callers) => {
+            let call = |caller: usize| session.run(&requests[caller]).map(drop);
+            closed_loop(callers.into(), window, call, &mut watch).map_err(|error| match error {
+                LoopError::Call(error) => Failure::from(error),
+                LoopError::Thread(error) => {
+                    Failure::internal(format!("a caller's thread cannot be started: {error}"))
+                        .help("measure fewer callers")
+                }
+            })?
         }
+    };
+    Ok(Measurement {
+        load,
+        rows,
+        seen,
+        stats: watch.stats,
     })
+}
+
+/// Looks at the session when the window opens and closes, and shows progress between.
+struct Watch<'a> {
+    session: &'a Session,
+    what: String,
+    secs: f64,
+    /// At the opening, what the session had done; from the closing on, what it did in the window.
+    stats: SessionStats,
+    line: Progress,
+}
+
+impl Watcher for Watch<'_> {
+    fn opened(&mut self) {
+        self.stats = self.session.stats();
+    }
+
+    fn progress(&mut self, answered: u64, open: Duration) {
+        self.line.show(&format!(
+            "{}: {} requests in {:.1} of {} s",
+            self.what,
+            grouped(answered),
+            open.as_secs_f64(),
+            self.secs
+        ));
+    }
+
+    fn closed(&mut self) {
+        self.stats = self.session.stats().since(&self.stats);
+        self.line.clear();
+    }
 }
