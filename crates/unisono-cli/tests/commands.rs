@@ -266,6 +266,26 @@ fn bench_without_coalescing_runs_every_request_alone() {
 }
 
 #[test]
+fn bench_keeps_futures_in_flight_from_one_thread() {
+    let folder = Folder::with_model();
+    let line = "bench model.onnx --in-flight 3,2000 --rows 1 --secs 0.05 --json";
+    let line: Vec<&str> = line.split(' ').collect();
+    let ran = folder.unisono(&line).ok();
+    let reports: Vec<serde_json::Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    for (report, in_flight) in reports.iter().zip([3, 2000]) {
+        assert_eq!(report["in_flight"], in_flight);
+        assert!(report.get("callers").is_none());
+        assert!(report["samples"].as_u64() >= Some(in_flight), "{report}");
+        assert!(report["p50_ms"].as_f64() > Some(0.0), "{report}");
+    }
+    assert_eq!(reports.len(), 2);
+}
+
+#[test]
 fn bench_says_why_rows_are_not_batched() {
     let folder = Folder::new();
     folder.write("mixing.onnx", &common::softmax_over_rows());

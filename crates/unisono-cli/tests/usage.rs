@@ -66,6 +66,10 @@ fn what_is_wrong_with_the_input_is_said_without_a_backtrace_and_ends_with_2() {
         (&["bench", "model.onnx", "--rows", "two"], &["--rows"]),
         (&["bench", "model.onnx", "--secs", "0"], &["--secs"]),
         (
+            &["bench", "model.onnx", "--callers", "2", "--in-flight", "2"],
+            &["cannot be used with", "--in-flight"],
+        ),
+        (
             &["run", "model.onnx", "--isa", "mmx"],
             &["scalar, neon, avx2, avx512"],
         ),

@@ -1,6 +1,8 @@
 //! `unisono bench`: how many rows a second a model answers, and how long each request takes.
 
 mod closed_loop;
+mod executor;
+mod in_flight;
 mod report;
 mod window;
 
@@ -17,24 +19,27 @@ use crate::failure::Failure;
 use crate::request::MadeUp;
 use crate::request::shapes::{GivenShapes, Lengths};
 use closed_loop::{LoopError, closed_loop};
+use in_flight::in_flight;
 use report::{Circumstances, Load, Measurement};
 use window::{Watcher, Window};
 
 const EXAMPLES: &str = "\
 Every caller is a thread that sends its next request as soon as the last one is answered. Requests are made up
-from the seed; each caller has its own. A row is one entry along the batch axis: --rows 8 puts 8 into each request.
+from the seed; each caller has its own. With --in-flight, one thread keeps that many requests going as futures. A row is one entry along the batch axis: --rows 8 puts 8 into each request.
 
 Examples:
   unisono bench model.onnx
   unisono bench model.onnx --callers 1,8 --rows 1,8 --secs 5
   unisono bench model.onnx --callers 32 --rows 1 --no-coalesce
+  unisono bench model.onnx --in-flight 64,1024 --rows 1
   unisono bench minilm.onnx --dim sequence=128 --int-range 0:30000
   unisono bench silero_vad.onnx --shapes 'input=1,512' --fill sr=16000
   unisono bench model.onnx --json | jq .rows_per_s
 
 With --json, one object a line:
-  model, device, callers, rows   what was measured
-  rows_per_s                     rows answered per second, all callers together
+  model, device, rows            what was measured
+  callers or in_flight           the load
+  rows_per_s                     rows answered per second, all requests together
   p50_ms, p99_ms, max_ms         time from a request to its answer
   samples                        requests answered while measured
   coalesce                       false with --no-coalesce
@@ -44,7 +49,7 @@ With --json, one object a line:
   secs                           how long that was
   threads, isa, seed, shapes     the circumstances";
 
-/// Measure throughput and latency under closed-loop callers
+/// Measure throughput and latency under load
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
@@ -55,6 +60,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,2,8,32",
           value_parser = clap::value_parser!(u16).range(1..=4096))]
     callers: Vec<u16>,
+
+    /// Numbers of requests that one thread keeps in flight, as futures, instead of callers; the queue has room for all
+    #[arg(long, value_name = "N,N", value_delimiter = ',', conflicts_with = "callers",
+          value_parser = clap::value_parser!(u16).range(1..=16384))]
+    in_flight: Vec<u16>,
 
     /// Rows per request to measure
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,8",
@@ -102,7 +112,7 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let rows = choose_rows(args, &lengths, &given);
     let device = args.device.build()?;
     let info = device.info();
-    let options = SessionOptions::default().coalesce(!args.no_coalesce);
+    let options = args.options();
     let session = model
         .session_with(&device, &options)
         .map_err(|e| Failure::of_model(&e, &args.model))?;
@@ -175,9 +185,20 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 impl BenchArgs {
+    fn options(&self) -> SessionOptions {
+        let options = SessionOptions::default().coalesce(!self.no_coalesce);
+        // All that are in flight have room: one that waits for room may be passed by later ones as long as there are any.
+        let longest = self.in_flight.iter().copied().max().unwrap_or(0);
+        let capacity = options.queue_capacity.max(longest.into());
+        options.queue_capacity(capacity)
+    }
+
     /// What to measure, all of one kind.
     fn loads(&self) -> Vec<Load> {
-        self.callers.iter().map(|&n| Load::Callers(n)).collect()
+        match &self.in_flight[..] {
+            [] => self.callers.iter().map(|&n| Load::Callers(n)).collect(),
+            numbers => numbers.iter().map(|&n| Load::InFlight(n)).collect(),
+        }
     }
 }
 
@@ -227,9 +248,13 @@ fn measure(
                 LoopError::Call(error) => Failure::from(error),
                 LoopError::Thread(error) => {
                     Failure::internal(format!("a caller's thread cannot be started: {error}"))
-                        .help("measure fewer callers")
+                        .help("measure fewer callers, or use --in-flight, which needs no threads")
                 }
             })?
+        }
+        Load::InFlight(count) => {
+            let send = |place: usize| session.run_async(&requests[place % requests.len()]);
+            in_flight(count.into(), window, send, &mut watch)?
         }
     };
     Ok(Measurement {

@@ -25,7 +25,12 @@ pub struct Circumstances<'a> {
 pub enum Load {
     /// Threads, each of which waits for its answer.
     Callers(u16),
+    /// Futures that one thread keeps in flight.
+    InFlight(u16),
 }
+
+/// Loads without a thread for each request take turns with so many different ones.
+const DIFFERENT: u64 = 16;
 
 /// One measurement.
 pub struct Measurement {
@@ -43,6 +48,8 @@ pub struct Line<'a> {
     device: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     callers: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<u16>,
     rows: u32,
     rows_per_s: f64,
     p50_ms: f64,
@@ -79,6 +86,11 @@ impl Measurement {
             device: &around.device,
             callers: match self.load {
                 Load::Callers(n) => Some(n),
+                Load::InFlight(_) => None,
+            },
+            in_flight: match self.load {
+                Load::InFlight(n) => Some(n),
+                Load::Callers(_) => None,
             },
             rows: self.rows,
             rows_per_s: self.rows_per_s(),
@@ -102,7 +114,7 @@ impl Measurement {
 
     /// The row of the table under [`Load::head`].
     pub fn row(&self) -> String {
-        let Load::Callers(n) = self.load;
+        let (Load::Callers(n) | Load::InFlight(n)) = self.load;
         format!(
             "{n:>9} {:>5} {:>12} {:>11} {:>11} {:>10} {:>9}",
             self.rows,
@@ -120,15 +132,19 @@ impl Load {
     pub fn requests(self) -> u64 {
         match self {
             Load::Callers(n) => n.into(),
+            Load::InFlight(n) => DIFFERENT.min(n.into()),
         }
     }
 
     /// The head of the table.
     pub fn head(self) -> String {
-        let Load::Callers(_) = self;
+        let load = match self {
+            Load::Callers(_) => "callers",
+            Load::InFlight(_) => "in flight",
+        };
         format!(
-            "{:>9} {:>5} {:>12} {:>11} {:>11} {:>10} {:>9}",
-            "callers", "rows", "rows/s", "p50", "p99", "rows/batch", "requests"
+            "{load:>9} {:>5} {:>12} {:>11} {:>11} {:>10} {:>9}",
+            "rows", "rows/s", "p50", "p99", "rows/batch", "requests"
         )
     }
 }
@@ -137,6 +153,7 @@ impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Load::Callers(n) => write!(f, "{n} callers"),
+            Load::InFlight(n) => write!(f, "{n} in flight"),
         }
     }
 }
