@@ -286,6 +286,49 @@ fn bench_keeps_futures_in_flight_from_one_thread() {
 }
 
 #[test]
+fn bench_sends_requests_at_a_rate() {
+    let folder = Folder::new();
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../unisono/examples/classifier.onnx"
+    );
+    let line = ["bench", model, "--rate", "400", "--rows", "2"];
+    let short = ["--secs", "0.25"];
+    let report = folder
+        .unisono(&[&line[..], &short, &["--json"]].concat())
+        .ok()
+        .json();
+    let number = |key: &str| {
+        report[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {key} in {report}"))
+    };
+    assert_eq!(number("rate"), 400.0);
+    // About 100 come; the seed settles how many, but for one at each edge of the window.
+    let offered = number("offered_per_s") * number("secs");
+    assert!((60.0..140.0).contains(&offered), "{report}");
+    assert!((offered - number("samples") - number("not_sent")).abs() < 0.01);
+    assert!(number("p50_ms") <= number("p99_ms") && number("p99_ms") <= number("max_ms"));
+    assert!((number("rows_per_s") - 2.0 * number("achieved_per_s")).abs() < 0.01);
+    assert!(report["kept_up"].is_boolean() && report.get("callers").is_none());
+    let text = folder.unisono(&[&line[..], &short].concat()).ok().out;
+    assert!(
+        text.contains("offered/s") && text.contains("achieved/s"),
+        "{text}"
+    );
+}
+
+#[test]
+fn bench_says_if_the_machine_did_not_keep_up() {
+    let folder = Folder::with_model();
+    // No machine of ours answers a million requests a second from one sender in a build with assertions.
+    let line = "bench model.onnx --rate 1000000 --rows 1 --secs 0.1 --no-coalesce --threads 1";
+    let line: Vec<&str> = line.split(' ').collect();
+    let text = folder.unisono(&line).ok().out;
+    assert!(text.contains("the machine did not keep up"), "{text}");
+}
+
+#[test]
 fn bench_says_why_rows_are_not_batched() {
     let folder = Folder::new();
     folder.write("mixing.onnx", &common::softmax_over_rows());

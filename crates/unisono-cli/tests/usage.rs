@@ -70,6 +70,11 @@ fn what_is_wrong_with_the_input_is_said_without_a_backtrace_and_ends_with_2() {
             &["cannot be used with", "--in-flight"],
         ),
         (
+            &["bench", "model.onnx", "--rate", "9", "--in-flight", "2"],
+            &["cannot be used with", "--in-flight"],
+        ),
+        (&["bench", "model.onnx", "--rate", "inf"], &["--rate"]),
+        (
             &["run", "model.onnx", "--isa", "mmx"],
             &["scalar, neon, avx2, avx512"],
         ),

@@ -81,7 +81,6 @@ impl<F: Future + Unpin, T> Flock<F, T> {
         }
     }
 
-    #[cfg(test)]
     /// How many are in flight.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -141,7 +140,6 @@ impl<F: Future + Unpin, T> Flock<F, T> {
         }
     }
 
-    #[cfg(test)]
     /// The tags of those that are still in flight, which are dropped.
     pub fn abandon(self) -> impl Iterator<Item = T> {
         let entries = self.slots.into_iter().filter_map(|slot| slot.entry);

@@ -3,6 +3,7 @@
 mod closed_loop;
 mod executor;
 mod in_flight;
+mod open_loop;
 mod report;
 mod window;
 
@@ -20,34 +21,53 @@ use crate::request::MadeUp;
 use crate::request::shapes::{GivenShapes, Lengths};
 use closed_loop::{LoopError, closed_loop};
 use in_flight::in_flight;
+use open_loop::{Arrivals, open_loop};
 use report::{Circumstances, Load, Measurement};
 use window::{Watcher, Window};
 
 const EXAMPLES: &str = "\
-Every caller is a thread that sends its next request as soon as the last one is answered. Requests are made up
-from the seed; each caller has its own. With --in-flight, one thread keeps that many requests going as futures. A row is one entry along the batch axis: --rows 8 puts 8 into each request.
+Three kinds of load:
+  --callers    Threads, each of which sends its next request when the last one is answered. What a server with a
+               thread for each client sees. The slower the answers, the fewer the requests.
+  --in-flight  The same from one thread, with futures: what an asynchronous server sees.
+  --rate       Requests come at random times (a Poisson process from the seed), however slow the answers are: what
+               clients see who do not know of each other. Latency counts from when a request was to start, so a
+               stall is felt by all that should have started meanwhile. Raise the rate until the machine does not
+               keep up; a good place to work is well below that.
+
+Requests are made up from the seed; each caller has its own, the other loads take turns with 16. A row is one entry
+along the batch axis: --rows 8 puts 8 into each request. Requests that wait together share batches if the model's
+rows are independent (unisono inspect tells); rows/batch shows how many rows did, and --no-coalesce what it is worth.
 
 Examples:
   unisono bench model.onnx
   unisono bench model.onnx --callers 1,8 --rows 1,8 --secs 5
   unisono bench model.onnx --callers 32 --rows 1 --no-coalesce
   unisono bench model.onnx --in-flight 64,1024 --rows 1
+  unisono bench model.onnx --rate 100,1000,10000 --rows 1
   unisono bench minilm.onnx --dim sequence=128 --int-range 0:30000
   unisono bench silero_vad.onnx --shapes 'input=1,512' --fill sr=16000
   unisono bench model.onnx --json | jq .rows_per_s
 
 With --json, one object a line:
   model, device, rows            what was measured
-  callers or in_flight           the load
+  callers, in_flight or rate     the load
   rows_per_s                     rows answered per second, all requests together
   p50_ms, p99_ms, max_ms         time from a request to its answer
-  samples                        requests answered while measured
+  samples                        requests that these are of
   coalesce                       false with --no-coalesce
   batches, mean_batch_rows       batches run meanwhile, and the rows of one in the mean
   batch_rows_p50, batch_rows_max rows of batches, rounded down by at most a fifth
   mean_queue_ms                  time from a request's arrival to the start of its batch
   secs                           how long that was
-  threads, isa, seed, shapes     the circumstances";
+  threads, isa, seed, shapes     the circumstances
+and with --rate:
+  offered_per_s, achieved_per_s  requests that came, and that were answered, while measured
+  kept_up                        false if answers were missing or the backlog grew, beyond chance
+  not_sent                       could not be sent: the queue was full and 4096 more waited, or the sender too slow
+  unanswered                     given up; their time until then counts in the latencies
+  backlog_at_opening, ..._at_end outstanding when the measurement began, and at least in its last quarter
+  sent_late_p99_ms               how late the sender was; if much of p50_ms, the sender is what was measured";
 
 /// Measure throughput and latency under load
 #[derive(Args, Debug)]
@@ -65,6 +85,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N,N", value_delimiter = ',', conflicts_with = "callers",
           value_parser = clap::value_parser!(u16).range(1..=16384))]
     in_flight: Vec<u16>,
+
+    /// Requests per second that come at random times, whether or not earlier ones are answered, instead of callers
+    #[arg(long, value_name = "R,R", value_delimiter = ',', conflicts_with_all = ["callers", "in_flight"],
+          value_parser = rate)]
+    rate: Vec<f64>,
 
     /// Rows per request to measure
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,8",
@@ -100,6 +125,16 @@ fn seconds(text: &str) -> Result<f64, String> {
         _ => Err("should be a number of seconds from 0.01 to 86400".to_owned()),
     }
 }
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.01..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("should be a number of requests per second from 0.01 to 1000000".to_owned()),
+    }
+}
+
+/// Beyond those that the queue holds, so many requests of a load that does not wait may be outstanding.
+const OUTSIDE: usize = 4096;
 
 /// Runs the command.
 ///
@@ -170,6 +205,9 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 writeln!(out, "{}", super::json_line(&line)?)?;
             } else {
                 writeln!(out, "{}", measured.row())?;
+                if let Some(trouble) = measured.trouble() {
+                    writeln!(out, "          {trouble}")?;
+                }
             }
             out.flush()?;
         }
@@ -195,6 +233,9 @@ impl BenchArgs {
 
     /// What to measure, all of one kind.
     fn loads(&self) -> Vec<Load> {
+        if !self.rate.is_empty() {
+            return self.rate.iter().map(|&rate| Load::Rate(rate)).collect();
+        }
         match &self.in_flight[..] {
             [] => self.callers.iter().map(|&n| Load::Callers(n)).collect(),
             numbers => numbers.iter().map(|&n| Load::InFlight(n)).collect(),
@@ -241,6 +282,7 @@ fn measure(
         stats: SessionStats::default(),
         line: Progress::new(),
     };
+    let mut offered = None;
     let seen = match load {
         Load::Callers(callers) => {
             let call = |caller: usize| session.run(&requests[caller]).map(drop);
@@ -256,11 +298,20 @@ fn measure(
             let send = |place: usize| session.run_async(&requests[place % requests.len()]);
             in_flight(count.into(), window, send, &mut watch)?
         }
+        Load::Rate(rate) => {
+            let send = |number: usize| session.run_async(&requests[number % requests.len()]);
+            let arrivals = Arrivals::new(rate, args.made_up.seed);
+            let most = args.options().queue_capacity + OUTSIDE;
+            let (seen, became) = open_loop(arrivals, window, most, send, &mut watch)?;
+            offered = Some(became);
+            seen
+        }
     };
     Ok(Measurement {
         load,
         rows,
         seen,
+        offered,
         stats: watch.stats,
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use unisono::{Histogram, SessionStats};
 
+use super::open_loop::Offered;
 use super::window::Seen;
 use crate::console::{grouped, milliseconds, three_digits};
 
@@ -27,6 +28,8 @@ pub enum Load {
     Callers(u16),
     /// Futures that one thread keeps in flight.
     InFlight(u16),
+    /// Requests that come at random times, so many a second.
+    Rate(f64),
 }
 
 /// Loads without a thread for each request take turns with so many different ones.
@@ -37,6 +40,8 @@ pub struct Measurement {
     pub load: Load,
     pub rows: u32,
     pub seen: Seen,
+    /// What became of what was offered, of a load that does not wait for answers.
+    pub offered: Option<Offered>,
     /// What the session did in the window.
     pub stats: SessionStats,
 }
@@ -50,6 +55,10 @@ pub struct Line<'a> {
     callers: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<f64>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    open: Option<OpenLine>,
     rows: u32,
     rows_per_s: f64,
     p50_ms: f64,
@@ -69,9 +78,57 @@ pub struct Line<'a> {
     shapes: BTreeMap<&'a str, Vec<usize>>,
 }
 
+/// What a line of JSON has besides if requests come at a rate.
+#[derive(Serialize)]
+struct OpenLine {
+    offered_per_s: f64,
+    achieved_per_s: f64,
+    kept_up: bool,
+    not_sent: u64,
+    unanswered: u64,
+    backlog_at_opening: usize,
+    backlog_at_end: usize,
+    sent_late_p99_ms: f64,
+}
+
 impl Measurement {
+    /// Requests answered per second of the window.
+    fn rate(&self) -> f64 {
+        match &self.offered {
+            Some(offered) => self.per_s(offered.answered),
+            None => self.seen.rate(),
+        }
+    }
+
+    fn per_s(&self, requests: u64) -> f64 {
+        requests as f64 / self.seen.elapsed.as_secs_f64()
+    }
+
     fn rows_per_s(&self) -> f64 {
-        self.seen.rate() * f64::from(self.rows)
+        self.rate() * f64::from(self.rows)
+    }
+
+    /// What has to be said about a load that the machine did not keep up with.
+    pub fn trouble(&self) -> Option<String> {
+        let offered = self.offered.as_ref().filter(|offered| !offered.kept_up())?;
+        let mut text = format!(
+            "the machine did not keep up: {} requests/s came, {} were answered",
+            per_second(self.per_s(offered.offered)),
+            per_second(self.rate())
+        );
+        if offered.backlog.1 > offered.backlog.0 {
+            let (before, after) = offered.backlog;
+            text += &format!("; the backlog grew from {before} to {after}");
+        }
+        if offered.not_sent > 0 {
+            let not_sent = grouped(offered.not_sent);
+            text += &format!("; {not_sent} could not be sent");
+        }
+        if offered.unanswered > 0 {
+            let unanswered = grouped(offered.unanswered);
+            text += &format!("; {unanswered} were given up, so latencies are higher than shown");
+        }
+        Some(text)
     }
 
     /// The line of JSON, for inputs of these shapes.
@@ -86,12 +143,26 @@ impl Measurement {
             device: &around.device,
             callers: match self.load {
                 Load::Callers(n) => Some(n),
-                Load::InFlight(_) => None,
+                _ => None,
             },
             in_flight: match self.load {
                 Load::InFlight(n) => Some(n),
-                Load::Callers(_) => None,
+                _ => None,
             },
+            rate: match self.load {
+                Load::Rate(rate) => Some(rate),
+                _ => None,
+            },
+            open: self.offered.as_ref().map(|offered| OpenLine {
+                offered_per_s: self.per_s(offered.offered),
+                achieved_per_s: self.rate(),
+                kept_up: offered.kept_up(),
+                not_sent: offered.not_sent,
+                unanswered: offered.unanswered,
+                backlog_at_opening: offered.backlog.0,
+                backlog_at_end: offered.backlog.1,
+                sent_late_p99_ms: ms(offered.sent_late),
+            }),
             rows: self.rows,
             rows_per_s: self.rows_per_s(),
             p50_ms: quantile(0.5),
@@ -114,15 +185,25 @@ impl Measurement {
 
     /// The row of the table under [`Load::head`].
     pub fn row(&self) -> String {
-        let (Load::Callers(n) | Load::InFlight(n)) = self.load;
+        let load = match self.load {
+            Load::Callers(n) | Load::InFlight(n) => n.to_string(),
+            Load::Rate(rate) => per_second(rate),
+        };
+        let rows_per_s = grouped(self.rows_per_s().round() as u64);
+        let quantile = |share| milliseconds(self.seen.quantile(share));
+        let (p50, p99) = (quantile(0.5), quantile(0.99));
+        let batch = three_digits(self.stats.mean_batch_rows());
+        let (rows, requests) = (self.rows, self.seen.requests());
+        let Some(offered) = &self.offered else {
+            return format!(
+                "{load:>9} {rows:>5} {rows_per_s:>12} {p50:>11} {p99:>11} {batch:>10} {requests:>9}"
+            );
+        };
+        let came = per_second(self.per_s(offered.offered));
+        let achieved = per_second(self.rate());
+        let max = quantile(1.0);
         format!(
-            "{n:>9} {:>5} {:>12} {:>11} {:>11} {:>10} {:>9}",
-            self.rows,
-            grouped(self.rows_per_s().round() as u64),
-            milliseconds(self.seen.quantile(0.5)),
-            milliseconds(self.seen.quantile(0.99)),
-            three_digits(self.stats.mean_batch_rows()),
-            self.seen.requests()
+            "{load:>9} {rows:>5} {came:>10} {achieved:>10} {p50:>11} {p99:>11} {max:>11} {batch:>10} {requests:>9}"
         )
     }
 }
@@ -133,6 +214,7 @@ impl Load {
         match self {
             Load::Callers(n) => n.into(),
             Load::InFlight(n) => DIFFERENT.min(n.into()),
+            Load::Rate(_) => DIFFERENT,
         }
     }
 
@@ -141,6 +223,20 @@ impl Load {
         let load = match self {
             Load::Callers(_) => "callers",
             Load::InFlight(_) => "in flight",
+            Load::Rate(_) => {
+                return format!(
+                    "{:>9} {:>5} {:>10} {:>10} {:>11} {:>11} {:>11} {:>10} {:>9}",
+                    "rate/s",
+                    "rows",
+                    "offered/s",
+                    "achieved/s",
+                    "p50",
+                    "p99",
+                    "max",
+                    "rows/batch",
+                    "requests"
+                );
+            }
         };
         format!(
             "{load:>9} {:>5} {:>12} {:>11} {:>11} {:>10} {:>9}",
@@ -154,7 +250,16 @@ impl fmt::Display for Load {
         match self {
             Load::Callers(n) => write!(f, "{n} callers"),
             Load::InFlight(n) => write!(f, "{n} in flight"),
+            Load::Rate(rate) => write!(f, "{rate} requests/s"),
         }
+    }
+}
+
+/// A rate in three digits, or whole.
+fn per_second(rate: f64) -> String {
+    match rate {
+        r if r < 999.5 => three_digits(r),
+        r => grouped(r.round() as u64),
     }
 }
 
