@@ -128,6 +128,10 @@ impl Measurement {
             let unanswered = grouped(offered.unanswered);
             text += &format!("; {unanswered} were given up, so latencies are higher than shown");
         }
+        if offered.sent_late > self.seen.quantile(0.99) / 2 {
+            let late = milliseconds(offered.sent_late);
+            text += &format!("; the sender was up to {late} late itself, and may be the limit");
+        }
         Some(text)
     }
 
