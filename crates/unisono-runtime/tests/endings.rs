@@ -122,9 +122,32 @@ fn only_the_poisoned_request_of_a_batch_fails() {
 }
 
 #[test]
+fn a_thousand_failed_requests_among_good_ones_leave_nothing() {
+    let (session, _) = session(&SessionOptions::default());
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            let session = &session;
+            scope.spawn(move || {
+                for turn in 0..250 {
+                    let value = if caller % 2 == 0 { POISON } else { turn as f32 };
+                    match session.run(&row(value)) {
+                        Ok(outputs) => assert!(is_answer(&outputs, value)),
+                        Err(error) => {
+                            assert!(value == POISON && error.kind() == ErrorKind::Execution);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(session.stats().failed, 1_000);
+    assert_all_released(&session);
+}
+
+#[test]
 fn only_the_request_at_which_a_kernel_panics_fails_and_the_session_stays_usable() {
     let (session, control) = session(&SessionOptions::default());
-    for _ in 0..3 {
+    for _ in 0..100 {
         let answers = behind_one(&session, &control, &[1.0, 2.0, PANIC], || ());
         assert!(is_answer(answers[0].as_ref().unwrap(), 1.0));
         assert!(is_answer(answers[1].as_ref().unwrap(), 2.0));
@@ -455,4 +478,31 @@ fn a_forked_child_is_told_that_it_has_no_threads() {
         "status {status}"
     );
     assert!(session.run(&row(1.0)).is_ok());
+}
+
+/// Each place keeps one future in flight and sends the next as soon as one is answered, so the queue is never left with room.
+#[test]
+fn futures_outside_of_a_queue_that_stays_full_get_their_turn() {
+    let (session, _) = session(&SessionOptions::default().queue_capacity(4));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut flying: Vec<_> = (0..8).map(|i| session.run_async(&row(i as f32))).collect();
+    let mut answers = [0u32; 8];
+    let started = Instant::now();
+    while answers.iter().sum::<u32>() < 2_000 {
+        for (i, future) in flying.iter_mut().enumerate() {
+            if let Poll::Ready(answer) = std::pin::Pin::new(&mut *future).poll(&mut cx) {
+                assert!(is_answer(&answer.unwrap(), i as f32));
+                answers[i] += 1;
+                *future = session.run_async(&row(i as f32));
+            }
+        }
+        // Not a matter of speed: it would be over at once.
+        assert!(started.elapsed() < Duration::from_secs(60), "{answers:?}");
+        std::thread::yield_now();
+    }
+    assert!(answers.iter().all(|&n| n > 100), "{answers:?}");
+    drop(flying);
+    until(|| session.device().census().get(Resource::Request).alive() == 0);
+    until(|| session.device().census().get(Resource::Batch).alive() == 0);
+    assert_all_released(&session);
 }

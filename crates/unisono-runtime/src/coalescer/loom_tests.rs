@@ -164,7 +164,7 @@ fn a_future_is_answered_or_taken_back() {
                 let c = Arc::clone(&c);
                 loom::thread::spawn(move || assert_eq!(ask(&c, 1, None), Ok(101)))
             };
-            let place = c.submit(2, TRAITS, None).unwrap();
+            let place = c.submit(2, TRAITS).unwrap();
             if drops {
                 let _ = c.abandon(place);
             } else {

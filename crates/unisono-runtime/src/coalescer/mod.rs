@@ -27,14 +27,16 @@
 mod bell;
 pub mod choice;
 pub mod queue;
+pub mod room;
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::sync::{park_until, thread};
 use choice::{Rules, choose};
 use queue::{Appointed, Bells, Claim, News, Owner, Place, Queue, Traits, Waiting};
+use room::RoomPlace;
 
 /// How often in a row a leader yields without anybody coming back before it goes on without them. A yield is a system call of
 /// a fraction of a microsecond if nobody else can run on the core.
@@ -234,43 +236,59 @@ impl<R: Send> Coalescer<R> {
             }
             Room::Until(_) => (deadline, Refusal::Late),
         };
+        let mut place = self.queue.enter_room(Owner::Thread);
+        let mut in_time = true;
         loop {
-            self.queue.want_room(None);
-            let put = self.queue.put(request, traits, Owner::Thread);
-            let in_time = put.is_ok() || park_until(until);
-            self.queue.stop_wanting_room();
-            match put {
+            match self.queue.enter_from(place, request, traits, Owner::Thread) {
                 Ok(place) => return Ok(place),
-                Err(back) if self.closed.load(Ordering::Relaxed) => {
-                    return Err((back, Refusal::Closed));
-                }
-                Err(back) if !in_time => return Err((back, why)),
-                Err(back) => request = back,
+                Err(back) => (request, place) = back,
             }
+            let closed = self.closed.load(Ordering::Relaxed);
+            if closed || !in_time {
+                self.queue.leave_room(place);
+                return Err((request, if closed { Refusal::Closed } else { why }));
+            }
+            in_time = park_until(until);
         }
     }
 
     /// Puts a future's request into the queue and sees to it that somebody leads.
     ///
     /// # Errors
-    /// The request, if there is no room or no more are taken. With a waker, [`Refusal::Full`] means that it will be woken
-    /// when there is room, and that [`Queue::stop_wanting_room`] is to be called before trying again or giving up.
-    pub fn submit(
+    /// The request, if there is no room or no more are taken.
+    pub fn submit(&self, request: R, traits: Traits) -> Result<Place, (R, Refusal)> {
+        match self.queue.put(request, traits, Owner::Future) {
+            Ok(place) => self.submitted(place),
+            Err(request) => Err((request, Refusal::Full)),
+        }
+    }
+
+    /// The same for one that waits for room. If its turn has not come, it gets both back and will be woken.
+    ///
+    /// # Errors
+    /// The request, if no more are taken.
+    pub fn submit_from(
         &self,
+        room: RoomPlace,
         request: R,
         traits: Traits,
-        waker: Option<&Waker>,
-    ) -> Result<Place, (R, Refusal)> {
-        if let Some(waker) = waker {
-            self.queue.want_room(Some(waker));
+        cx: &Context<'_>,
+    ) -> Result<Result<Place, (R, RoomPlace)>, R> {
+        let enter = |room, request| self.queue.enter_from(room, request, traits, Owner::Future);
+        let entered = enter(room, request).or_else(|(request, room)| {
+            self.queue.poll_room(&room, cx.waker());
+            enter(room, request)
+        });
+        match entered {
+            Ok(place) => match self.submitted(place) {
+                Ok(place) => Ok(Ok(place)),
+                Err((request, _)) => Err(request),
+            },
+            Err(outside) => Ok(Err(outside)),
         }
-        let mut place = self
-            .queue
-            .put(request, traits, Owner::Future)
-            .map_err(|request| (request, Refusal::Full))?;
-        if waker.is_some() {
-            self.queue.stop_wanting_room();
-        }
+    }
+
+    fn submitted(&self, mut place: Place) -> Result<Place, (R, Refusal)> {
         // See the protocol.
         fence(Ordering::SeqCst);
         if self.closed.load(Ordering::Relaxed) {
@@ -336,6 +354,7 @@ impl<R: Send> Coalescer<R> {
             }
         }
         self.queue.ring(bells);
+        self.queue.wake_room();
     }
 
     fn finish(&self, claim: Claim, request: R, bells: &mut Bells) {

@@ -20,12 +20,12 @@
 //! `queued`; from then on to whoever takes the word away from `queued`; after `done` or `appointed` to the owner
 //! again; in `abandoned` to the claimer.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::bell::{ALL, Bell};
+use super::room::{Left, Notify, Room, RoomPlace};
 
 use crate::sync::atomic::{
     AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
@@ -188,24 +188,9 @@ pub struct Queue<R> {
     /// under way, and below zero for a moment.
     waiting: AtomicIsize,
     /// Who waits for a free slot.
-    room: Mutex<Vec<Notify>>,
+    room: Mutex<Room>,
+    /// How many wait there, for who looks without the lock.
     room_wanted: AtomicUsize,
-}
-
-/// Somebody to be woken.
-enum Notify {
-    Thread(thread::Thread),
-    Waker(Waker),
-}
-
-impl Notify {
-    fn now(self) {
-        match self {
-            Notify::Thread(thread) => thread.unpark(),
-            // A waker is the executor's code. A panic in it must not keep a leader from waking the others.
-            Notify::Waker(waker) => drop(catch_unwind(AssertUnwindSafe(|| waker.wake()))),
-        }
-    }
 }
 
 // SAFETY: the cells are the only fields that are not `Sync`; the module's invariant gives each to one thread at a time,
@@ -269,7 +254,7 @@ impl<R: Send> Queue<R> {
             bells: std::array::from_fn(|_| Bell::new()),
             closed: AtomicUsize::new(0),
             waiting: AtomicIsize::new(0),
-            room: Mutex::new(Vec::new()),
+            room: Mutex::new(Room::default()),
             room_wanted: AtomicUsize::new(0),
         };
         queue.block(0);
@@ -301,11 +286,20 @@ impl<R: Send> Queue<R> {
         self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Puts a request into the queue. Gives it back if there is no room.
+    /// Puts a request into the queue. Gives it back if there is no room, or others wait for it already.
     pub fn put(&self, request: R, traits: Traits, owner: Owner) -> Result<Place, R> {
-        let Some(slot_index) = self.reserve() else {
+        // Relaxed: who comes at the same moment may go first.
+        if self.room_wanted.load(Ordering::Relaxed) > 0 {
             return Err(request);
-        };
+        }
+        match self.reserve() {
+            Some(slot) => Ok(self.put_into(slot, request, traits, owner)),
+            None => Err(request),
+        }
+    }
+
+    /// The slot is reserved for the caller.
+    fn put_into(&self, slot_index: usize, request: R, traits: Traits, owner: Owner) -> Place {
         let slot = self.slot(slot_index);
         let ticket = self.ticket();
         slot.kind.store(traits.kind, Ordering::Relaxed);
@@ -315,7 +309,7 @@ impl<R: Send> Queue<R> {
         slot.by_thread
             .store(owner == Owner::Thread, Ordering::Relaxed);
         slot.overtaken.store(0, Ordering::Relaxed);
-        // SAFETY: the slot was reserved above and is not queued yet: its cells are ours.
+        // SAFETY: the slot is reserved for us and not queued yet: its cells are ours.
         unsafe { slot.store(request) };
         // Relaxed throughout: a hint that spreads sleepers over bells.
         let bell = self.closed.load(Ordering::Relaxed) % BELLS;
@@ -325,10 +319,10 @@ impl<R: Send> Queue<R> {
             .store(ticket << TICKET_SHIFT | QUEUED, Ordering::Release);
         self.queued[slot_index / BLOCK].fetch_or(bit(slot_index), Ordering::Release);
         self.waiting.fetch_add(1, Ordering::Release);
-        Ok(Place {
+        Place {
             slot: slot_index,
             ticket,
-        })
+        }
     }
 
     /// Takes the lowest free slot, so that whoever looks for work looks at few words.
@@ -360,12 +354,11 @@ impl<R: Send> Queue<R> {
     fn free(&self, index: usize) {
         self.slot(index).word.store(EMPTY, Ordering::Relaxed);
         self.used[index / BLOCK].fetch_and(!bit(index), Ordering::Release);
-        // One who found no room counted itself, passed a fence, and looked again before it slept; we freed, pass a fence,
+        // One who found no room counts itself, passes a fence, and looks for free slots before it sleeps; we free, pass a fence,
         // and look at the count. One of the two sees the other.
         fence(Ordering::SeqCst);
         if self.room_wanted.load(Ordering::Relaxed) > 0 {
-            let waiting = std::mem::take(&mut *lock(&self.room));
-            waiting.into_iter().for_each(Notify::now);
+            self.grant_slots();
         }
     }
 
@@ -602,29 +595,80 @@ impl<R: Send> Queue<R> {
         }
     }
 
-    /// Asks to be woken when a slot may be free. To be called before the [`Queue::put`] whose failure is slept upon, and
-    /// ended with [`Queue::stop_wanting_room`].
-    pub fn want_room(&self, waker: Option<&Waker>) {
-        self.room_wanted.fetch_add(1, Ordering::Relaxed);
-        let mut room = lock(&self.room);
-        match waker {
-            // A future may be polled often before there is room.
-            Some(waker) => {
-                let known = |n: &Notify| matches!(n, Notify::Waker(w) if w.will_wake(waker));
-                if !room.iter().any(known) {
-                    room.push(Notify::Waker(waker.clone()));
-                }
-            }
-            None => room.push(Notify::Thread(thread::current())),
-        }
-        drop(room);
-        // See `free`.
+    /// Waits for a slot, behind all who wait already. A thread is woken when it is its turn; a future says by whom in
+    /// [`Queue::poll_room`].
+    pub fn enter_room(&self, owner: Owner) -> RoomPlace {
+        let notify = match owner {
+            Owner::Thread => Some(Notify::Thread(thread::current())),
+            Owner::Future => None,
+        };
+        let place = {
+            let mut room = lock(&self.room);
+            self.room_wanted.fetch_add(1, Ordering::Relaxed);
+            room.enter(notify)
+        };
+        // See `free`: what was freed before it could see us is granted here.
         fence(Ordering::SeqCst);
+        self.grant_slots();
+        place
     }
 
-    /// Ends [`Queue::want_room`].
-    pub fn stop_wanting_room(&self) {
-        self.room_wanted.fetch_sub(1, Ordering::Relaxed);
+    /// Puts a request into the slot that was granted to somebody in the room; gives both back if it is not its turn yet.
+    pub fn enter_from(
+        &self,
+        place: RoomPlace,
+        request: R,
+        traits: Traits,
+        owner: Owner,
+    ) -> Result<Place, (R, RoomPlace)> {
+        match lock(&self.room).take(&place) {
+            Some(slot) => Ok(self.put_into(slot, request, traits, owner)),
+            None => Err((request, place)),
+        }
+    }
+
+    /// Notes by whom a future in the room is to be woken. To be followed by another look: its turn may just have come.
+    pub fn poll_room(&self, place: &RoomPlace, waker: &Waker) {
+        lock(&self.room).wake_by(place, waker);
+    }
+
+    /// Leaves the room; a slot that was granted goes to the next.
+    pub fn leave_room(&self, place: RoomPlace) {
+        let left = {
+            let mut room = lock(&self.room);
+            let before = room.len();
+            let left = room.leave(&place);
+            self.room_wanted
+                .fetch_sub(before - room.len(), Ordering::Relaxed);
+            left
+        };
+        if let Left::Granted(slot) = left {
+            self.free(slot);
+        }
+    }
+
+    /// Wakes everybody in the room: something has happened that they must look at.
+    pub fn wake_room(&self) {
+        let all = lock(&self.room).notify_all();
+        all.into_iter().for_each(Notify::now);
+    }
+
+    /// Grants free slots to those who have waited longest.
+    fn grant_slots(&self) {
+        loop {
+            let notify = {
+                let mut room = lock(&self.room);
+                if room.is_empty() {
+                    return;
+                }
+                let Some(slot) = self.reserve() else { return };
+                self.room_wanted.fetch_sub(1, Ordering::Relaxed);
+                room.grant(slot)
+            };
+            if let Some(notify) = notify {
+                notify.now();
+            }
+        }
     }
 }
 

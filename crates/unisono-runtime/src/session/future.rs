@@ -9,7 +9,8 @@ use std::time::Instant;
 use super::lead::Request;
 use super::{Admitted, Inner, Visit, WhenFull, in_time};
 use crate::coalescer::Refusal;
-use crate::coalescer::queue::{Place, Traits};
+use crate::coalescer::queue::{Owner, Place, Traits};
+use crate::coalescer::room::RoomPlace;
 use crate::error::Error;
 use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stats::tick;
@@ -29,8 +30,8 @@ enum State {
     Failed(Error),
     /// It waits for its answer.
     Waiting(Place),
-    /// It waits for room in the queue, until then; `true` if it has asked to be woken.
-    Outside(Box<(Request, Traits)>, Option<Instant>, bool),
+    /// It waits for room in the queue, until then.
+    Outside(Box<(Request, Traits)>, Option<Instant>, RoomPlace),
     /// The answer has been given away.
     Over,
 }
@@ -72,7 +73,7 @@ impl RunFuture {
         outputs.prepare(&session.model);
         let outputs = outputs.tensors;
         let request = Request::new(plan, admitted, outputs, options.deadline, Some(visit));
-        match session.coalescer.submit(request, traits, None) {
+        match session.coalescer.submit(request, traits) {
             Ok(place) => Ok(State::Waiting(place)),
             Err((mut request, Refusal::Full)) if session.options.when_full != WhenFull::Error => {
                 // Not under way yet: who drains the session does not wait for it.
@@ -81,7 +82,8 @@ impl RunFuture {
                     WhenFull::WaitAtMost(time) => Instant::now().checked_add(time),
                     _ => None,
                 };
-                Ok(State::Outside(Box::new((request, traits)), until, false))
+                let room = session.coalescer.queue().enter_room(Owner::Future);
+                Ok(State::Outside(Box::new((request, traits)), until, room))
             }
             Err((_, why)) => Err(session.refusal(why)),
         }
@@ -122,33 +124,28 @@ impl Future for RunFuture {
                     let answer = future.answer(request);
                     return future.end(answer);
                 }
-                State::Outside(outside, until, asked) => {
-                    let coalescer = &future.session.coalescer;
-                    if asked {
-                        coalescer.queue().stop_wanting_room();
-                    }
+                State::Outside(outside, until, room) => {
+                    let session = &future.session;
                     let (mut request, traits) = *outside;
-                    request.visit = match future.session.visit() {
+                    request.visit = match session.visit() {
                         Ok(visit) => Some(visit),
-                        Err(error) => return future.end(Err(error)),
-                    };
-                    match coalescer.submit(request, traits, Some(cx.waker())) {
-                        Ok(place) => future.state = State::Waiting(place),
-                        Err((mut request, Refusal::Full)) => {
-                            request.leave();
-                            let outside = Box::new((request, traits));
-                            if until.is_some_and(|until| Instant::now() >= until) {
-                                coalescer.queue().stop_wanting_room();
-                                let error = future.session.refusal(Refusal::Full);
-                                return future.end(Err(error));
-                            }
-                            future.state = State::Outside(outside, until, true);
-                            return Poll::Pending;
-                        }
-                        Err((_, why)) => {
-                            let error = future.session.refusal(why);
+                        Err(error) => {
+                            session.coalescer.queue().leave_room(room);
                             return future.end(Err(error));
                         }
+                    };
+                    match session.coalescer.submit_from(room, request, traits, cx) {
+                        Ok(Ok(place)) => future.state = State::Waiting(place),
+                        Ok(Err((mut request, room))) => {
+                            request.leave();
+                            if until.is_some_and(|until| Instant::now() >= until) {
+                                session.coalescer.queue().leave_room(room);
+                                return future.end(Err(session.refusal(Refusal::Full)));
+                            }
+                            future.state = State::Outside(Box::new((request, traits)), until, room);
+                            return Poll::Pending;
+                        }
+                        Err(_) => return future.end(Err(session.refusal(Refusal::Closed))),
                     }
                 }
                 State::Over => panic!("a RunFuture was polled after it was ready"),
@@ -164,11 +161,9 @@ impl Drop for RunFuture {
                 tick(&self.session.stats.cancelled);
                 drop(self.session.coalescer.abandon(place));
             }
-            State::Outside(_, _, asked) => {
+            State::Outside(_, _, room) => {
                 tick(&self.session.stats.cancelled);
-                if asked {
-                    self.session.coalescer.queue().stop_wanting_room();
-                }
+                self.session.coalescer.queue().leave_room(room);
             }
             State::Failed(_) | State::Over => {}
         }
