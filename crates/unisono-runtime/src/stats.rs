@@ -130,6 +130,9 @@ impl Histogram {
 }
 
 /// What a session did since it was made. A value: it does not change while you look at it.
+///
+/// Taken while requests run, its numbers may be off against each other by those under way, since nothing is locked to
+/// count: a request may be in one and not yet in another. Taken when nothing runs, they are exact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionStats {
