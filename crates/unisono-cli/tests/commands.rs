@@ -250,7 +250,10 @@ fn bench_gives_one_json_object_a_line() {
         let (mean, most) = (number("mean_batch_rows"), number("batch_rows_max"));
         // Told sizes are rounded down, by at most a fifth.
         // And the mean is read while requests run, when sum and count may be apart by those under way.
-        assert!(mean >= number("rows") * 0.98 && mean <= most * 1.27, "{line}");
+        assert!(
+            mean >= number("rows") * 0.98 && mean <= most * 1.27,
+            "{line}"
+        );
         assert!(number("batch_rows_p50") <= most, "{line}");
     }
 }
