@@ -111,7 +111,7 @@ impl Case {
     pub fn of_seed(seed: SeedModel, options: &Options, machine: &Machine) -> Result<Case, Error> {
         let model = Model::from_bytes(seed.to_bytes())?;
         Case::of_model(
-            seed.name(),
+            &seed.name(),
             &format!("built in: {}", seed.describe()),
             model,
             options,

@@ -34,7 +34,8 @@ pub mod seed;
 pub mod subject;
 pub mod verdict;
 
-pub use options::{Effort, InputOptions, OptionError, Options, SectionId};
+pub use options::{Effort, InputOptions, OptionError, Options};
 pub use report::Report;
 pub use run::{VerifyError, run};
+pub use sections::SectionId;
 pub use verdict::Verdict;

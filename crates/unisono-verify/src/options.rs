@@ -2,143 +2,48 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::requests::Values;
+use crate::sections::{Scope, SectionId};
 
 /// How much work a run does. More work is more power, never another kind of check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effort {
-    /// Under half a minute on two slow cores.
+    /// About a minute on two slow cores.
     Quick,
-    /// Under two minutes on two slow cores.
+    /// About five minutes on two slow cores.
     #[default]
     Standard,
+    /// As long as it takes to see rare faults: half an hour and more.
+    Full,
 }
 
-/// A part of the verification that can be asked for by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SectionId {
-    /// Chapter 1 of the story.
-    #[serde(rename = "thread-safety")]
-    ThreadSafety,
-    /// Chapter 4 of the story.
-    #[serde(rename = "correctness")]
-    Correctness,
-}
-
-impl SectionId {
-    /// All of them, in the order of the report.
-    pub const ALL: [SectionId; 2] = [SectionId::ThreadSafety, SectionId::Correctness];
-
-    /// The name on the command line.
+impl Effort {
+    /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
-            SectionId::ThreadSafety => "thread-safety",
-            SectionId::Correctness => "correctness",
+            Effort::Quick => "quick",
+            Effort::Standard => "standard",
+            Effort::Full => "full",
         }
     }
 
-    /// The section of this name.
-    pub fn from_name(name: &str) -> Option<SectionId> {
-        SectionId::ALL
-            .into_iter()
-            .find(|section| section.name() == name)
-    }
-
-    /// The heading in the report.
-    pub const fn title(self) -> &'static str {
+    /// One of three amounts of work.
+    pub const fn choose<T: Copy>(self, quick: T, standard: T, full: T) -> T {
         match self {
-            SectionId::ThreadSafety => "Chapter 1: thread safety",
-            SectionId::Correctness => "Chapter 4: correctness",
-        }
-    }
-
-    /// What a pass of it shows.
-    pub const fn proves(self) -> &'static str {
-        match self {
-            SectionId::ThreadSafety => {
-                "Any number of threads may share one session without a lock, and each gets, bit for bit, the answer \
-                 that it would have got alone."
-            }
-            SectionId::Correctness => {
-                "A row's answer does not depend on what else is computed, by how many threads, or with which vector \
-                 instructions, and it is the right answer to within a stated bound."
-            }
-        }
-    }
-
-    /// The same as part of a sentence, after "On this machine".
-    pub const fn claim(self) -> &'static str {
-        match self {
-            SectionId::ThreadSafety => "any number of threads may share a session without a lock",
-            SectionId::Correctness => {
-                "a row's answer is the same to the last bit whatever else is computed with it, and it is the right one"
-            }
-        }
-    }
-
-    /// What its checks do, by the words with which they are listed.
-    pub const fn checks(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            SectionId::ThreadSafety => &[
-                (
-                    "1 to 64 callers at once",
-                    "that many threads call one session with requests of their own; each answer must be, bit for bit, \
-                     the one that was computed beforehand, alone",
-                ),
-                (
-                    "8 callers x 20 requests",
-                    "the same with the numbers of the original report, whose callers took turns behind a lock",
-                ),
-                (
-                    "beside refused requests",
-                    "half of the callers send what must be refused (a wrong type, a late deadline); nobody's next answer \
-                     may change",
-                ),
-                (
-                    "nothing left behind",
-                    "everything that was created for the sessions was released with them",
-                ),
-            ],
-            SectionId::Correctness => &[
-                (
-                    "same bits",
-                    "rows in requests of 1 to 16, at every position, beside random, zero and poisoned rows (NaN, \
-                     infinity), from 1 to 16 callers at once, on a cold and a warm session: each must be, bit for bit, the \
-                     row asked alone",
-                ),
-                (
-                    "plain arithmetic",
-                    "the same row by simple scalar code that shares nothing with the device: equal bits",
-                ),
-                (
-                    "64-bit floats",
-                    "the same row in higher precision: the largest error, as a share of the largest value, and the bound \
-                     that follows from the lengths of the model's sums",
-                ),
-            ],
-        }
-    }
-
-    /// What it does not show.
-    pub const fn cannot(self) -> &'static str {
-        match self {
-            SectionId::ThreadSafety => {
-                "That no interleaving at all goes wrong: a run sees those that this machine happened to produce, and \
-                 the bound says how rare an unseen failure must be."
-            }
-            SectionId::Correctness => {
-                "That the model itself is right: it compares with the model's own arithmetic in higher precision."
-            }
+            Effort::Quick => quick,
+            Effort::Standard => standard,
+            Effort::Full => full,
         }
     }
 }
 
 /// What is said about the inputs that are made up.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputOptions {
     /// Open lengths, by symbol.
     pub lengths: Vec<(String, usize)>,
@@ -165,7 +70,7 @@ impl InputOptions {
 }
 
 /// What to verify.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Options {
     /// How much work to do.
@@ -180,6 +85,10 @@ pub struct Options {
     pub threads: Option<usize>,
     /// What is said about inputs.
     pub inputs: InputOptions,
+    /// How long the soak lasts; `None` for what the effort says.
+    pub soak: Option<Duration>,
+    /// After how long without any sign of life a section's process counts as hung.
+    pub patience: Duration,
 }
 
 impl Default for Options {
@@ -191,16 +100,25 @@ impl Default for Options {
             seed: 1,
             threads: None,
             inputs: InputOptions::default(),
+            soak: None,
+            patience: Duration::from_secs(300),
         }
     }
 }
 
 impl Options {
-    /// The sections to run, in the order of the report.
+    /// The sections to run, in the order of the report. For a user's models these are the ones that look at models, unless
+    /// others are asked for by name.
     pub fn chosen_sections(&self) -> Vec<SectionId> {
+        let concerns = |s: &SectionId| {
+            self.models.is_empty() || !matches!(s.description().scope, Scope::Device)
+        };
         let all = SectionId::ALL.into_iter();
-        all.filter(|s| self.sections.is_empty() || self.sections.contains(s))
-            .collect()
+        all.filter(|s| match &self.sections[..] {
+            [] => concerns(s),
+            asked => asked.contains(s),
+        })
+        .collect()
     }
 }
 

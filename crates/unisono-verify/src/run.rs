@@ -4,16 +4,21 @@ use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use unisono::{Error, Isa};
 
 use crate::case::{Case, Machine};
-use crate::options::{OptionError, Options, SectionId};
+use crate::digest::Digest;
+use crate::options::{OptionError, Options};
 use crate::progress::Progress;
 use crate::report::{
-    Check, DeviceRecord, Header, Report, SCHEMA_VERSION, Section, Stamp, platform,
+    Check, DeviceRecord, Header, ModelRecord, Report, SCHEMA_VERSION, Section, SectionDigest,
+    Stamp, platform,
 };
 use crate::requests::open_lengths;
-use crate::sections::{correctness, thread_safety};
+use crate::sections::{
+    Context, Findings, Scope, SectionId, check_device, check_model, check_report,
+};
 use crate::seed::SeedModel;
 use crate::subject::ModelLab;
 use crate::verdict::Verdict;
@@ -45,134 +50,223 @@ impl From<OptionError> for VerifyError {
     }
 }
 
-/// A model that was asked for: ready, or the reason why not.
-struct Asked {
-    name: String,
-    case: Result<Case, Error>,
-}
-
-/// Runs the verification and reports. What goes wrong with a model is in the report, not an error.
+/// Runs the verification in this process and reports. What goes wrong with a model is in the report, not an error.
+///
+/// A section that crashes takes the caller with it; [`run_isolated`](crate::isolation::run_isolated) gives each a process of its own.
 ///
 /// # Errors
 /// The options name something that no model has, or the device cannot be set up.
 pub fn run(options: &Options, progress: &mut dyn Progress) -> Result<Report, VerifyError> {
-    let started = Instant::now();
-    let stamp = Stamp::now();
-    let device = ModelLab::device(options.threads, None).map_err(VerifyError::Device)?;
-    let info = device.info();
-    drop(device);
-    let machine = Machine {
-        threads: info.threads,
-        isas: Isa::available().collect(),
-    };
-    check_names(options)?;
-    let mut asked = load(options, &machine);
-
-    let sections = options.chosen_sections();
-    let mut done = Vec::new();
-    for id in &sections {
-        done.push(section(*id, &mut asked, options, progress));
-    }
-    let models = asked
-        .into_iter()
-        .filter_map(|asked| Some(asked.case.ok()?.record));
-    let verdict = Verdict::of_all(done.iter().map(|section| section.verdict));
-    Ok(Report {
-        schema_version: SCHEMA_VERSION,
-        header: Header {
-            date: stamp.to_string(),
-            run_id: stamp.run_id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            arithmetic_version: unisono::reference::arith::ARITHMETIC_VERSION,
-            platform: platform(),
-            device: DeviceRecord {
-                id: info.id.to_string(),
-                name: info.name,
-                threads: info.threads,
-                isa: info.isa,
-                available_isas: machine
-                    .isas
-                    .iter()
-                    .map(|isa| isa.name().to_owned())
-                    .collect(),
-            },
-            seed: options.seed,
-            effort: options.effort,
-            sections,
-        },
-        verdict,
-        models: models.collect(),
-        sections: done,
-        seconds: started.elapsed().as_secs_f64(),
+    run_with(options, progress, |id, progress| {
+        let machine = Machine::of(options)?;
+        Ok(run_section(id, options, &machine, progress))
     })
 }
 
-fn section(
-    id: SectionId,
-    asked: &mut [Asked],
+/// The same with another way to run a section.
+pub(crate) fn run_with(
     options: &Options,
     progress: &mut dyn Progress,
-) -> Section {
+    mut section: impl FnMut(SectionId, &mut dyn Progress) -> Result<Ran, VerifyError>,
+) -> Result<Report, VerifyError> {
     let started = Instant::now();
-    progress.section(id.title());
-    let mut checks = Vec::new();
-    for asked in asked {
-        match &mut asked.case {
-            Ok(case) => {
-                checks.extend(match id {
-                    SectionId::ThreadSafety => thread_safety::check(case, options.effort, progress),
-                    SectionId::Correctness => correctness::check(case, options.effort, progress),
-                });
-                case.forget();
+    let stamp = Stamp::now();
+    check_names(options)?;
+    let sections = options.chosen_sections();
+    let mut report = Report {
+        schema_version: SCHEMA_VERSION,
+        header: header(options, stamp, &sections)?,
+        verdict: Verdict::CouldNotRun,
+        models: Vec::new(),
+        sections: Vec::new(),
+        seconds: 0.0,
+    };
+    for id in sections {
+        progress.section(id.title());
+        let ran = match id.description().scope {
+            Scope::Report => {
+                let started = Instant::now();
+                let findings = check_report(id, &report);
+                for check in &findings.checks {
+                    progress.finished(check);
+                }
+                Ran {
+                    section: conclude(id, findings, started),
+                    models: Vec::new(),
+                }
             }
-            Err(error) => {
-                let name = format!("{}/{}/load", id.name(), asked.name);
-                let check = Check::new(
-                    name,
-                    &asked.name,
-                    "load the model and ask it once",
-                    "models",
-                );
-                let check = check.could_not_run(error.to_string());
-                progress.finished(&check);
-                checks.push(check);
+            _ => section(id, progress)?,
+        };
+        for model in ran.models {
+            if !report.models.iter().any(|known| known.name == model.name) {
+                report.models.push(model);
+            }
+        }
+        report.sections.push(ran.section);
+    }
+    digest_of_all(&mut report);
+    report.verdict = Verdict::of_all(report.sections.iter().map(|section| section.verdict));
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// A section that has run, and the models that it looked at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ran {
+    pub section: Section,
+    pub models: Vec<ModelRecord>,
+}
+
+/// The digests of a model over all sections, in their order.
+fn digest_of_all(report: &mut Report) {
+    for model in &mut report.models {
+        let own = report
+            .sections
+            .iter()
+            .flat_map(|section| &section.digests)
+            .filter(|digest| digest.model == model.name);
+        let (mut requests, mut answers, mut any) = (Digest::new(), Digest::new(), false);
+        for digest in own {
+            requests.bytes(digest.requests.as_bytes());
+            answers.bytes(digest.answers.as_bytes());
+            any = true;
+        }
+        model.requests_digest = any.then(|| requests.to_string());
+        model.answers_digest = any.then(|| answers.to_string());
+    }
+}
+
+fn header(options: &Options, stamp: Stamp, sections: &[SectionId]) -> Result<Header, VerifyError> {
+    let device = ModelLab::device(options.threads, None).map_err(VerifyError::Device)?;
+    let info = device.info();
+    let isas = Isa::available().map(|isa| isa.name().to_owned());
+    Ok(Header {
+        date: stamp.to_string(),
+        run_id: stamp.run_id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        arithmetic_version: unisono::reference::arith::ARITHMETIC_VERSION,
+        platform: platform(),
+        device: DeviceRecord {
+            id: info.id.to_string(),
+            name: info.name,
+            threads: info.threads,
+            isa: info.isa,
+            available_isas: isas.collect(),
+        },
+        seed: options.seed,
+        effort: options.effort,
+        sections: sections.to_vec(),
+    })
+}
+
+impl Machine {
+    /// What there is to check across.
+    pub(crate) fn of(options: &Options) -> Result<Machine, VerifyError> {
+        let device = ModelLab::device(options.threads, None).map_err(VerifyError::Device)?;
+        Ok(Machine {
+            threads: device.info().threads,
+            isas: Isa::available().collect(),
+        })
+    }
+}
+
+/// Runs one section here.
+pub(crate) fn run_section(
+    id: SectionId,
+    options: &Options,
+    machine: &Machine,
+    progress: &mut dyn Progress,
+) -> Ran {
+    let started = Instant::now();
+    let mut cx = Context {
+        options,
+        machine,
+        progress,
+    };
+    let mut findings = Findings::default();
+    let mut cases = Vec::new();
+    if let Scope::Models(seeds) = id.description().scope {
+        for (name, case) in load(seeds, options, machine) {
+            match case {
+                Ok(mut case) => {
+                    findings.extend(check_model(id, &mut case, &mut cx));
+                    case.forget();
+                    cases.push(case);
+                }
+                Err(error) => {
+                    let check = Check::new(
+                        format!("{}/{name}/load", id.name()),
+                        &name,
+                        "load the model and ask it once",
+                        "models",
+                    );
+                    let check = check.could_not_run(error.to_string());
+                    cx.progress.finished(&check);
+                    findings.checks.push(check);
+                }
             }
         }
     }
+    findings.extend(check_device(id, &mut cases, &mut cx));
+    let mut section = conclude(id, findings, started);
+    let mut models = Vec::new();
+    for case in cases {
+        if let (Some(requests), Some(answers)) =
+            (&case.record.requests_digest, &case.record.answers_digest)
+        {
+            section.digests.push(SectionDigest {
+                model: case.name.clone(),
+                requests: requests.clone(),
+                answers: answers.clone(),
+            });
+        }
+        models.push(case.record);
+    }
+    Ran { section, models }
+}
+
+/// The section of these findings.
+pub(crate) fn conclude(id: SectionId, findings: Findings, started: Instant) -> Section {
+    let about = id.description();
     Section {
         id,
-        title: id.title().to_owned(),
-        proves: id.proves().to_owned(),
-        cannot: id.cannot().to_owned(),
-        verdict: Verdict::of_all(checks.iter().map(|check| check.verdict)),
-        checks,
+        title: about.title.to_owned(),
+        proves: about.proves.to_owned(),
+        cannot: about.cannot.to_owned(),
+        verdict: Verdict::of_all(findings.checks.iter().map(|check| check.verdict)),
+        checks: findings.checks,
+        charts: findings.charts,
+        digests: Vec::new(),
+        process: None,
         seconds: started.elapsed().as_secs_f64(),
     }
 }
 
-fn load(options: &Options, machine: &Machine) -> Vec<Asked> {
+/// The user's models, or the section's own. A model that cannot be loaded comes as the reason why.
+fn load(
+    seeds: &[SeedModel],
+    options: &Options,
+    machine: &Machine,
+) -> Vec<(String, Result<Case, Error>)> {
     if options.models.is_empty() {
-        let seed = |seed: SeedModel| Asked {
-            name: seed.name().to_owned(),
-            case: Case::of_seed(seed, options, machine),
-        };
-        return SeedModel::ALL.map(seed).into();
+        let seed = |seed: &SeedModel| (seed.name(), Case::of_seed(*seed, options, machine));
+        return seeds.iter().map(seed).collect();
     }
-    let mut asked: Vec<Asked> = Vec::new();
+    let mut asked = Vec::new();
     for path in &options.models {
         let name = free_name(path, &asked);
         let case = Case::of_file(&name, path, options, machine);
-        asked.push(Asked { name, case });
+        asked.push((name, case));
     }
     asked
 }
 
 /// The file's name without its extension, with a number behind it if that is taken.
-fn free_name(path: &Path, taken: &[Asked]) -> String {
+fn free_name(path: &Path, taken: &[(String, Result<Case, Error>)]) -> String {
     let stem = path
         .file_stem()
         .map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
-    let is_taken = |name: &str| taken.iter().any(|asked| asked.name == name);
+    let is_taken = |name: &str| taken.iter().any(|(taken, _)| taken == name);
     let numbered = (2..).map(|n| format!("{stem}-{n}"));
     let mut names = std::iter::once(stem.to_string()).chain(numbered);
     names.find(|name| !is_taken(name)).unwrap_or_default()
@@ -189,7 +283,7 @@ fn check_names(options: &Options) -> Result<(), OptionError> {
         .models
         .iter()
         .filter_map(|path| unisono::Model::load(path).ok());
-    let seeds = SeedModel::ALL
+    let seeds = SeedModel::STORY
         .into_iter()
         .filter(|_| options.models.is_empty());
     let seeds = seeds.filter_map(|seed| unisono::Model::from_bytes(seed.to_bytes()).ok());

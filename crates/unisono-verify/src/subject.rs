@@ -5,10 +5,16 @@
 //! sections say so. A check that accepts a wrong subject is not a check.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task;
+use std::thread::{self, Thread};
 use std::time::Instant;
 
-use unisono::{Device, Error, Isa, Model, Resource, RunOptions, Session, Tensor};
+use unisono::{
+    Device, Error, Isa, Model, Outputs, Resource, RunFuture, RunOptions, Session, SessionOptions,
+    Shutdown, Tensor,
+};
 
 /// How a device is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +59,83 @@ pub trait Subject: Send + Sync {
     ///
     /// # Errors
     /// Always, if all is well.
-    fn run_late(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error>;
+    fn run_late(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        self.run_by(inputs, Instant::now())
+    }
+
+    /// Answers a request that is worth nothing after this moment.
+    ///
+    /// # Errors
+    /// As [`Subject::run`], and when the moment has passed.
+    fn run_by(&self, inputs: &[Tensor], deadline: Instant) -> Result<Vec<Tensor>, Error>;
+
+    /// Starts a request that the thread does not wait for yet.
+    ///
+    /// # Errors
+    /// As [`Subject::run`], as far as they are known at once.
+    fn start(&self, inputs: &[Tensor]) -> Result<Box<dyn Pending>, Error>;
+
+    /// What it did so far.
+    fn counters(&self) -> Counters;
+
+    /// Takes no more requests, and refuses those that have not begun. Those that have are answered.
+    fn close(&self);
+}
+
+/// A request under way. Its drop takes it back if it has not begun.
+pub trait Pending: Send {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Subject::run`].
+    fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error>;
+}
+
+/// The answer of a subject that makes it at once.
+pub struct Ready(pub Result<Vec<Tensor>, Error>);
+
+impl Pending for Ready {
+    fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
+        self.0
+    }
+}
+
+/// What a subject did so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests that ran, in batches or alone.
+    pub requests: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Batches, of one request or more.
+    pub batches: u64,
+    /// Batches by their number of rows: the lower bound of a bucket, and how many fell into it.
+    pub batch_rows: Vec<(u64, u64)>,
+    /// Plans compiled.
+    pub compiles: u64,
+    /// Plans evicted.
+    pub evictions: u64,
+}
+
+/// How a subject is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// May requests share batches?
+    pub coalesce: bool,
+    /// The most bytes that plans may take; `None` for the default.
+    pub plan_cache_bytes: Option<u64>,
+    /// How many later requests may be answered before one.
+    pub max_overtaken: Option<u32>,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Opening {
+            coalesce: true,
+            plan_cache_bytes: None,
+            max_overtaken: None,
+        }
+    }
 }
 
 /// How many of one thing were made and unmade.
@@ -75,7 +157,15 @@ pub trait Rig {
     ///
     /// # Errors
     /// As `Model::session`.
-    fn open(&self) -> Result<Arc<dyn Subject>, Error>;
+    fn open(&self) -> Result<Arc<dyn Subject>, Error> {
+        self.open_with(&Opening::default())
+    }
+
+    /// The same with settings.
+    ///
+    /// # Errors
+    /// As `Model::session`.
+    fn open_with(&self, opening: &Opening) -> Result<Arc<dyn Subject>, Error>;
 
     /// What was made and unmade for subjects so far. What the device itself keeps for later is not in it.
     fn census(&self) -> Vec<Held>;
@@ -135,8 +225,17 @@ struct ModelRig {
 }
 
 impl Rig for ModelRig {
-    fn open(&self) -> Result<Arc<dyn Subject>, Error> {
-        Ok(Arc::new(self.model.session(&self.device)?))
+    fn open_with(&self, opening: &Opening) -> Result<Arc<dyn Subject>, Error> {
+        let mut options = SessionOptions::default()
+            .coalesce(opening.coalesce)
+            .on_drop(Shutdown::Drain);
+        if let Some(bytes) = opening.plan_cache_bytes {
+            options = options.plan_cache_bytes(bytes);
+        }
+        if let Some(requests) = opening.max_overtaken {
+            options = options.max_overtaken(requests);
+        }
+        Ok(Arc::new(self.model.session_with(&self.device, &options)?))
     }
 
     fn census(&self) -> Vec<Held> {
@@ -156,15 +255,67 @@ impl Rig for ModelRig {
     }
 }
 
+/// The tensors of an answer, in the model's order.
+fn tensors(outputs: Outputs) -> Vec<Tensor> {
+    outputs.iter().map(|(_, tensor)| tensor.clone()).collect()
+}
+
 impl Subject for Session {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-        let outputs = Session::run(self, inputs)?;
-        Ok(outputs.iter().map(|(_, tensor)| tensor.clone()).collect())
+        Session::run(self, inputs).map(tensors)
     }
 
-    fn run_late(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-        let late = RunOptions::new().deadline(Instant::now());
-        let outputs = self.run_with(inputs, &late)?;
-        Ok(outputs.iter().map(|(_, tensor)| tensor.clone()).collect())
+    fn run_by(&self, inputs: &[Tensor], deadline: Instant) -> Result<Vec<Tensor>, Error> {
+        self.run_with(inputs, &RunOptions::new().deadline(deadline))
+            .map(tensors)
+    }
+
+    fn start(&self, inputs: &[Tensor]) -> Result<Box<dyn Pending>, Error> {
+        Ok(Box::new(self.run_async(inputs)))
+    }
+
+    fn counters(&self) -> Counters {
+        let stats = self.stats();
+        let rows = stats.batch_rows.buckets();
+        Counters {
+            requests: stats.batch_requests.sum(),
+            rows: stats.batch_rows.sum(),
+            batches: stats.batches,
+            batch_rows: rows.map(|(lowest, _, count)| (lowest, count)).collect(),
+            compiles: stats.plans.compiles,
+            evictions: stats.plans.evictions,
+        }
+    }
+
+    fn close(&self) {
+        self.shutdown(Shutdown::Refuse);
+    }
+}
+
+impl Pending for RunFuture {
+    fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
+        wait_on(*self).map(tensors)
+    }
+}
+
+/// Wakes the thread that waits.
+struct Unpark(Thread);
+
+impl task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Lets the calling thread wait for a future.
+fn wait_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = task::Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = task::Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            task::Poll::Ready(output) => return output,
+            task::Poll::Pending => thread::park(),
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use unisono::{DType, Error, ErrorKind, Isa, Tensor};
 use unisono_verify::accuracy::Bound;
@@ -16,9 +16,9 @@ use unisono_verify::oracle::Oracle;
 use unisono_verify::progress::Silent;
 use unisono_verify::report::{Check, ModelRecord};
 use unisono_verify::requests::{InputPlan, RequestMaker, Role, Values};
-use unisono_verify::sections::{correctness, thread_safety};
-use unisono_verify::subject::{Held, Lab, Rig, Setup, Subject};
-use unisono_verify::{Effort, Verdict};
+use unisono_verify::sections::{Context, Findings, correctness, thread_safety};
+use unisono_verify::subject::{Counters, Held, Lab, Opening, Pending, Ready, Rig, Setup, Subject};
+use unisono_verify::{Effort, Options, Verdict};
 
 const WIDTH: usize = 6;
 
@@ -106,7 +106,7 @@ impl Lab for FaultyLab {
 }
 
 impl Rig for FaultyRig {
-    fn open(&self) -> Result<Arc<dyn Subject>, Error> {
+    fn open_with(&self, _: &Opening) -> Result<Arc<dyn Subject>, Error> {
         self.made.created.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(Faulty {
             fault: self.fault,
@@ -232,13 +232,23 @@ impl Subject for Faulty {
         answer
     }
 
-    fn run_late(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-        if self.fault == IgnoresDeadlines {
-            self.answer(inputs)
+    fn run_by(&self, inputs: &[Tensor], deadline: Instant) -> Result<Vec<Tensor>, Error> {
+        if self.fault == IgnoresDeadlines || Instant::now() < deadline {
+            self.run(inputs)
         } else {
             self.refuse("too late")
         }
     }
+
+    fn start(&self, inputs: &[Tensor]) -> Result<Box<dyn Pending>, Error> {
+        Ok(Box::new(Ready(self.run(inputs))))
+    }
+
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
+
+    fn close(&self) {}
 }
 
 struct HonestOracle;
@@ -325,10 +335,23 @@ fn case(fault: Fault) -> Case {
     case
 }
 
+/// A quick run of one section.
+fn quick(section: fn(&mut Case, &mut Context<'_>) -> Findings, case: &mut Case) -> Vec<Check> {
+    let mut options = Options::default();
+    options.effort = Effort::Quick;
+    let machine = case.machine.clone();
+    let mut cx = Context {
+        options: &options,
+        machine: &machine,
+        progress: &mut Silent,
+    };
+    section(case, &mut cx).checks
+}
+
 fn verify(fault: Fault) -> Vec<Check> {
     let mut case = case(fault);
-    let mut checks = thread_safety::check(&mut case, Effort::Quick, &mut Silent);
-    checks.extend(correctness::check(&mut case, Effort::Quick, &mut Silent));
+    let mut checks = quick(thread_safety::check, &mut case);
+    checks.extend(quick(correctness::check, &mut case));
     checks
 }
 
@@ -495,8 +518,8 @@ fn a_machine_that_lacks_what_is_asked_for_could_not_run_and_has_not_passed() {
     }
     let mut case = case(Honest);
     case.lab = Box::new(NoLab);
-    let mut checks = thread_safety::check(&mut case, Effort::Quick, &mut Silent);
-    checks.extend(correctness::check(&mut case, Effort::Quick, &mut Silent));
+    let mut checks = quick(thread_safety::check, &mut case);
+    checks.extend(quick(correctness::check, &mut case));
     assert_eq!(checks.len(), 2);
     for check in checks {
         assert_eq!(check.verdict, Verdict::CouldNotRun);
@@ -514,7 +537,7 @@ fn equal_seeds_do_equal_work() {
     let digests = || {
         let mut case = case(Honest);
         let mut trials: Vec<u64> = Vec::new();
-        for check in thread_safety::check(&mut case, Effort::Quick, &mut Silent) {
+        for check in quick(thread_safety::check, &mut case) {
             trials.push(check.trials);
         }
         (

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Difference;
-use crate::options::{Effort, SectionId};
+use crate::options::Effort;
+use crate::sections::SectionId;
 use crate::verdict::{Verdict, rate_bound};
 
 pub use text::{differences, sections, summary};
@@ -145,8 +146,123 @@ pub struct Section {
     pub verdict: Verdict,
     /// The checks.
     pub checks: Vec<Check>,
+    /// What is better looked at than read.
+    pub charts: Vec<Chart>,
+    /// For each model, what was asked and answered in this section.
+    pub digests: Vec<SectionDigest>,
+    /// How its process ended; `None` if it had none of its own.
+    pub process: Option<ProcessRecord>,
     /// How long it took.
     pub seconds: f64,
+}
+
+/// What was asked of one model in one section, and what was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionDigest {
+    /// The model.
+    pub model: String,
+    /// Digest of the requests.
+    pub requests: String,
+    /// Digest of the answers.
+    pub answers: String,
+}
+
+/// How the process of a section ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
+    /// How.
+    pub end: ProcessEnd,
+    /// In words: `ended by itself`, `killed by signal 11 (SIGSEGV)`, `no sign of life for 300 s`.
+    pub what: String,
+    /// Did it leave a core file, as far as the system says?
+    pub core_dumped: bool,
+    /// The last lines that it wrote to standard error; empty if all went well.
+    pub last_words: String,
+    /// The most memory that it had resident at any time, in bytes, where the system tells.
+    pub peak_resident_bytes: Option<u64>,
+}
+
+/// The ways in which a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessEnd {
+    /// By itself, with a report.
+    Good,
+    /// By itself, with an exit code but without a report.
+    Exit,
+    /// By a signal.
+    Signal,
+    /// By us, because it gave no sign of life.
+    Hung,
+    /// Because it had no memory left.
+    OutOfMemory,
+    /// It could not be started.
+    NotStarted,
+}
+
+/// What is better looked at than read: some series of points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chart {
+    /// A name that stays the same from run to run: `efficiency/mlp/throughput`.
+    pub id: String,
+    /// The heading.
+    pub title: String,
+    /// What there is to see, in a sentence.
+    pub caption: String,
+    /// Lines or bars.
+    pub kind: ChartKind,
+    /// The horizontal axis.
+    pub x: Axis,
+    /// The vertical axis.
+    pub y: Axis,
+    /// What is drawn.
+    pub series: Vec<Series>,
+}
+
+/// How points are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChartKind {
+    /// Joined by lines.
+    Lines,
+    /// As bars from zero.
+    Bars,
+}
+
+/// An axis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Axis {
+    /// What it shows, with its unit: `samples/s`.
+    pub label: String,
+    /// How values are spread along it.
+    pub scale: Scale,
+}
+
+/// How values are spread along an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// Evenly, from zero.
+    Linear,
+    /// Evenly, from the smallest value.
+    LinearFromLowest,
+    /// By doublings.
+    Log2,
+    /// By factors of ten.
+    Log10,
+}
+
+/// Points that belong together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// What they are.
+    pub name: String,
+    /// Pairs of x and y.
+    pub points: Vec<(f64, f64)>,
+    /// The lowest and highest value at each point, if known.
+    pub band: Option<Vec<(f64, f64)>>,
+    /// Is it a bound or a model instead of a measurement? Then it is drawn dashed.
+    pub dashed: bool,
 }
 
 /// One check.
@@ -189,6 +305,8 @@ pub struct Figure {
     pub value: f64,
     /// Its unit; empty for a plain number.
     pub unit: String,
+    /// The interval in which the true value lies at 95 %, if known.
+    pub interval: Option<(f64, f64)>,
 }
 
 impl Check {
@@ -241,7 +359,21 @@ impl Check {
             name: name.to_owned(),
             value,
             unit: unit.to_owned(),
+            interval: None,
         });
+    }
+
+    /// Adds a number with the interval in which it lies at 95 %.
+    pub fn figure_within(&mut self, name: &str, value: f64, unit: &str, interval: (f64, f64)) {
+        self.figure(name, value, unit);
+        if let Some(figure) = self.figures.last_mut() {
+            figure.interval = Some(interval);
+        }
+    }
+
+    /// The figure of this name.
+    pub fn figure_named(&self, name: &str) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.name == name)
     }
 }
 
@@ -249,6 +381,11 @@ impl Report {
     /// Did nothing fail, and did everything that was asked for run?
     pub fn is_acceptable(&self) -> bool {
         self.verdict.is_acceptable()
+    }
+
+    /// The section, if it was run.
+    pub fn section(&self, id: SectionId) -> Option<&Section> {
+        self.sections.iter().find(|section| section.id == id)
     }
 
     /// All checks.

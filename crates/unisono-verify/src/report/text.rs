@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Check, ModelRecord, Report, Section};
 use crate::compare::Difference;
-use crate::options::{Effort, SectionId};
+use crate::sections::SectionId;
 use crate::verdict::Verdict;
 
 /// Columns of a terminal that are used.
@@ -33,9 +33,9 @@ pub fn sections() -> String {
     let mut out = String::new();
     for id in SectionId::ALL {
         let _ = writeln!(out, "{}: {}", id.name(), id.title());
-        hanging(&mut out, "  shows: ", 4, id.proves());
-        hanging(&mut out, "  cannot show: ", 4, id.cannot());
-        for (check, does) in id.checks() {
+        hanging(&mut out, "  shows: ", 4, id.description().proves);
+        hanging(&mut out, "  cannot show: ", 4, id.description().cannot);
+        for (check, does) in id.description().checks {
             hanging(&mut out, &format!("  - {check}: "), 4, does);
         }
         out.push('\n');
@@ -47,10 +47,7 @@ pub fn sections() -> String {
 
 fn header(out: &mut String, report: &Report) {
     let h = &report.header;
-    let effort = match h.effort {
-        Effort::Quick => "quick",
-        Effort::Standard => "standard",
-    };
+    let effort = h.effort.name();
     let _ = writeln!(out, "Verification report {}", h.run_id);
     let mut line = |name: &str, text: String| wrapped(out, &format!("  {name:<10}"), &text);
     line(
@@ -130,7 +127,7 @@ fn describe(model: &ModelRecord) -> String {
 fn table(out: &mut String, section: &Section) {
     let _ = writeln!(out, "\n{}", section.title);
     wrapped(out, "  ", &section.proves);
-    for (check, does) in section.id.checks() {
+    for (check, does) in section.id.description().checks {
         let ran = |c: &Check| c.what.starts_with(check) && c.trials > 0;
         if section.checks.iter().any(ran) {
             hanging(out, &format!("  - {check}: "), 4, does);
@@ -299,7 +296,7 @@ fn conclusion(out: &mut String, report: &Report) {
         .sections
         .iter()
         .filter(|section| section.verdict == Verdict::Pass)
-        .map(|section| section.id.claim())
+        .map(|section| section.id.description().claim)
         .collect();
     if !claims.is_empty() {
         let models = if report.models.len() == 1 {

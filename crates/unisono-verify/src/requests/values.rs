@@ -8,7 +8,7 @@ use super::{InputPlan, RowKind};
 use crate::random::Random;
 
 /// Where an input's values come from.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Values {
     /// Floats like a standard normal distribution.
     Normal,

@@ -9,15 +9,47 @@ use std::sync::Arc;
 
 use unisono::{DType, Error, Tensor};
 
-use super::{Running, hung, is_heavy};
+use super::{Context, Description, Findings, Running, Scope, SectionId, hung, is_heavy};
 use crate::callers::{Expected, Job, Round, Scripts, Tally, drive};
 use crate::case::Case;
-use crate::options::{Effort, SectionId};
+use crate::options::Effort;
 use crate::progress::Progress;
 use crate::report::Check;
 use crate::requests::{Request, RowId};
+use crate::seed::SeedModel;
 use crate::subject::{Rig, Setup, Subject};
 use crate::verdict::Verdict;
+
+/// What it says of itself.
+pub const DESCRIPTION: Description = Description {
+    name: "thread-safety",
+    title: "Chapter 1: thread safety",
+    scope: Scope::Models(&SeedModel::STORY),
+    proves: "Any number of threads may share one session without a lock, and each gets, bit for bit, the answer that it \
+             would have got alone.",
+    claim: "any number of threads may share a session without a lock",
+    cannot: "That no interleaving at all goes wrong: a run sees those that this machine happened to produce, and the bound \
+             says how rare an unseen failure must be.",
+    checks: &[
+        (
+            "1 to 64 callers at once",
+            "that many threads call one session with requests of their own; each answer must be, bit for bit, the one that \
+             was computed beforehand, alone",
+        ),
+        (
+            "8 callers x 20 requests",
+            "the same with the numbers of the original report, whose callers took turns behind a lock",
+        ),
+        (
+            "beside refused requests",
+            "half of the callers send what must be refused (a wrong type, a late deadline); nobody's next answer may change",
+        ),
+        (
+            "nothing left behind",
+            "everything that was created for the sessions was released with them",
+        ),
+    ],
+};
 
 /// Numbers of callers.
 const CALLERS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
@@ -39,6 +71,7 @@ impl Work {
         let (flops, most) = match effort {
             Effort::Quick => (4_000_000_000, 200),
             Effort::Standard => (24_000_000_000, 1_000),
+            Effort::Full => (240_000_000_000, 10_000),
         };
         let heavy = is_heavy(case, effort);
         // Each caller of a heavy model has one request, of few rows.
@@ -79,7 +112,11 @@ impl Work {
 }
 
 /// Checks one model.
-pub fn check(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<Check> {
+pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
+    checks(case, cx.options.effort, cx.progress).into()
+}
+
+fn checks(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<Check> {
     let work = Work::of(case, effort);
     let mut checks = Vec::new();
     let Opened { rig, subject } = match open(case) {
@@ -204,7 +241,7 @@ fn original(
     // Asked again and again, four different requests do as well as twenty.
     let different = match effort {
         Effort::Quick => 2,
-        Effort::Standard => 4,
+        Effort::Standard | Effort::Full => 4,
     };
     let what = format!("{callers} callers x {requests} requests");
     let mut running = start(case, "original", &what, progress);

@@ -7,6 +7,7 @@
 //! Unlike a new PyTorch layer, no bias is zero and no gain is one: a kernel that forgot one would not be seen.
 
 mod conv1d;
+mod matmul;
 mod mlp;
 mod transformer;
 mod weights;
@@ -25,29 +26,45 @@ pub enum SeedModel {
     Mlp,
     /// Three convolutions 1-64-64-1 of width 3 over length 1024, input `x` `[batch, 1, 1024]`.
     Conv1d,
+    /// One product of an `n x n` matrix with a weight of that size, input `x` `[batch, n, n]`.
+    Matmul(u16),
+    /// The same with ReLU.
+    MatmulRelu(u16),
+    /// Product of two square matrices of any size, and ReLU; inputs `a` and `b` `[batch, n, n]`.
+    MatmulAny,
 }
 
 impl SeedModel {
-    /// All of them, in the order of the original report.
-    pub const ALL: [SeedModel; 3] = [SeedModel::Transformer, SeedModel::Mlp, SeedModel::Conv1d];
+    /// Those that stand for real models, in the order of the original report.
+    pub const STORY: [SeedModel; 3] = [SeedModel::Transformer, SeedModel::Mlp, SeedModel::Conv1d];
 
     /// Its name in reports.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> String {
         match self {
-            SeedModel::Transformer => "transformer",
-            SeedModel::Mlp => "mlp",
-            SeedModel::Conv1d => "conv1d",
+            SeedModel::Transformer => "transformer".to_owned(),
+            SeedModel::Mlp => "mlp".to_owned(),
+            SeedModel::Conv1d => "conv1d".to_owned(),
+            SeedModel::Matmul(n) => format!("matmul-{n}"),
+            SeedModel::MatmulRelu(n) => format!("matmul-relu-{n}"),
+            SeedModel::MatmulAny => "matmul-any".to_owned(),
         }
     }
 
     /// What it is, in words.
-    pub const fn describe(self) -> &'static str {
+    pub fn describe(self) -> String {
         match self {
             SeedModel::Transformer => {
-                "2 transformer encoder layers, d 256, 4 heads, FF 1,024, 32 tokens a row"
+                "2 transformer encoder layers, d 256, 4 heads, FF 1,024, 32 tokens a row".to_owned()
             }
-            SeedModel::Mlp => "3 dense layers 256-512-512-256 with ReLU",
-            SeedModel::Conv1d => "3 convolutions 1-64-64-1 of width 3 over 1,024 samples",
+            SeedModel::Mlp => "3 dense layers 256-512-512-256 with ReLU".to_owned(),
+            SeedModel::Conv1d => {
+                "3 convolutions 1-64-64-1 of width 3 over 1,024 samples".to_owned()
+            }
+            SeedModel::Matmul(n) => format!("a {n} x {n} matrix times a weight of that size"),
+            SeedModel::MatmulRelu(n) => {
+                format!("a {n} x {n} matrix times a weight of that size, ReLU")
+            }
+            SeedModel::MatmulAny => "a product of two square matrices of any size, ReLU".to_owned(),
         }
     }
 
@@ -57,6 +74,9 @@ impl SeedModel {
             SeedModel::Transformer => transformer::build(),
             SeedModel::Mlp => mlp::build(),
             SeedModel::Conv1d => conv1d::build(),
+            SeedModel::Matmul(n) => matmul::build(n, false),
+            SeedModel::MatmulRelu(n) => matmul::build(n, true),
+            SeedModel::MatmulAny => matmul::build_any(),
         }
         .to_bytes()
     }
@@ -91,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_files_have_the_same_bytes_on_every_machine() {
-        let digests = SeedModel::ALL.map(|model| {
+        let digests = SeedModel::STORY.map(|model| {
             let mut digest = Digest::new();
             digest.bytes(&model.to_bytes());
             format!("{} {digest}", model.name())

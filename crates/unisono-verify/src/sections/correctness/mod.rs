@@ -12,12 +12,40 @@ use unisono::Error;
 
 use crate::callers::Answer;
 use crate::case::Case;
-use crate::options::{Effort, SectionId};
+use crate::options::Effort;
 use crate::progress::Progress;
 use crate::report::Check;
 use crate::requests::{RowId, RowKind};
+use crate::seed::SeedModel;
 
-use super::Running;
+use super::{Context, Description, Findings, Running, Scope, SectionId};
+
+/// What it says of itself.
+pub const DESCRIPTION: Description = Description {
+    name: "correctness",
+    title: "Chapter 4: correctness",
+    scope: Scope::Models(&SeedModel::STORY),
+    proves: "A row's answer does not depend on what else is computed, by how many threads, or with which vector instructions, \
+             and it is the right answer to within a stated bound.",
+    claim: "a row's answer is the same to the last bit whatever else is computed with it, and it is the right one",
+    cannot: "That the model itself is right: it compares with the model's own arithmetic in higher precision.",
+    checks: &[
+        (
+            "same bits",
+            "rows in requests of 1 to 16, at every position, beside random, zero and poisoned rows (NaN, infinity), from 1 to \
+             16 callers at once, on a cold and a warm session: each must be, bit for bit, the row asked alone",
+        ),
+        (
+            "plain arithmetic",
+            "the same row by simple scalar code that shares nothing with the device: equal bits",
+        ),
+        (
+            "64-bit floats",
+            "the same row in higher precision: the largest error, as a share of the largest value, and the bound that follows \
+             from the lengths of the model's sums",
+        ),
+    ],
+};
 
 /// Rows of one request, at most.
 const ROWS: usize = 16;
@@ -25,7 +53,11 @@ const ROWS: usize = 16;
 const RANDOM: &str = "random";
 
 /// Checks one model.
-pub fn check(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<Check> {
+pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
+    checks(case, cx.options.effort, cx.progress).into()
+}
+
+fn checks(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<Check> {
     let pool = match Pool::new(case) {
         Ok(pool) => pool,
         Err(error) => {

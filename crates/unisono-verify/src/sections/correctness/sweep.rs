@@ -13,10 +13,11 @@ use super::super::{Running, hung, is_heavy};
 use super::{Pool, RANDOM, ROWS};
 use crate::callers::{Expected, Job, Round, Scripts, Tally, drive};
 use crate::case::Case;
-use crate::options::{Effort, SectionId};
+use crate::options::Effort;
 use crate::progress::Progress;
 use crate::random::mix;
 use crate::report::Check;
+use crate::sections::SectionId;
 use crate::subject::Setup;
 
 /// The setups that the machine allows: each set of instructions with one thread, two, and all.
@@ -68,12 +69,14 @@ impl Work {
             (Effort::Quick, true) => (300_000_000, 16),
             (Effort::Quick, false) => (16_000_000_000, 48),
             (Effort::Standard, true) => (3_000_000_000, 64),
+            (Effort::Full, true) => (30_000_000_000, 640),
+            (Effort::Full, false) => (960_000_000_000, 1_920),
             (Effort::Standard, false) => (96_000_000_000, 192),
         };
         let all_callers: &[usize] = &[1, 2, 4, 8, 16];
         let plan: (usize, &[usize], &[usize]) = match (effort, slow, is_heavy(case, effort)) {
             (_, false, false) => (16, all_callers, &ALL_ROWS),
-            (Effort::Standard, false, true) => (16, &[1, 4], &ALL_ROWS),
+            (Effort::Standard | Effort::Full, false, true) => (16, &[1, 4], &ALL_ROWS),
             (Effort::Quick, false, true) => (4, &[1, 4], &[1, 16, 2, 5, 3, 8]),
             (_, true, false) => (2, &[1, 2], &[1, 3, 2]),
             (_, true, true) => (1, &[1], &[1]),

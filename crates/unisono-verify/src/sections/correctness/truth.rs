@@ -8,10 +8,11 @@ use crate::accuracy::{Error, errors};
 use crate::callers::{Answer, Tally};
 use crate::case::Case;
 use crate::compare::{Difference, answer_difference};
-use crate::options::{Effort, SectionId};
+use crate::options::Effort;
 use crate::progress::Progress;
 use crate::report::Check;
 use crate::requests::{Request, RowId};
+use crate::sections::SectionId;
 use crate::verdict::Verdict;
 
 /// How many rows are computed by the plain implementations, which need a second for about this many operations.
@@ -19,6 +20,7 @@ fn rows(case: &Case, effort: Effort) -> usize {
     let (flops, most) = match effort {
         Effort::Quick => (200_000_000, 2),
         Effort::Standard => (500_000_000, 4),
+        Effort::Full => (5_000_000_000, 16),
     };
     usize::try_from(flops / case.flops_per_row)
         .unwrap_or(most)
