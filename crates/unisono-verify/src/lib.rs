@@ -22,6 +22,8 @@ pub mod callers;
 pub mod case;
 pub mod compare;
 pub mod digest;
+pub mod isolation;
+pub mod ledger;
 pub mod options;
 pub mod oracle;
 pub mod progress;
@@ -36,6 +38,6 @@ pub mod verdict;
 
 pub use options::{Effort, InputOptions, OptionError, Options};
 pub use report::Report;
-pub use run::{VerifyError, run};
+pub use run::{Ran, VerifyError, run};
 pub use sections::SectionId;
 pub use verdict::Verdict;
