@@ -1,4 +1,5 @@
-//! The sections stress, leak and churn, fed with subjects that swap answers, lose counts, keep bytes or leave threads behind.
+//! The sections soak, stress, leak and churn, fed with subjects that swap answers, lose counts, grow, starve callers or leave threads
+//! behind.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,7 @@ use unisono_verify::oracle::Oracle;
 use unisono_verify::progress::Silent;
 use unisono_verify::report::{Check, ModelRecord};
 use unisono_verify::requests::{InputPlan, RequestMaker, Role, Values};
-use unisono_verify::sections::{Context, Findings, churn, leak, stress};
+use unisono_verify::sections::{Context, Findings, churn, leak, soak, stress};
 use unisono_verify::subject::{Counters, Held, Lab, Opening, Pending, Ready, Rig, Setup, Subject};
 use unisono_verify::{Effort, Options, Verdict};
 
@@ -28,6 +29,9 @@ enum Fault {
     AcceptsLate,
     LeavesThreads,
     Hangs,
+    Grows,
+    StarvesOne,
+    FailsSometimes,
 }
 use Fault::*;
 
@@ -97,6 +101,14 @@ impl Subject for Doubler {
             Hangs if crowd > 2 => loop {
                 std::thread::park();
             },
+            Grows => std::mem::forget(vec![1u8; 8 << 10]),
+            StarvesOne if std::thread::current().name() == Some("caller-3") => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            FailsSometimes if crowd > 2 && call % 100 == 99 => {
+                self.inside.fetch_sub(1, Ordering::SeqCst);
+                return Err(self.refuse());
+            }
             KeepsBytes if call > 500 => self.counts.bytes.store(64, Ordering::SeqCst),
             _ => {}
         }
@@ -233,6 +245,7 @@ fn checks(section: SectionOf, fault: Fault) -> Vec<Check> {
     let mut case = case(fault);
     let mut options = Options::default();
     options.effort = Effort::Quick;
+    options.soak = Some(Duration::from_millis(1_500));
     let machine = case.machine.clone();
     let mut cx = Context {
         options: &options,
@@ -245,6 +258,15 @@ fn checks(section: SectionOf, fault: Fault) -> Vec<Check> {
 #[test]
 fn each_fault_turns_the_check_red_that_is_there_for_it() {
     let rows: &[(SectionOf, Fault, &str)] = &[
+        (soak::check, SwapsUnderLoad, "soak/double/answers"),
+        (soak::check, SwapsUnderLoad, "soak/double/history"),
+        (soak::check, FailsSometimes, "soak/double/answers"),
+        (soak::check, FailsSometimes, "soak/double/history"),
+        (soak::check, Hangs, "soak/double/callers"),
+        (soak::check, StarvesOne, "soak/double/callers"),
+        (soak::check, Grows, "soak/double/memory"),
+        (soak::check, LosesOneInThousand, "soak/double/census"),
+        (soak::check, KeepsBytes, "soak/double/census"),
         (stress::check, SwapsUnderLoad, "stress/double/8x10"),
         (stress::check, SwapsUnderLoad, "stress/double/64x8"),
         (stress::check, SwapsUnderLoad, "stress/double/256x2"),
@@ -274,10 +296,15 @@ fn each_fault_turns_the_check_red_that_is_there_for_it() {
 
 #[test]
 fn an_honest_subject_passes_everything() {
-    for section in [stress::check as SectionOf, leak::check, churn::check] {
+    for section in [
+        soak::check as SectionOf,
+        stress::check,
+        leak::check,
+        churn::check,
+    ] {
         for check in checks(section, Honest) {
-            // Other tests of this program may start threads of their own meanwhile.
-            if check.id != "churn/double/threads" {
+            // Other tests of this program may start threads and take memory meanwhile.
+            if !["churn/double/threads", "soak/double/memory"].contains(&&*check.id) {
                 assert_eq!(
                     check.verdict,
                     Verdict::Pass,
