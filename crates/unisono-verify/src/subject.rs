@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::task;
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -75,6 +75,16 @@ pub trait Subject: Send + Sync {
     /// As [`Subject::run`], as far as they are known at once.
     fn start(&self, inputs: &[Tensor]) -> Result<Box<dyn Pending>, Error>;
 
+    /// Answers a request into tensors that the caller keeps, which are written in place if nobody else holds them, and gives
+    /// these tensors. A subject without such a thing answers as ever.
+    ///
+    /// # Errors
+    /// As [`Subject::run`].
+    fn run_in_place(&self, inputs: &[Tensor], kept: &mut Outputs) -> Result<Vec<Tensor>, Error> {
+        let _ = kept;
+        self.run(inputs)
+    }
+
     /// What it did so far.
     fn counters(&self) -> Counters;
 
@@ -89,7 +99,21 @@ pub trait Pending: Send {
     /// # Errors
     /// As [`Subject::run`].
     fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error>;
+
+    /// The same, and gives a signal when the answer arrives: once, before this returns, on the thread that brings the answer if
+    /// the subject can do that, else on this one.
+    ///
+    /// # Errors
+    /// As [`Subject::run`].
+    fn wait_signalling(self: Box<Self>, signal: Signal) -> Result<Vec<Tensor>, Error> {
+        let answer = self.wait();
+        signal();
+        answer
+    }
 }
+
+/// What is to be done when something arrives, on whatever thread.
+pub type Signal = Arc<dyn Fn() + Send + Sync>;
 
 /// The answer of a subject that makes it at once.
 pub struct Ready(pub Result<Vec<Tensor>, Error>);
@@ -274,6 +298,11 @@ impl Subject for Session {
         Ok(Box::new(self.run_async(inputs)))
     }
 
+    fn run_in_place(&self, inputs: &[Tensor], kept: &mut Outputs) -> Result<Vec<Tensor>, Error> {
+        self.run_into(inputs, kept)?;
+        Ok(kept.iter().map(|(_, tensor)| tensor.clone()).collect())
+    }
+
     fn counters(&self) -> Counters {
         let stats = self.stats();
         let rows = stats.batch_rows.buckets();
@@ -294,27 +323,54 @@ impl Subject for Session {
 
 impl Pending for RunFuture {
     fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
-        wait_on(*self).map(tensors)
+        wait_on(*self, None).map(tensors)
+    }
+
+    fn wait_signalling(self: Box<Self>, signal: Signal) -> Result<Vec<Tensor>, Error> {
+        wait_on(*self, Some(signal)).map(tensors)
     }
 }
 
-/// Wakes the thread that waits.
-struct Unpark(Thread);
+/// Wakes the thread that waits, and gives a signal once.
+struct Unpark {
+    thread: Thread,
+    signal: Option<Signal>,
+    signalled: Once,
+}
+
+impl Unpark {
+    /// When this returns, the signal has been given, whichever thread gave it.
+    fn signal(&self) {
+        if let Some(signal) = &self.signal {
+            self.signalled.call_once(|| signal());
+        }
+    }
+}
 
 impl task::Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.signal();
+        self.thread.unpark();
     }
 }
 
 /// Lets the calling thread wait for a future.
-fn wait_on<F: Future>(future: F) -> F::Output {
+fn wait_on<F: Future>(future: F, signal: Option<Signal>) -> F::Output {
     let mut future = pin!(future);
-    let waker = task::Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark {
+        thread: thread::current(),
+        signal,
+        signalled: Once::new(),
+    });
+    let waker = task::Waker::from(Arc::clone(&unpark));
     let mut cx = task::Context::from_waker(&waker);
     loop {
         match future.as_mut().poll(&mut cx) {
-            task::Poll::Ready(output) => return output,
+            task::Poll::Ready(output) => {
+                // It may have been there before anybody could be woken.
+                unpark.signal();
+                return output;
+            }
             task::Poll::Pending => thread::park(),
         }
     }
