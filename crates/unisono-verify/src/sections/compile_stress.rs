@@ -249,7 +249,7 @@ fn stress(
         let started = Instant::now();
         tally.add(ask(case, &subject, &scripts, row.what, &mut |_| {}));
         seconds += started.elapsed().as_secs_f64();
-        if hung(&tally) {
+        if hung(&tally) || tally.wrong > 0 {
             break;
         }
         let counters = subject.counters();
@@ -266,6 +266,10 @@ fn stress(
         drop(subject);
         nothing_left(&*rig, case, &mut tally);
         running.step(repeat + 1, repeats);
+        if tally.wrong > 0 {
+            // Another session would only show it again.
+            break;
+        }
     }
     let healthy = !hung(&tally);
     let check = running.check();
@@ -398,7 +402,7 @@ fn cramped(
             looks += 1;
         };
         tally.add(ask(case, &subject, &scripts, &circumstances, &mut look));
-        if hung(&tally) {
+        if hung(&tally) || tally.wrong > 0 {
             break;
         }
         let (alive, bytes) = plans(&*rig);
@@ -432,7 +436,7 @@ fn cramped(
     check.figure("plans compiled", counters.compiles as f64, "");
     check.figure("plans evicted", counters.evictions as f64, "");
     drop(subject);
-    if !hung(&tally) {
+    if tally.wrong == 0 && !hung(&tally) {
         nothing_left(&*rig, case, &mut tally);
     }
     Ok((tally, counters.evictions))

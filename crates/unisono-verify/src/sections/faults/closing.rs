@@ -8,12 +8,12 @@ use unisono::fault::{Fault, inject};
 use unisono::{Error, ErrorKind, Tensor};
 
 use super::ground::{CALLERS, Ground, jobs, judge, nothing_left, or_else, patiently, wrong};
-use super::{Ended, end, rounds, start};
+use super::{Ended, end, over, rounds, start};
 use crate::callers::{Job, Tally};
 use crate::case::Case;
 use crate::options::Effort;
 use crate::progress::Progress;
-use crate::sections::{Running, hung};
+use crate::sections::Running;
 use crate::subject::{Counters, Pending, Subject};
 
 const KINDS: &[ErrorKind] = &[ErrorKind::ShutDown];
@@ -84,7 +84,7 @@ fn campaign(
         drop(slow);
         *closed += 1;
         running.step(round + 1, total);
-        if hung(&tally) {
+        if over(&tally) {
             break;
         }
     }
@@ -159,7 +159,7 @@ fn in_flight(ground: Ground, jobs: &[Arc<Job>], close: bool, tally: &mut Tally) 
     for (job, found) in jobs.iter().zip(found.into_iter().flatten()) {
         judge(&outputs, job, found, KINDS, circumstances, tally);
     }
-    if !hung(tally) {
+    if !over(tally) {
         nothing_left(&*rig, patience, tally);
     }
 }

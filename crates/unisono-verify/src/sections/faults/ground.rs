@@ -15,6 +15,9 @@ use crate::subject::{Held, Opening, Rig, Setup, Subject};
 /// Callers of a batch.
 pub(super) const CALLERS: usize = 8;
 
+/// How long a device may take to let go of what nobody waits for.
+const LETTING_GO: Duration = Duration::from_secs(10);
+
 /// What a call came to.
 pub(super) type Outcome = Result<Vec<unisono::Tensor>, Error>;
 
@@ -159,7 +162,7 @@ impl Ground {
             self.rig.census().iter().filter(running).any(alive)
         };
         let since = Instant::now();
-        while busy() && since.elapsed() < self.patience {
+        while busy() && since.elapsed() < self.patience.min(LETTING_GO) {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
@@ -190,7 +193,7 @@ impl Ground {
 
     /// Drops the session, after which nothing may be left.
     pub fn end(self, tally: &mut Tally) {
-        if hung(tally) {
+        if super::over(tally) {
             return;
         }
         let Ground { rig, subject, .. } = self;
@@ -207,7 +210,7 @@ pub(super) fn nothing_left(rig: &dyn Rig, patience: Duration, tally: &mut Tally)
     };
     // A thread of the device may be about to let go.
     let since = Instant::now();
-    while left().next().is_some() && since.elapsed() < patience {
+    while left().next().is_some() && since.elapsed() < patience.min(LETTING_GO) {
         std::thread::sleep(Duration::from_micros(200));
     }
     tally.answers += 1;

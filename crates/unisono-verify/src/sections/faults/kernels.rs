@@ -9,7 +9,7 @@ use unisono::fault::{Fault, inject};
 use unisono::{Error, ErrorKind};
 
 use super::ground::{CALLERS, Ground, jobs, or_else, wrong};
-use super::{Ended, end, rounds, spread, start};
+use super::{Ended, end, over, rounds, spread, start};
 use crate::callers::Tally;
 use crate::case::Case;
 use crate::options::Effort;
@@ -94,7 +94,7 @@ fn campaign(
         ground.aftermath(&circumstances, &mut tally);
         done += 1;
         running.step(done, total);
-        if hung(&tally) {
+        if over(&tally) {
             return Ok(tally);
         }
     }
@@ -125,7 +125,7 @@ fn campaign(
         ground.aftermath(&circumstances, &mut tally);
         done += 1;
         running.step(done, total);
-        if hung(&tally) {
+        if over(&tally) {
             return Ok(tally);
         }
     }

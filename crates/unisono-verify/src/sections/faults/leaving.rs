@@ -7,12 +7,12 @@ use unisono::fault::{Fault, inject};
 use unisono::{Error, ErrorKind};
 
 use super::ground::{CALLERS, Ground, jobs, patiently, wrong};
-use super::{Ended, end, rounds, start};
+use super::{Ended, end, over, rounds, start};
 use crate::callers::{Expected, Job, Scripts, Tally};
 use crate::case::Case;
 use crate::options::Effort;
 use crate::progress::Progress;
-use crate::sections::{Running, hung};
+use crate::sections::Running;
 
 /// How long the first kernel sleeps, so that others wait behind it.
 const SLEEP: Duration = Duration::from_millis(4);
@@ -97,7 +97,7 @@ fn cancelling(
         ground.aftermath(&circumstances, &mut tally);
         asked += jobs.len() as u64;
         running.step(round + 1, total);
-        if hung(&tally) {
+        if over(&tally) {
             break;
         }
     }
@@ -109,7 +109,7 @@ fn cancelling(
         withdrawn as f64,
         "",
     );
-    if !hung(&tally) {
+    if !over(&tally) {
         ground.end(&mut tally);
     }
     Ok(tally)
@@ -153,11 +153,11 @@ fn being_late(
         *asked += in_the_queue(&ground, &jobs, &mut tally);
         ground.aftermath("late requests", &mut tally);
         running.step(round + 1, total);
-        if hung(&tally) {
+        if over(&tally) {
             break;
         }
     }
-    if !hung(&tally) {
+    if !over(&tally) {
         ground.end(&mut tally);
     }
     Ok(tally)

@@ -10,12 +10,12 @@ use unisono::{Error, ErrorKind};
 
 use super::ground::{CALLERS, Ground, jobs, or_else, wrong};
 use super::kernels::GATHERING;
-use super::{Ended, end, rounds, spread, start};
+use super::{Ended, end, over, rounds, spread, start};
 use crate::callers::{Job, Tally};
 use crate::case::Case;
 use crate::options::Effort;
 use crate::progress::Progress;
-use crate::sections::{Running, hung};
+use crate::sections::Running;
 use crate::subject::Setup;
 
 const KINDS: &[ErrorKind] = &[ErrorKind::OutOfMemory];
@@ -39,10 +39,10 @@ fn campaign(
     let lenient = or_else(&jobs, KINDS);
     let most = rounds(case, effort, 4 * CALLERS, (64, 200, 2_000));
     cold(case, &jobs, &lenient, most, strikes, &mut tally, running)?;
-    if !hung(&tally) {
+    if !over(&tally) {
         warm(case, &jobs, &lenient, most, strikes, &mut tally, running)?;
     }
-    if !hung(&tally) {
+    if !over(&tally) {
         let most = rounds(case, effort, 4 * CALLERS, (16, 60, 600));
         batch(case, &jobs, &lenient, most, strikes, &mut tally, running)?;
     }
@@ -126,7 +126,7 @@ fn cold(
             ground.end(tally);
         }
         running.step(done as u64 + 1, total);
-        if hung(tally) {
+        if over(tally) {
             return Ok(());
         }
     }
@@ -160,7 +160,7 @@ fn warm(
         drop(injected);
         *strikes += struck;
         ground.aftermath(&circumstances, tally);
-        if hung(tally) {
+        if over(tally) {
             return Ok(());
         }
         if struck == 0 || place >= most {
@@ -215,7 +215,7 @@ fn batch(
     for (done, place) in places.into_iter().enumerate() {
         *strikes += once(Some(place), tally)?.1;
         running.step(done as u64 + 1, total);
-        if hung(tally) {
+        if over(tally) {
             break;
         }
     }

@@ -173,6 +173,11 @@ fn end(mut running: Running<'_>, outcome: Result<Tally, Error>, strikes: u64, wh
     Ended { check, hung }
 }
 
+/// Has enough been seen? What comes after something wrong would only show it again, and what comes after a hang nothing at all.
+fn over(tally: &Tally) -> bool {
+    tally.wrong > 0 || super::hung(tally)
+}
+
 /// How many rounds of this many rows are affordable: one at least.
 fn rounds(case: &Case, effort: Effort, rows: usize, most: (u64, u64, u64)) -> u64 {
     let flops = effort.choose(8_000_000_000, 24_000_000_000, 240_000_000_000u64);

@@ -80,12 +80,19 @@ fn campaign(
     Ok(tally)
 }
 
-/// A request of these rows: what it gives alone, or a refusal if the model refuses such a row.
+/// A request of these rows: each must come back as it does alone, or be refused if the model refuses such a row.
 fn request(case: &mut Case, rows: &[RowId]) -> Result<Arc<Job>, Error> {
     let request = case.maker.request(rows)?;
-    let expected = match case.alone_for_the_record(rows) {
-        Ok(answer) => Expected::Answer(answer),
-        Err(_) => Expected::Refusal("the model refuses such a row alone"),
+    let mut answers = Vec::new();
+    for row in rows {
+        answers.extend(case.alone_for_the_record(&[*row]).ok());
+    }
+    let expected = if answers.len() < rows.len() {
+        Expected::Refusal("the model refuses such a row alone")
+    } else if case.maker.has_rows() {
+        Expected::Rows(answers)
+    } else {
+        answers.pop().map_or(Expected::Late, Expected::Answer)
     };
     Ok(Arc::new(Job { request, expected }))
 }

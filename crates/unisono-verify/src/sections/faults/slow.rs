@@ -11,12 +11,12 @@ use unisono::fault::{Fault, inject};
 use unisono::{Error, ErrorKind};
 
 use super::ground::{CALLERS, Ground, jobs, patiently, wrong};
-use super::{Ended, end, rounds, start};
+use super::{Ended, end, over, rounds, start};
 use crate::callers::{Job, Tally};
 use crate::case::Case;
 use crate::options::Effort;
 use crate::progress::Progress;
-use crate::sections::{Running, hung};
+use crate::sections::Running;
 
 /// How long the kernel sleeps.
 const SLEEP: Duration = Duration::from_millis(40);
@@ -55,7 +55,7 @@ fn campaign(
         let took = started.elapsed();
         *strikes += slow.strikes();
         drop(slow);
-        if hung(&tally) {
+        if over(&tally) {
             break;
         }
         latest = latest.max(took.saturating_sub(SLEEP));
@@ -68,7 +68,7 @@ fn campaign(
         *strikes += overslept(&ground, &jobs, &mut tally);
         ground.aftermath("a slow kernel", &mut tally);
         running.step(round + 1, total);
-        if hung(&tally) {
+        if over(&tally) {
             break;
         }
     }
@@ -76,7 +76,7 @@ fn campaign(
     check.figure("kernel's sleep", SLEEP.as_secs_f64() * 1e3, "ms");
     let latest = latest.as_secs_f64() * 1e3;
     check.figure("last answer after the sleep, at worst", latest, "ms");
-    if !hung(&tally) {
+    if !over(&tally) {
         ground.end(&mut tally);
     }
     Ok(tally)

@@ -149,9 +149,11 @@ mod tests {
     use crate::{Effort, Verdict};
 
     fn run(files: &Files<'_>) -> Vec<Check> {
-        let mut options = Options::default();
-        options.effort = Effort::Quick;
-        options.threads = Some(2);
+        let options = Options {
+            effort: Effort::Quick,
+            threads: Some(2),
+            ..Options::default()
+        };
         let machine = Machine {
             threads: 2,
             isas: Vec::new(),

@@ -18,17 +18,23 @@ use crate::subject::{Counters, Pending, Rig, Setup, Subject};
 /// Callers of each model.
 const CALLERS: usize = 4;
 
-/// Holds the first call of each model back until every model has one.
+/// Holds all calls back until every model has one.
 struct Start {
+    open: AtomicBool,
     missing: Mutex<usize>,
     all: Condvar,
     patience: Duration,
 }
 
 impl Start {
-    fn pass(&self) {
+    /// Waits until it is open. Is this the first call of its model?
+    fn pass(&self, is_first: bool) {
+        // Acquire is more than needed: who sees it late takes the lock.
+        if self.open.load(Ordering::Acquire) {
+            return;
+        }
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        *missing = missing.saturating_sub(1);
+        *missing = missing.saturating_sub(usize::from(is_first));
         self.all.notify_all();
         let since = Instant::now();
         // A model whose callers could not be started must not keep the others for ever.
@@ -36,6 +42,7 @@ impl Start {
             let waited = self.all.wait_timeout(missing, Duration::from_millis(100));
             missing = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        self.open.store(true, Ordering::Release);
     }
 }
 
@@ -49,9 +56,7 @@ struct Watched {
 
 impl Subject for Watched {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
-        if !self.started.swap(true, Ordering::SeqCst) {
-            self.start.pass();
-        }
+        self.start.pass(!self.started.swap(true, Ordering::SeqCst));
         let answer = self.subject.run(inputs);
         self.answers.fetch_add(1, Ordering::SeqCst);
         answer
@@ -155,6 +160,7 @@ fn race(models: &[Model], cases: &[Case], running: &mut Running<'_>) -> Tally {
     let patience = cases.iter().map(|case| case.patience).max();
     let patience = patience.unwrap_or_default();
     let start = Arc::new(Start {
+        open: AtomicBool::new(false),
         missing: Mutex::new(models.len()),
         all: Condvar::new(),
         patience,
@@ -181,7 +187,11 @@ fn race(models: &[Model], cases: &[Case], running: &mut Running<'_>) -> Tally {
                 answers: Arc::clone(own),
             });
             let (scripts, outputs) = (&model.scripts, &case.outputs);
-            let circumstances = format!("{}, beside {} other models", model.name, models.len() - 1);
+            let circumstances = format!(
+                "{}, beside other models ({} in all)",
+                model.name,
+                models.len()
+            );
             let (answers, finished, at_the_first) = (&answers, &finished, &at_the_first);
             threads.push(scope.spawn(move || {
                 let round = Round {
