@@ -113,7 +113,13 @@ impl Session {
                 device: device.clone(),
                 prepared,
                 plans: PlanCache::new(options.plan_cache_bytes),
-                coalescer: Coalescer::new(options.queue_capacity, Box::new(background)),
+                coalescer: Coalescer::new(
+                    match mutant!(QueueWithoutBound) {
+                        true => options.queue_capacity.saturating_mul(64),
+                        false => options.queue_capacity,
+                    },
+                    Box::new(background),
+                ),
                 gate: Arc::new(Gate::new()),
                 refusing: AtomicBool::new(false),
                 stats: Stats::new(),
@@ -193,11 +199,15 @@ impl Session {
     ) -> Result<(), Error> {
         let inner = &**self.inner();
         let admitted = inner.admit(inputs.into())?;
-        let _visit = inner.enter(admitted.rows)?;
+        let visit = inner.enter(admitted.rows)?;
         let result = inner
             .answer(admitted, outputs, options)
             .and_then(|()| in_time(options.deadline));
         inner.count_failure(result.as_ref().err());
+        match mutant!(RefusedKept) && result.is_err() {
+            true => std::mem::forget(visit),
+            false => drop(visit),
+        }
         result
     }
 
@@ -378,8 +388,15 @@ impl Inner {
 
 fn in_time(deadline: Option<Instant>) -> Result<(), Error> {
     match deadline {
+        Some(_) => in_time_at(Instant::now(), deadline),
+        None => Ok(()),
+    }
+}
+
+fn in_time_at(now: Instant, deadline: Option<Instant>) -> Result<(), Error> {
+    match deadline {
         Some(_) if mutant!(DeadlineIgnored) => Ok(()),
-        Some(deadline) if Instant::now() >= deadline => Err(late()),
+        Some(deadline) if now >= deadline => Err(late()),
         _ => Ok(()),
     }
 }
