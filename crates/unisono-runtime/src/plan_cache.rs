@@ -279,6 +279,7 @@ mod tests {
         cache.get_or_compile(&key, || Ok(bytes), || "orphaned".into())
     }
 
+    /// Evidence: compile-once
     #[test]
     fn sixteen_threads_that_ask_for_one_new_key_at_once_compile_it_once() {
         let cache = Cache::new(1_000);
@@ -303,6 +304,7 @@ mod tests {
         assert_eq!(cache.counts().compiles, 1);
     }
 
+    /// Evidence: plans-bounded, bounded-plans
     #[test]
     fn the_bound_holds_and_the_least_recently_used_goes_first() {
         let cache = Cache::new(100);
@@ -325,6 +327,7 @@ mod tests {
         );
     }
 
+    /// Evidence: failed-compile
     #[test]
     fn a_failed_compile_leaves_nothing_behind() {
         let cache = Cache::new(100);
@@ -334,6 +337,7 @@ mod tests {
         assert_eq!(cache.counts().failures, 1);
     }
 
+    /// Evidence: failed-compile
     #[test]
     fn a_panicking_compile_fails_those_who_wait_and_leaves_nothing_behind() {
         let cache = Cache::new(100);
@@ -368,6 +372,7 @@ mod loom_tests {
     use super::*;
     use loom::sync::atomic::AtomicUsize;
 
+    /// Evidence: compile-once
     #[test]
     fn a_key_is_compiled_once_and_everybody_gets_it() {
         loom::model(|| {
@@ -396,6 +401,7 @@ mod loom_tests {
         });
     }
 
+    /// Evidence: failed-compile
     #[test]
     fn a_failed_flight_fails_its_waiters_or_is_tried_afresh() {
         loom::model(|| {

@@ -83,7 +83,7 @@ mutants! {
     OvertakenWithoutBound: "overtaken-without-bound", "A request that does not fit into a batch is overtaken by any number of later ones.";
     CancelledKept: "cancelled-kept", "A request that is taken back stays in the census.";
     RefusedKept: "refused-kept", "A request that ends with an error stays in the census.";
-    CoefficientOff: "coefficient-off", "A constant of the exponential's polynomial is wrong in its third digit.";
+    CoefficientOff: "coefficient-off", "A constant of the exponential's polynomial is wrong in its second digit.";
     CacheWithoutBound: "cache-without-bound", "Plans are kept beyond the bound in bytes.";
     ModelsMixedUp: "models-mixed-up", "A device gives a new model the weights of another one that it has.";
     NeverCoalesced: "never-coalesced", "Requests that may share a batch run one by one.";

@@ -20,8 +20,10 @@
 pub mod accuracy;
 pub mod callers;
 pub mod case;
+pub mod claims;
 pub mod compare;
 pub mod digest;
+pub mod mutation;
 pub mod options;
 pub mod oracle;
 pub mod progress;

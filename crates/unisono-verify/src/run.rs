@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use unisono::{Error, Isa};
 
 use crate::case::{Case, Machine};
+use crate::claims::{Ledger, join};
 use crate::digest::Digest;
 use crate::options::{OptionError, Options};
 use crate::progress::Progress;
@@ -70,17 +71,9 @@ pub(crate) fn run_with(
     mut section: impl FnMut(SectionId, &mut dyn Progress) -> Result<Ran, VerifyError>,
 ) -> Result<Report, VerifyError> {
     let started = Instant::now();
-    let stamp = Stamp::now();
     check_names(options)?;
     let sections = options.chosen_sections();
-    let mut report = Report {
-        schema_version: SCHEMA_VERSION,
-        header: header(options, stamp, &sections)?,
-        verdict: Verdict::CouldNotRun,
-        models: Vec::new(),
-        sections: Vec::new(),
-        seconds: 0.0,
-    };
+    let mut report = empty_report(options, &sections)?;
     for id in sections {
         progress.section(id.title());
         let ran = match id.description().scope {
@@ -104,10 +97,32 @@ pub(crate) fn run_with(
         }
         report.sections.push(ran.section);
     }
+    if report.section(SectionId::Status).is_some() {
+        // One that cannot be read is what the section reports.
+        report.claims =
+            Ledger::of_this_version().map_or_else(|_| Vec::new(), |l| join(&l, &report));
+    }
     digest_of_all(&mut report);
     report.verdict = Verdict::of_all(report.sections.iter().map(|section| section.verdict));
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// A report of which nothing is known but who asks for what.
+pub(crate) fn empty_report(
+    options: &Options,
+    sections: &[SectionId],
+) -> Result<Report, VerifyError> {
+    Ok(Report {
+        schema_version: SCHEMA_VERSION,
+        header: header(options, Stamp::now(), sections)?,
+        verdict: Verdict::CouldNotRun,
+        models: Vec::new(),
+        sections: Vec::new(),
+        claims: Vec::new(),
+        mutation: None,
+        seconds: 0.0,
+    })
 }
 
 /// A section that has run, and the models that it looked at.

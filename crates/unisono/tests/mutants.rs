@@ -291,6 +291,7 @@ killed! {
     a_queue_without_bound_is_caught: QueueWithoutBound;
 }
 
+/// Evidence: checks-can-fail
 #[test]
 fn every_mutant_has_a_test_that_kills_it() {
     for &mutant in Mutant::ALL {

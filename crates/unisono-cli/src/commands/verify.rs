@@ -25,6 +25,7 @@ Examples:
   unisono verify --model minilm.onnx --dim sequence=64
   unisono verify --model silero_vad.onnx --value sr=16000 --dim sequence=576
   unisono verify --section correctness --json | jq .verdict
+  cargo run --release --features mutants -- verify --mutants
 
 Exit codes:
   0  nothing failed, and everything that was asked for ran
@@ -57,6 +58,15 @@ pub struct VerifyArgs {
     /// Run this section only; may be repeated
     #[arg(long = "section", value_name = "NAME", value_parser = section)]
     sections: Vec<SectionId>,
+
+    /// Break one part after the other on purpose and see each caught; only in a build with the Cargo feature `mutants`
+    #[arg(long, conflicts_with_all = ["models", "sections"])]
+    mutants: bool,
+
+    /// What a process of `--mutants` is to do
+    #[cfg(feature = "mutants")]
+    #[arg(long, hide = true, value_name = "ORDER")]
+    mutants_order: Option<String>,
 
     /// List the sections and what they show
     #[arg(long)]
@@ -144,6 +154,10 @@ fn range(text: &str) -> Result<(String, Values), String> {
 /// # Errors
 /// The options make no sense, the report cannot be written, or the verdict is negative.
 pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    #[cfg(feature = "mutants")]
+    if let Some(order) = &args.mutants_order {
+        return unisono_verify::mutation::child::obey(order, out).map_err(failure);
+    }
     if args.list {
         return Ok(write!(out, "{}", sections())?);
     }
@@ -170,7 +184,10 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     };
 
     let mut progress = Progress::new(args.quiet);
-    let report = run(&options, &mut progress).map_err(failure)?;
+    let report = match args.mutants {
+        true => mutants(&options, &mut progress)?,
+        false => run(&options, &mut progress).map_err(failure)?,
+    };
     drop(progress);
 
     // First what was found: it must not get lost because a folder cannot be written.
@@ -191,9 +208,33 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     verdict(&report)
 }
 
+#[cfg(feature = "mutants")]
+fn mutants(options: &Options, progress: &mut Progress) -> Result<Report, Failure> {
+    use unisono_verify::mutation::{Processes, run_mutants};
+
+    let mut processes = Processes::of_this_program(&["verify", "--mutants-order"])?;
+    run_mutants(options, &mut processes, progress).map_err(failure)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutants(_: &Options, _: &mut Progress) -> Result<Report, Failure> {
+    Err(
+        Failure::bad_input("this build has no mutants: nothing in it can be broken on purpose").help(
+            "build one that has, from a clone: cargo run --release --features mutants -- verify --mutants",
+        ),
+    )
+}
+
 fn verdict(report: &Report) -> Result<(), Failure> {
     if report.is_acceptable() {
         return Ok(());
+    }
+    if let Some(mutation) = &report.mutation {
+        return Err(Failure::negative(format!(
+            "the verdict is {}: {} mutants",
+            report.verdict,
+            mutation.score()
+        )));
     }
     let bad = report
         .checks()

@@ -27,7 +27,7 @@ pub const EXP: [f32; 5] = [
 pub fn exp_polynomial() -> [f32; 5] {
     let mut polynomial = EXP;
     if mutant!(CoefficientOff) {
-        polynomial[0] = 0.501;
+        polynomial[0] = 0.51;
     }
     polynomial
 }

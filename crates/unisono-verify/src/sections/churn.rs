@@ -5,6 +5,7 @@ use crate::case::Case;
 use crate::seed::SeedModel;
 
 /// What it says of itself.
+/// Evidence: census-closes
 pub const DESCRIPTION: Description = Description {
     name: "churn",
     title: "Thread churn",

@@ -3,6 +3,7 @@
 use super::{Context, Description, Findings, Scope};
 
 /// What it says of itself.
+/// Evidence: compile-once, plans-bounded, bounded-plans
 pub const DESCRIPTION: Description = Description {
     name: "compile-stress",
     title: "Graph compilation stress",

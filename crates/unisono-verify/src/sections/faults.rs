@@ -5,6 +5,7 @@ use crate::case::Case;
 use crate::seed::SeedModel;
 
 /// What it says of itself.
+/// Evidence: every-call-ends, neighbours-untouched, census-closes
 pub const DESCRIPTION: Description = Description {
     name: "faults",
     title: "Fault campaign",

@@ -5,6 +5,7 @@ use crate::case::Case;
 use crate::seed::SeedModel;
 
 /// What it says of itself.
+/// Evidence: steady-allocations, census-closes
 pub const DESCRIPTION: Description = Description {
     name: "leak",
     title: "Memory leak",

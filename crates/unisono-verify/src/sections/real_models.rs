@@ -5,6 +5,7 @@ use crate::case::Case;
 use crate::seed::SeedModel;
 
 /// What it says of itself.
+/// Evidence: same-bits-callers
 pub const DESCRIPTION: Description = Description {
     name: "real-models",
     title: "Real models parallel",

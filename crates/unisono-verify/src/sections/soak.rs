@@ -5,6 +5,7 @@ use crate::case::Case;
 use crate::seed::SeedModel;
 
 /// What it says of itself.
+/// Evidence: same-bits-callers, every-call-ends, bounded-overtaking
 pub const DESCRIPTION: Description = Description {
     name: "soak",
     title: "Soak",
