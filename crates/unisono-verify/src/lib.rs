@@ -23,6 +23,8 @@ pub mod case;
 pub mod claims;
 pub mod compare;
 pub mod digest;
+pub mod isolation;
+pub mod ledger;
 pub mod mutation;
 pub mod options;
 pub mod oracle;
@@ -38,6 +40,6 @@ pub mod verdict;
 
 pub use options::{Effort, InputOptions, OptionError, Options};
 pub use report::Report;
-pub use run::{VerifyError, run};
+pub use run::{Ran, VerifyError, run};
 pub use sections::SectionId;
 pub use verdict::Verdict;

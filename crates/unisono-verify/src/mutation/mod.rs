@@ -9,10 +9,7 @@
 //!
 //! It must never count a check that passed, or one that could not run, as a kill.
 
-#[cfg(feature = "mutants")]
-pub mod child;
-#[cfg(feature = "mutants")]
-mod process;
+mod isolated;
 mod runner;
 mod score;
 #[cfg(feature = "mutants")]
@@ -21,8 +18,6 @@ mod table;
 pub use runner::{End, Job, Run, Runner};
 pub use score::{Target, Trial, score};
 
-#[cfg(feature = "mutants")]
-pub use process::Processes;
 #[cfg(feature = "mutants")]
 pub use table::targets;
 
