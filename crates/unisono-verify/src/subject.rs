@@ -169,6 +169,11 @@ pub trait Rig {
 
     /// What was made and unmade for subjects so far. What the device itself keeps for later is not in it.
     fn census(&self) -> Vec<Held>;
+
+    /// The device, if it is a real one.
+    fn device(&self) -> Option<&Device> {
+        None
+    }
 }
 
 /// Sets devices up.
@@ -178,6 +183,15 @@ pub trait Lab {
     /// # Errors
     /// The machine lacks what the setup asks for.
     fn rig(&self, setup: Setup) -> Result<Box<dyn Rig>, Error>;
+
+    /// The device of another model's rig, for this model. A lab without real devices has one of its own for each.
+    ///
+    /// # Errors
+    /// As [`Lab::rig`].
+    fn rig_beside(&self, neighbour: &dyn Rig) -> Result<Box<dyn Rig>, Error> {
+        let _ = neighbour;
+        self.rig(Setup::DEFAULT)
+    }
 }
 
 /// A model on devices of this machine.
@@ -217,6 +231,16 @@ impl Lab for ModelLab {
             model: self.model.clone(),
         }))
     }
+
+    fn rig_beside(&self, neighbour: &dyn Rig) -> Result<Box<dyn Rig>, Error> {
+        let Some(device) = neighbour.device() else {
+            return self.rig(Setup::DEFAULT);
+        };
+        Ok(Box::new(ModelRig {
+            device: device.clone(),
+            model: self.model.clone(),
+        }))
+    }
 }
 
 struct ModelRig {
@@ -252,6 +276,10 @@ impl Rig for ModelRig {
             }
         };
         classes.map(held).collect()
+    }
+
+    fn device(&self) -> Option<&Device> {
+        Some(&self.device)
     }
 }
 

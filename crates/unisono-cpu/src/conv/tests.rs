@@ -140,7 +140,7 @@ impl Case {
             activation: self.activation,
         };
         for isa in Isa::available() {
-            let weights = ConvWeights::pack(isa, ConvKind::of(shape, self.transposed), &w);
+            let weights = ConvWeights::pack(isa, ConvKind::of(shape, self.transposed), &w).unwrap();
             for team in &teams() {
                 let cores = Cores { isa, team };
                 let mut y = vec![f32::NAN; shape.output_len()];
@@ -342,7 +342,7 @@ fn an_image_has_the_same_bits_alone_and_in_a_batch() {
     for isa in Isa::available() {
         for team in &teams() {
             let cores = Cores { isa, team };
-            let weights = ConvWeights::pack(isa, ConvKind::of(&shape, false), &w);
+            let weights = ConvWeights::pack(isa, ConvKind::of(&shape, false), &w).unwrap();
             let run = |shape: &ConvShape, x: &[f32]| {
                 let mut y = vec![0.0; shape.output_len()];
                 let mut scratch = vec![0.0; conv_scratch(cores, shape, &weights)];

@@ -37,31 +37,35 @@ const fn guards(mutant: Mutant) -> Guard {
     match mutant {
         Mutant::ForgottenWakeUp => Sections(&[(ThreadSafety, "1 to 64 callers")]),
         Mutant::RowsSwappedOnScatter => Sections(&[(ThreadSafety, "1 to 64 callers")]),
-        Mutant::NeighboursRows => Sections(&[(ThreadSafety, "8 callers x 20 requests")]),
+        Mutant::NeighboursRows => Sections(&[(RealModels, "8 callers x 20 requests")]),
         Mutant::ArenaReusedEarly => Sections(&[(Correctness, "plain arithmetic")]),
         Mutant::SumSplitByRows => Sections(&[(Correctness, "same bits")]),
         Mutant::ScalarWithoutFma => Sections(&[(Correctness, "same bits")]),
-        Mutant::PlanCompiledTwice => Sections(&[(CompileStress, "")]),
-        Mutant::KeyIgnoresDimension => Sections(&[(CompileStress, "")]),
-        Mutant::EvictionDropsPlanInUse => Sections(&[(CompileStress, "")]),
+        Mutant::PlanCompiledTwice => {
+            Sections(&[(CompileStress, "16 callers, 30 new shapes together")])
+        }
+        Mutant::KeyIgnoresDimension => {
+            Sections(&[(CompileStress, "12 callers x 30, mixed shapes")])
+        }
+        Mutant::EvictionDropsPlanInUse => Sections(&[(CompileStress, "a small cache")]),
         Mutant::OutputLeaked => Sections(&[(Leak, "")]),
-        Mutant::LaneKeptOnError => Sections(&[(Faults, "a kernel's error")]),
+        Mutant::LaneKeptOnError => Sections(&[(Faults, "a failed allocation")]),
         Mutant::RelaxedSignal => Elsewhere(
             "x86 lets no run see it; killed by the model checker: \
              cargo test -p unisono-runtime --test loom_mutants (`cargo xtask mutants`)",
         ),
         Mutant::DeadlineIgnored => Sections(&[(ThreadSafety, "beside refused requests")]),
         Mutant::FollowersLeftAsleep => Sections(&[(Faults, "a panicking kernel")]),
-        Mutant::PaddingReadsInput => Sections(&[(Correctness, "plain arithmetic")]),
+        Mutant::PaddingReadsInput => Sections(&[(Correctness, "64-bit floats")]),
         Mutant::StatusUnchecked => Sections(&[(Faults, "a kernel's error")]),
         Mutant::OvertakenWithoutBound => Sections(&[(Soak, "")]),
         Mutant::CancelledKept => Sections(&[(Faults, "cancelled requests")]),
         Mutant::RefusedKept => Sections(&[(ThreadSafety, "nothing left behind")]),
         Mutant::CoefficientOff => Sections(&[(Correctness, "64-bit floats")]),
-        Mutant::CacheWithoutBound => Sections(&[(CompileStress, "")]),
-        Mutant::ModelsMixedUp => Sections(&[(RealModels, "")]),
+        Mutant::CacheWithoutBound => Sections(&[(CompileStress, "a small cache")]),
+        Mutant::ModelsMixedUp => Sections(&[(RealModels, "all models beside each other")]),
         Mutant::NeverCoalesced => Sections(&[(Batching, "")]),
-        Mutant::PanicNotCaught => Sections(&[(Faults, "a panicking kernel")]),
+        Mutant::PanicNotCaught => Sections(&[(Faults, "a panic inside of a kernel")]),
         Mutant::QueueWithoutBound => Sections(&[(Faults, "")]),
     }
 }
