@@ -66,7 +66,7 @@ const fn guards(mutant: Mutant) -> Guard {
         Mutant::ModelsMixedUp => Sections(&[(RealModels, "all models beside each other")]),
         Mutant::NeverCoalesced => Sections(&[(Batching, "")]),
         Mutant::PanicNotCaught => Sections(&[(Faults, "a panic inside of a kernel")]),
-        Mutant::QueueWithoutBound => Sections(&[(Faults, "")]),
+        Mutant::QueueWithoutBound => Sections(&[(Faults, "a full queue")]),
     }
 }
 
