@@ -142,7 +142,9 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
 
     fn settle(&self, key: &K, result: &Result<V, E>) {
         let mut table = lock(&self.table);
-        table.entries.remove(key);
+        if !(mutant!(FailureRemembered) && result.is_err()) {
+            table.entries.remove(key);
+        }
         match result {
             Err(_) => table.counts.failures += 1,
             Ok(value) => {

@@ -71,7 +71,7 @@ mutants! {
     SumSplitByRows: "sum-split-by-rows", "A sum is cut into other slices when there is more than one row.";
     ScalarWithoutFma: "scalar-without-fma", "The scalar kernel rounds each product before it adds.";
     PlanCompiledTwice: "plan-compiled-twice", "Who asks for a plan that is being compiled compiles it as well.";
-    KeyIgnoresDimension: "key-ignores-dimension", "Shapes that differ in the last length only have one plan.";
+    KeyIgnoresDimension: "key-ignores-dimension", "Shapes that differ in their lengths have one plan.";
     EvictionDropsPlanInUse: "eviction-drops-plan-in-use", "An evicted plan is released although somebody still runs it.";
     OutputLeaked: "output-leaked", "One output buffer in 1,000 is never freed.";
     LaneKeptOnError: "lane-kept-on-error", "A run that fails does not give its lane back.";
@@ -88,6 +88,8 @@ mutants! {
     ModelsMixedUp: "models-mixed-up", "A device gives a new model the weights of another one that it has.";
     NeverCoalesced: "never-coalesced", "Requests that may share a batch run one by one.";
     PanicNotCaught: "panic-not-caught", "A kernel's panic goes on in the caller.";
+    FailureRemembered: "failure-remembered", "A compile that failed fails all later ones of its shapes.";
+    SessionKept: "session-kept", "A session that is dropped stays.";
     QueueWithoutBound: "queue-without-bound", "The queue takes 64 times as many requests as it was told.";
 }
 

@@ -151,6 +151,16 @@ const ROWS: &[Row] = &[
         Says("a panic left the session"),
     ),
     (
+        Mutant::FailureRemembered,
+        a_failed_compile_is_tried_again,
+        Says("the failure is remembered"),
+    ),
+    (
+        Mutant::SessionKept,
+        a_dropped_session_is_gone,
+        Says("sessions are still there"),
+    ),
+    (
         Mutant::QueueWithoutBound,
         a_full_queue_refuses,
         Says("more waited than allowed"),
@@ -288,6 +298,8 @@ killed! {
     models_that_are_mixed_up_are_caught: ModelsMixedUp;
     requests_that_never_share_a_batch_are_caught: NeverCoalesced;
     a_panic_that_is_not_caught_is_caught: PanicNotCaught;
+    a_failure_that_is_remembered_is_caught: FailureRemembered;
+    a_session_that_is_kept_is_caught: SessionKept;
     a_queue_without_bound_is_caught: QueueWithoutBound;
 }
 
@@ -635,6 +647,23 @@ fn a_panic_in_a_kernel_is_an_error() {
     assert!(!armed.load(Ordering::SeqCst), "no kernel panicked");
 }
 
+fn a_failed_compile_is_tried_again() {
+    let (sample, armed) = (wide_mlp(), Arc::new(AtomicBool::new(true)));
+    let session = fragile(&sample, Crack::InCompiling, &armed);
+    let x = sample.request(1, 0);
+    assert!(session.run(&x).is_err());
+    assert!(session.run(&x).is_ok(), "the failure is remembered");
+}
+
+fn a_dropped_session_is_gone() {
+    let device = Device::cpu().unwrap();
+    let session = mlp(16, 8, 4).session(&device).unwrap();
+    session.run(&input(1, 16, 1)).unwrap();
+    drop(session);
+    let alive = device.census().get(Resource::Session).alive();
+    assert_eq!(alive, 0, "sessions are still there");
+}
+
 fn a_full_queue_refuses() {
     const CAPACITY: usize = 4;
     let busy = Busy::new();
@@ -793,6 +822,8 @@ fn convolution() -> Model {
 /// Where a fragile device panics, once armed.
 #[derive(Clone, Copy, PartialEq)]
 enum Crack {
+    /// It does not, but its first compile fails.
+    InCompiling,
     /// In the first batch of several requests.
     InTheModel,
     /// At the first look at its memory after such a batch.
@@ -852,6 +883,9 @@ struct FragileModel {
 
 impl Executable for FragileModel {
     fn compile(&self, key: &PlanKey) -> Result<Arc<dyn Plan>, Error> {
+        if self.crack == Crack::InCompiling && self.armed.swap(false, Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::OutOfMemory, "on purpose"));
+        }
         self.cpu.compile(key)
     }
     fn bytes(&self) -> u64 {
@@ -869,6 +903,7 @@ impl Executable for FragileModel {
         if self.armed.swap(false, Ordering::SeqCst) {
             match self.crack {
                 Crack::InTheModel => std::panic::resume_unwind(Box::new("on purpose")),
+                Crack::InCompiling => {}
                 Crack::BehindTheModel => self.cracked.store(true, Ordering::SeqCst),
             }
         }

@@ -41,6 +41,9 @@ struct Handle(Arc<Inner>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if mutant!(SessionKept) {
+            std::mem::forget(Arc::clone(&self.0));
+        }
         // Nobody is inside but futures, and nothing is to be waited for.
         self.0.close(self.0.options.on_drop);
     }

@@ -17,7 +17,7 @@ pub struct Target {
     pub name: &'static str,
     /// What is broken.
     pub broken: &'static str,
-    /// Where it must show: tried in this order until it is killed.
+    /// Where it must show. One check that sees it kills it; one that should and does not is told.
     pub trials: &'static [Trial],
     /// If no run can be relied on to show it: what kills it instead.
     pub elsewhere: Option<&'static str>,
@@ -88,7 +88,7 @@ pub fn score(
     record
 }
 
-/// Tries one mutant's sections until one sees it.
+/// Runs one mutant's trials, all of them: each names a check that must see it.
 fn judge(
     target: &Target,
     mutant: &mut MutantRecord,
@@ -98,13 +98,13 @@ fn judge(
     progress: &mut dyn Progress,
 ) {
     mutant.fate = Fate::CouldNotRun;
-    mutant.how = "no section is there for it".to_owned();
+    let (mut how, mut troubles, mut blind) = (Vec::new(), Vec::new(), Vec::new());
     for &(section, guard) in target.trials {
         let unbroken = learnt.unbroken(section, options, runner, progress);
         if let Some(trouble) = &unbroken.record.trouble {
-            if mutant.fate == Fate::CouldNotRun {
-                mutant.how = format!("{section} is not green with nothing broken: {trouble}");
-            }
+            troubles.push(format!(
+                "{section} is not green with nothing broken: {trouble}"
+            ));
             continue;
         }
         let job = Job {
@@ -123,33 +123,39 @@ fn judge(
             }
             !guarded
         });
+        if let End::NotStarted(why) = run.end {
+            troubles.push(why);
+            continue;
+        }
         mutant.sections.push(section);
-        if let Some(how) = fatal(&run) {
+        if let Some(fatal) = fatal(&run) {
             let (id, what) = unbroken.going_on(&run);
             guarded |= what.starts_with(guard);
             kinds.push(kind(section, &what));
             red.push(id);
-            mutant.how = how;
+            how.push(fatal);
         } else if !red.is_empty() {
-            mutant.how = "red".to_owned();
-        } else {
-            match run.end {
-                End::NotStarted(why) => mutant.how = why,
-                _ => {
-                    mutant.fate = Fate::Survived;
-                    mutant.how = format!("{section} passed as if nothing were broken");
-                }
-            }
-            continue;
+            how.push("red".to_owned());
         }
         if !guarded {
-            mutant.how += &format!(" (but not in \"{guard}\", which guards it)");
+            blind.push(format!(
+                "not in {section}: \"{guard}\", which should see it"
+            ));
         }
-        mutant.fate = Fate::Killed;
-        mutant.killed_by = red;
+        mutant.killed_by.extend(red);
         learnt.deadly.extend(kinds);
-        return;
     }
+    how.dedup();
+    mutant.fate = match (mutant.killed_by.is_empty(), mutant.sections.is_empty()) {
+        (false, _) => Fate::Killed,
+        (true, false) => Fate::Survived,
+        (true, true) => Fate::CouldNotRun,
+    };
+    let parts: Vec<String> = [how, blind, troubles].concat();
+    mutant.how = match parts.is_empty() {
+        true => "no section is there for it".to_owned(),
+        false => parts.join("; "),
+    };
 }
 
 /// How it showed, if not by a verdict.

@@ -37,24 +37,34 @@ const fn guards(mutant: Mutant) -> Guard {
     match mutant {
         Mutant::ForgottenWakeUp => Sections(&[(ThreadSafety, "1 to 64 callers")]),
         Mutant::RowsSwappedOnScatter => Sections(&[(ThreadSafety, "1 to 64 callers")]),
-        Mutant::NeighboursRows => Sections(&[(RealModels, "8 callers x 20 requests")]),
+        Mutant::NeighboursRows => Sections(&[
+            (ThreadSafety, "8 callers x 20 requests"),
+            (RealModels, "8 callers x 20 requests"),
+            (Faults, "a poisoned row"),
+        ]),
         Mutant::ArenaReusedEarly => Sections(&[(Correctness, "plain arithmetic")]),
-        Mutant::SumSplitByRows => Sections(&[(Correctness, "same bits")]),
+        Mutant::SumSplitByRows => Sections(&[
+            (Correctness, "same bits"),
+            (CompileStress, "plain arithmetic"),
+        ]),
         Mutant::ScalarWithoutFma => Sections(&[(Correctness, "same bits")]),
         Mutant::PlanCompiledTwice => {
             Sections(&[(CompileStress, "16 callers, 30 new shapes together")])
         }
         Mutant::KeyIgnoresDimension => {
-            Sections(&[(CompileStress, "12 callers x 30, mixed shapes")])
+            Sections(&[(CompileStress, "16 callers x 30, unique shapes")])
         }
         Mutant::EvictionDropsPlanInUse => Sections(&[(CompileStress, "a small cache")]),
         Mutant::OutputLeaked => Sections(&[(Leak, "")]),
-        Mutant::LaneKeptOnError => Sections(&[(Faults, "a failed allocation")]),
+        Mutant::LaneKeptOnError => Sections(&[(Faults, "a panicking kernel")]),
         Mutant::RelaxedSignal => Elsewhere(
             "x86 lets no run see it; killed by the model checker: \
              cargo test -p unisono-runtime --test loom_mutants (`cargo xtask mutants`)",
         ),
-        Mutant::DeadlineIgnored => Sections(&[(ThreadSafety, "beside refused requests")]),
+        Mutant::DeadlineIgnored => Sections(&[
+            (ThreadSafety, "beside refused requests"),
+            (Faults, "late requests"),
+        ]),
         Mutant::FollowersLeftAsleep => Sections(&[(Faults, "a panicking kernel")]),
         Mutant::PaddingReadsInput => Sections(&[(Correctness, "64-bit floats")]),
         Mutant::StatusUnchecked => Sections(&[(Faults, "a kernel's error")]),
@@ -66,6 +76,12 @@ const fn guards(mutant: Mutant) -> Guard {
         Mutant::ModelsMixedUp => Sections(&[(RealModels, "all models beside each other")]),
         Mutant::NeverCoalesced => Sections(&[(Batching, "")]),
         Mutant::PanicNotCaught => Sections(&[(Faults, "a panic inside of a kernel")]),
+        Mutant::FailureRemembered => Sections(&[(Faults, "a failed allocation")]),
+        Mutant::SessionKept => Sections(&[
+            (ThreadSafety, "nothing left behind"),
+            (RealModels, "nothing left behind"),
+            (Faults, "a session closed under load"),
+        ]),
         Mutant::QueueWithoutBound => Sections(&[(Faults, "a full queue")]),
     }
 }

@@ -123,7 +123,7 @@ fn a_section_that_is_red_with_nothing_broken_kills_nothing() {
 }
 
 #[test]
-fn a_section_is_run_unbroken_once_and_the_next_is_tried_only_if_a_mutant_survives() {
+fn a_section_is_run_unbroken_once_and_every_trial_is_run() {
     const TWO: &[Trial] = &[
         (Correctness, "same bits"),
         (ThreadSafety, "1 to 64 callers"),
@@ -131,21 +131,25 @@ fn a_section_is_run_unbroken_once_and_the_next_is_tried_only_if_a_mutant_survive
     let targets = [target("first", TWO), target("second", TWO)];
     let (record, asked) = scored(&targets, |section, mutant| match (section, mutant) {
         (Correctness, Some("first")) => (&[(BITS, Verdict::Fail)], End::Done),
-        (ThreadSafety, Some("second")) => {
-            (&[("1 to 64 callers at once", Verdict::Fail)], End::Done)
-        }
+        (ThreadSafety, Some(_)) => (&[("1 to 64 callers at once", Verdict::Fail)], End::Done),
         _ => (GREEN, End::Done),
     });
     assert_eq!(record.score(), "killed 2 of 2");
     assert_eq!(record.verdict(), Verdict::Pass);
+    assert_eq!(record.mutants[0].how, "red");
+    assert_eq!(record.mutants[0].killed_by.len(), 2);
+    // The other check sees it, and that this one did not is told.
+    let blind = "red; not in correctness: \"same bits\", which should see it";
+    assert_eq!(record.mutants[1].how, blind);
     let asked: Vec<_> = asked.iter().map(|(s, m)| (*s, m.as_deref())).collect();
     assert_eq!(
         asked,
         [
             (Correctness, None),
             (Correctness, Some("first")),
-            (Correctness, Some("second")),
             (ThreadSafety, None),
+            (ThreadSafety, Some("first")),
+            (Correctness, Some("second")),
             (ThreadSafety, Some("second")),
         ]
     );
@@ -165,7 +169,7 @@ fn a_kill_by_another_check_than_the_guard_counts_and_is_told() {
     let other = fate_of((&[(BITS, Verdict::Pass), (FLOATS, Verdict::Fail)], End::Done));
     assert_eq!(other.fate, Fate::Killed);
     assert!(
-        other.how.contains("but not in \"same bits\""),
+        other.how.contains("not in correctness: \"same bits\""),
         "{}",
         other.how
     );
