@@ -314,11 +314,12 @@ impl Inner {
         let traits = self.traits(&plan, &admitted, options);
         let tensors = std::mem::take(&mut outputs.tensors);
         let request = Request::new(plan, admitted, tensors, options.deadline, None);
+        let until = options.deadline.filter(|_| !mutant!(DeadlineIgnored));
         let turn = match leadership {
             Some(leadership) => Turn::Lead(leadership, request, self.coalescer.queue().ticket()),
             None => self
                 .coalescer
-                .turn(request, traits, options.deadline, self.room(), || {
+                .turn(request, traits, until, self.room(), || {
                     self.device.lend_a_hand()
                 }),
         };

@@ -23,13 +23,16 @@ pub use table::targets;
 
 #[cfg(feature = "mutants")]
 mod entry {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::{Runner, score, targets};
     use crate::options::{Effort, Options};
     use crate::progress::Progress;
     use crate::report::Report;
     use crate::run::{VerifyError, empty_report};
+
+    /// How long a soak lasts, unless it is said: enough for what a mutant does to it.
+    const SOAK: Duration = Duration::from_secs(3);
 
     /// Breaks one part after the other and reports which checks saw it. The report has no sections of its own.
     ///
@@ -44,6 +47,7 @@ mod entry {
         // The least work that turns them red.
         let mut options = options.clone();
         options.effort = Effort::Quick;
+        options.soak.get_or_insert(SOAK);
         options.models.clear();
         options.sections.clear();
         let mut report = empty_report(&options, &[])?;
