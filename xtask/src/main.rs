@@ -7,6 +7,7 @@
 //! It must never depend on the crates that it tests: a broken kernel must not keep the chores from starting.
 
 mod args;
+mod claims;
 mod compare;
 mod cross;
 mod models;
@@ -37,6 +38,12 @@ const CHORES: &[Chore] = &[
         about: "break parts on purpose, one by one, and see each of them caught",
         help: mutants::HELP,
         run: mutants::run,
+    },
+    Chore {
+        name: "claims",
+        about: "join the guarantees of the documentation with their evidence, for `unisono verify`",
+        help: claims::HELP,
+        run: claims::run,
     },
     Chore {
         name: "models",

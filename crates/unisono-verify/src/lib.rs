@@ -20,10 +20,12 @@
 pub mod accuracy;
 pub mod callers;
 pub mod case;
+pub mod claims;
 pub mod compare;
 pub mod digest;
 pub mod isolation;
 pub mod ledger;
+pub mod mutation;
 pub mod options;
 pub mod oracle;
 pub mod progress;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use unisono::{Error, Isa};
 
 use crate::case::{Case, Machine};
+use crate::claims::{Ledger, join};
 use crate::digest::Digest;
 use crate::options::{OptionError, Options};
 use crate::progress::Progress;
@@ -76,18 +77,9 @@ pub(crate) fn run_with(
     looked: impl FnOnce(&mut Report),
 ) -> Result<Report, VerifyError> {
     let started = Instant::now();
-    let stamp = Stamp::now();
     check_names(options)?;
     let sections = options.chosen_sections();
-    let mut report = Report {
-        schema_version: SCHEMA_VERSION,
-        header: header(options, stamp, &sections)?,
-        verdict: Verdict::CouldNotRun,
-        models: Vec::new(),
-        sections: Vec::new(),
-        crashes: None,
-        seconds: 0.0,
-    };
+    let mut report = empty_report(options, &sections)?;
     let mut looked = Some(looked);
     for id in sections {
         progress.section(id.title());
@@ -118,10 +110,33 @@ pub(crate) fn run_with(
     if let Some(looked) = looked.take() {
         looked(&mut report);
     }
+    if report.section(SectionId::Status).is_some() {
+        // One that cannot be read is what the section reports.
+        report.claims =
+            Ledger::of_this_version().map_or_else(|_| Vec::new(), |l| join(&l, &report));
+    }
     digest_of_all(&mut report);
     report.verdict = Verdict::of_all(report.sections.iter().map(|section| section.verdict));
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// A report of which nothing is known but who asks for what.
+pub(crate) fn empty_report(
+    options: &Options,
+    sections: &[SectionId],
+) -> Result<Report, VerifyError> {
+    Ok(Report {
+        schema_version: SCHEMA_VERSION,
+        header: header(options, Stamp::now(), sections)?,
+        verdict: Verdict::CouldNotRun,
+        models: Vec::new(),
+        sections: Vec::new(),
+        claims: Vec::new(),
+        mutation: None,
+        crashes: None,
+        seconds: 0.0,
+    })
 }
 
 /// A section that has run, and the models that it looked at.

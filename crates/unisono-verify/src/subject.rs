@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use unisono::{
     Device, Error, Isa, Model, Outputs, Resource, RunFuture, RunOptions, Session, SessionOptions,
-    Shutdown, Tensor,
+    Shutdown, Tensor, WhenFull,
 };
 
 /// How a device is set up.
@@ -150,6 +150,8 @@ pub struct Opening {
     pub plan_cache_bytes: Option<u64>,
     /// How many later requests may be answered before one.
     pub max_overtaken: Option<u32>,
+    /// How many requests may wait, so that further ones are refused; `None` for the default, where they wait for room.
+    pub queue_capacity: Option<usize>,
 }
 
 impl Default for Opening {
@@ -158,6 +160,7 @@ impl Default for Opening {
             coalesce: true,
             plan_cache_bytes: None,
             max_overtaken: None,
+            queue_capacity: None,
         }
     }
 }
@@ -282,6 +285,9 @@ impl Rig for ModelRig {
         }
         if let Some(requests) = opening.max_overtaken {
             options = options.max_overtaken(requests);
+        }
+        if let Some(requests) = opening.queue_capacity {
+            options = options.queue_capacity(requests).when_full(WhenFull::Error);
         }
         Ok(Arc::new(self.model.session_with(&self.device, &options)?))
     }

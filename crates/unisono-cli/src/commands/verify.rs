@@ -27,6 +27,7 @@ Examples:
   unisono verify --model minilm.onnx --dim sequence=64
   unisono verify --model silero_vad.onnx --value sr=16000 --dim sequence=576
   unisono verify --section correctness --json | jq .verdict
+  cargo run --release --features mutants -- verify --mutants
 
 Exit codes:
   0  nothing failed, and everything that was asked for ran
@@ -67,6 +68,10 @@ pub struct VerifyArgs {
     /// Run this section only; may be repeated
     #[arg(long = "section", value_name = "NAME", value_parser = section)]
     sections: Vec<SectionId>,
+
+    /// Break one part after the other on purpose and see each caught; only in a build with the Cargo feature `mutants`
+    #[arg(long, conflicts_with_all = ["models", "sections"])]
+    mutants: bool,
 
     /// List the sections and what they show
     #[arg(long)]
@@ -234,7 +239,10 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if let Some(folder) = &args.ledger {
         isolated.ledger = Some(Ledger::in_folder(folder));
     }
-    let report = isolated.run(&options, &mut progress).map_err(failure)?;
+    let report = match args.mutants {
+        true => mutants(&options, &mut isolated, &mut progress)?,
+        false => isolated.run(&options, &mut progress).map_err(failure)?,
+    };
     drop(progress);
 
     // First what was found: it must not get lost because a folder cannot be written.
@@ -255,6 +263,24 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     verdict(&report)
 }
 
+#[cfg(feature = "mutants")]
+fn mutants(
+    options: &Options,
+    isolated: &mut Isolated,
+    progress: &mut Progress,
+) -> Result<Report, Failure> {
+    unisono_verify::mutation::run_mutants(options, isolated, progress).map_err(failure)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutants(_: &Options, _: &mut Isolated, _: &mut Progress) -> Result<Report, Failure> {
+    Err(
+        Failure::bad_input("this build has no mutants: nothing in it can be broken on purpose").help(
+            "build one that has, from a clone: cargo run --release --features mutants -- verify --mutants",
+        ),
+    )
+}
+
 /// How sections are started: this program again.
 fn this_program() -> Result<Launcher, Failure> {
     let program = std::env::current_exe().map_err(|error| {
@@ -269,6 +295,13 @@ fn this_program() -> Result<Launcher, Failure> {
 fn verdict(report: &Report) -> Result<(), Failure> {
     if report.is_acceptable() {
         return Ok(());
+    }
+    if let Some(mutation) = &report.mutation {
+        return Err(Failure::negative(format!(
+            "the verdict is {}: {} mutants",
+            report.verdict,
+            mutation.score()
+        )));
     }
     let bad = report
         .checks()

@@ -210,6 +210,7 @@ fn check_pools(shape: &PoolShape, seed: u64) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Evidence: canonical-arithmetic, same-bits-isa
     #[test]
     fn every_geometry_gives_the_references_bits(case in cases()) {
         case.check();
@@ -331,6 +332,7 @@ fn global_pools_and_large_windows_give_the_references_bits() {
     }
 }
 
+/// Evidence: same-bits-rows
 #[test]
 fn an_image_has_the_same_bits_alone_and_in_a_batch() {
     let mut shape = square([12, 20, 1], 15, 3, 2, 1);

@@ -219,11 +219,13 @@ impl Case {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Evidence: canonical-arithmetic, same-bits-isa, same-bits-threads
     #[test]
     fn every_instruction_set_and_thread_count_gives_the_references_bits(case in cases()) {
         case.check();
     }
 
+    /// Evidence: same-bits-rows
     #[test]
     fn a_row_has_the_same_bits_alone_and_in_any_batch(m in 1..70_usize, n in 1..140_usize, k in 1..600_usize, seed: u64) {
         let a = values(seed, m * k, false);

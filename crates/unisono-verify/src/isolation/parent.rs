@@ -29,6 +29,8 @@ struct Heard {
     failed: Option<String>,
     /// For how long it had said nothing when it was given up.
     silent: Option<Duration>,
+    /// Was it ended because nobody needs the rest?
+    enough: bool,
     peak: Option<u64>,
 }
 
@@ -54,10 +56,25 @@ pub(super) fn run(
     };
     let words = child.stderr.take().map(last_words);
     let mut heard = listen(&mut child, task, progress);
-    let status = leave(&mut child, heard.silent.is_some());
+    let status = leave(&mut child, heard.silent.is_some() || heard.enough);
     let last_words = words.map_or_else(String::new, |thread| thread.join().unwrap_or_default());
     if let Some(why) = heard.failed {
         return Err(VerifyError::Child(why));
+    }
+    if heard.enough {
+        let findings = Findings::from(heard.checks);
+        let mut section = conclude(task.section, findings, started);
+        section.process = Some(ProcessRecord {
+            end: ProcessEnd::Good,
+            what: "was ended early: enough was seen".to_owned(),
+            core_dumped: false,
+            last_words: String::new(),
+            peak_resident_bytes: heard.peak,
+        });
+        return Ok(Ran {
+            section,
+            models: Vec::new(),
+        });
     }
     let (end, what, core_dumped) = match (status, heard.silent) {
         (_, Some(silent)) => (
@@ -181,6 +198,7 @@ fn listen(child: &mut Child, task: &Task, progress: &mut dyn Progress) -> Heard 
         ran: None,
         failed: None,
         silent: None,
+        enough: false,
         peak: None,
     };
     let Some(stdout) = child.stdout.take() else {
@@ -226,6 +244,10 @@ fn listen(child: &mut Child, task: &Task, progress: &mut dyn Progress) -> Heard 
             }
             Event::Done(ran) => heard.ran = Some(*ran),
             Event::Failed(why) => heard.failed = Some(why),
+        }
+        if progress.is_enough() {
+            heard.enough = true;
+            return heard;
         }
     }
 }

@@ -4,6 +4,8 @@
 //! `report.json` is this structure, so that two reports can be compared by a program.
 
 mod clock;
+mod mutation;
+mod mutation_text;
 mod platform;
 mod text;
 
@@ -12,11 +14,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::claims::ClaimRecord;
 use crate::compare::Difference;
 use crate::options::Effort;
 use crate::sections::SectionId;
 use crate::verdict::{Verdict, rate_bound};
 
+pub use mutation::{Fate, MutantRecord, MutationRecord, UnbrokenRecord};
 pub use text::{differences, sections, summary};
 
 pub(crate) use clock::Stamp;
@@ -40,6 +44,12 @@ pub struct Report {
     pub sections: Vec<Section>,
     /// What the crash ledger says, if one was kept.
     pub crashes: Option<CrashRecord>,
+    /// The documentation's claims and what this run says of each; none if that section was not asked for.
+    #[serde(default)]
+    pub claims: Vec<ClaimRecord>,
+    /// The mutation score, if it was asked for.
+    #[serde(default)]
+    pub mutation: Option<MutationRecord>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -469,6 +479,8 @@ pub(crate) mod tests {
             verdict: Verdict::Pass,
             models: Vec::new(),
             sections: Vec::new(),
+            claims: Vec::new(),
+            mutation: None,
             crashes: None,
             seconds: 0.0,
         }

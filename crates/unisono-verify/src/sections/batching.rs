@@ -5,6 +5,7 @@ use crate::case::Case;
 use crate::seed::SeedModel;
 
 /// What it says of itself.
+/// Evidence: no-timer
 pub const DESCRIPTION: Description = Description {
     name: "batching",
     title: "Chapter 3: batching advantage",

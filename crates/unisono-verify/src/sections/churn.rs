@@ -17,6 +17,7 @@ use crate::subject::{Rig, Setup, Subject};
 use crate::verdict::Verdict;
 
 /// What it says of itself.
+/// Evidence: census-closes
 pub const DESCRIPTION: Description = Description {
     name: "churn",
     title: "Thread churn",

@@ -25,6 +25,7 @@ use crate::subject::{Held, Opening, Rig, Setup, Subject};
 use crate::verdict::Verdict;
 
 /// What it says of itself.
+/// Evidence: compile-once, plans-bounded, bounded-plans
 pub const DESCRIPTION: Description = Description {
     name: "compile-stress",
     title: "Graph compilation stress",

@@ -14,6 +14,7 @@ use crate::seed::SeedModel;
 use crate::subject::Subject;
 
 /// What it says of itself.
+/// Evidence: same-bits-callers, every-call-ends
 pub const DESCRIPTION: Description = Description {
     name: "stress",
     title: "Stress extended",

@@ -21,6 +21,7 @@ use crate::seed::SeedModel;
 use crate::subject::{Rig, Setup, Subject};
 
 /// What it says of itself.
+/// Evidence: same-bits-callers, every-call-ends, neighbours-untouched, census-closes
 pub const DESCRIPTION: Description = Description {
     name: "thread-safety",
     title: "Chapter 1: thread safety",

@@ -9,6 +9,7 @@
 //! process of this section.
 
 mod closing;
+mod crowd;
 mod ground;
 mod kernels;
 mod leaving;
@@ -29,6 +30,7 @@ use crate::seed::SeedModel;
 use crate::verdict::Verdict;
 
 /// What it says of itself.
+/// Evidence: bounded-queue, every-call-ends, neighbours-untouched, census-closes
 pub const DESCRIPTION: Description = Description {
     name: "faults",
     title: "Fault campaign",
@@ -75,6 +77,11 @@ pub const DESCRIPTION: Description = Description {
             "deadlines that have passed, and that pass in the queue: an error, and nobody else notices",
         ),
         (
+            "a full queue",
+            "many more requests than the queue has places, behind kernels that sleep; some must hear that it is full, and the \
+             others are answered as ever",
+        ),
+        (
             "a session closed under load",
             "8 callers, and one of them closes the session; everybody gets an answer or hears that it is shut down. The same \
              with futures in flight, and with the last handle dropped",
@@ -111,7 +118,7 @@ const KERNEL_FAULTS: [(&str, &str, Fault, ErrorKind); 3] = [
 
 fn checks(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<Check> {
     let mut checks = Vec::new();
-    let campaigns: [&Campaign<'_>; 9] = [
+    let campaigns: [&Campaign<'_>; 10] = [
         &|case, progress| rows::poisoned(case, effort, progress),
         &|case, progress| kernels::check(case, KERNEL_FAULTS[0], effort, progress),
         &|case, progress| kernels::check(case, KERNEL_FAULTS[1], effort, progress),
@@ -120,6 +127,7 @@ fn checks(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<C
         &|case, progress| slow::check(case, effort, progress),
         &|case, progress| leaving::cancelled(case, effort, progress),
         &|case, progress| leaving::late(case, effort, progress),
+        &|case, progress| crowd::check(case, effort, progress),
         &|case, progress| closing::check(case, effort, progress),
     ];
     for campaign in campaigns {

@@ -23,6 +23,7 @@ use crate::seed::SeedModel;
 use crate::subject::{Rig, Setup};
 
 /// What it says of itself.
+/// Evidence: same-bits-callers, neighbours-untouched, census-closes
 pub const DESCRIPTION: Description = Description {
     name: "real-models",
     title: "Real models parallel",

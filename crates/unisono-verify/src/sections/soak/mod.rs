@@ -32,6 +32,7 @@ use history::Rules;
 use watch::Watched;
 
 /// What it says of itself.
+/// Evidence: same-bits-callers, every-call-ends, bounded-overtaking
 pub const DESCRIPTION: Description = Description {
     name: "soak",
     title: "Soak",
