@@ -14,6 +14,7 @@ mod mutants;
 mod peers;
 mod shell;
 mod test;
+mod tsan;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,12 @@ const CHORES: &[Chore] = &[
         about: "break parts on purpose, one by one, and see each of them caught",
         help: mutants::HELP,
         run: mutants::run,
+    },
+    Chore {
+        name: "tsan",
+        about: "run the tests of threads under ThreadSanitizer",
+        help: tsan::HELP,
+        run: tsan::run,
     },
     Chore {
         name: "models",
