@@ -15,6 +15,7 @@ mod mutants;
 mod peers;
 mod shell;
 mod test;
+mod tsan;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,12 @@ const CHORES: &[Chore] = &[
         about: "join the guarantees of the documentation with their evidence, for `unisono verify`",
         help: claims::HELP,
         run: claims::run,
+    },
+    Chore {
+        name: "tsan",
+        about: "run the tests of threads under ThreadSanitizer",
+        help: tsan::HELP,
+        run: tsan::run,
     },
     Chore {
         name: "models",

@@ -254,6 +254,7 @@ fn history_of(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Ch
     check.conclude(judged.calls, judged.violations.len() as u64);
     check.figure("most overtaken", judged.most_overtaken as f64, "");
     check.figure("allowed", rules.allowed() as f64, "");
+    check.figure("overtaken more often", judged.overtaken as f64, "");
     check.figure("with a deadline", judged.with_deadline as f64, "");
     check.figure("cancelled", judged.cancelled as f64, "");
     for violation in judged.violations.iter().take(KEPT_DIFFERENCES) {
