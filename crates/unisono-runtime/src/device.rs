@@ -6,7 +6,7 @@ use crate::background::Leaders;
 use crate::census::{Census, Resource, Token};
 use crate::error::{Error, ErrorKind};
 use crate::fork;
-use crate::lane::{Lane, LaneGuard, LanePool};
+use crate::lane::{Lane, LanePool};
 use crate::model::ModelGraph;
 use crate::plan::{Backend, DeviceInfo, Executable};
 use crate::session::Scratch;
@@ -134,8 +134,8 @@ impl Device {
         self.0.backend.lend_a_hand()
     }
 
-    pub(crate) fn lane(&self) -> LaneGuard<'_, CountedLane> {
-        self.0.lanes.acquire()
+    pub(crate) fn lanes(&self) -> &LanePool<CountedLane> {
+        &self.0.lanes
     }
 
     pub(crate) fn prepare(&self, model: &Arc<ModelGraph>) -> Result<Arc<Prepared>, Error> {

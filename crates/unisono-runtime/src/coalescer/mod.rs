@@ -92,6 +92,19 @@ pub enum Room {
     Wait,
 }
 
+impl Room {
+    /// Until when a request with this deadline waits for room, and what it is told then; `None` if it does not wait.
+    pub fn patience(self, deadline: Option<Instant>) -> Option<(Option<Instant>, Refusal)> {
+        match self {
+            Room::Refuse => None,
+            Room::Until(until) if deadline.is_none_or(|d| until < d) => {
+                Some((Some(until), Refusal::Full))
+            }
+            Room::Wait | Room::Until(_) => Some((deadline, Refusal::Late)),
+        }
+    }
+}
+
 /// The permit to lead. Dropping it hands leadership on.
 pub struct Leadership<'a, R: Send> {
     coalescer: &'a Coalescer<R>,
@@ -228,13 +241,8 @@ impl<R: Send> Coalescer<R> {
         deadline: Option<Instant>,
         room: Room,
     ) -> Result<Place, (R, Refusal)> {
-        let (until, why) = match room {
-            Room::Refuse => return Err((request, Refusal::Full)),
-            Room::Wait => (deadline, Refusal::Late),
-            Room::Until(until) if deadline.is_none_or(|d| until < d) => {
-                (Some(until), Refusal::Full)
-            }
-            Room::Until(_) => (deadline, Refusal::Late),
+        let Some((until, why)) = room.patience(deadline) else {
+            return Err((request, Refusal::Full));
         };
         let mut place = self.queue.enter_room(Owner::Thread);
         let mut in_time = true;

@@ -11,12 +11,12 @@ use unisono_tensor::{Tensor, mutant};
 use super::{Admitted, Inner, Visit, in_time, late, shut_down};
 use crate::background::Post;
 use crate::census::Resource;
-use crate::coalescer::Leadership;
 use crate::coalescer::choice::Rules;
 use crate::coalescer::queue::{Claim, Traits, Waiting};
+use crate::coalescer::{Leadership, Refusal};
 use crate::device::CountedLane;
 use crate::error::{Error, ErrorKind};
-use crate::lane::Lane;
+use crate::lane::{Lane, LaneGuard};
 use crate::plan::{CountedPlan, Group, Member};
 use crate::request::RunOptions;
 use crate::stats::tick;
@@ -155,7 +155,7 @@ impl Inner {
         options: &RunOptions,
     ) -> Result<(), Error> {
         let asked = Instant::now();
-        let mut lane = self.device.lane();
+        let mut lane = self.lane_for_one(options.deadline)?;
         // The wait for a lane may have been long.
         let began = Instant::now();
         if options.deadline.is_some_and(|deadline| began >= deadline) {
@@ -178,6 +178,25 @@ impl Inner {
         self.stats.queue_ns.count(nanoseconds(asked, began));
         self.stats.run_ns.count(nanoseconds(began, Instant::now()));
         result
+    }
+
+    /// A lane for a request that is in no queue. At most so many threads as the queue has places wait for one; what becomes of
+    /// others is the policy of a full queue.
+    fn lane_for_one(&self, deadline: Option<Instant>) -> Result<LaneGuard<'_, CountedLane>, Error> {
+        let lanes = self.device.lanes();
+        if let Some(lane) = lanes.try_acquire() {
+            return Ok(lane);
+        }
+        let _place = match self.line.try_acquire() {
+            Some(place) => place,
+            None => {
+                let patience = self.room().patience(deadline);
+                let (until, why) = patience.ok_or_else(|| self.refusal(Refusal::Full))?;
+                let place = self.line.acquire_until(until);
+                place.ok_or_else(|| self.refusal(why))?
+            }
+        };
+        lanes.acquire_until(deadline).ok_or_else(late)
     }
 
     fn recount(&self, lane: &mut CountedLane) {
@@ -210,7 +229,14 @@ impl Inner {
         traits: Traits,
     ) -> Option<Request> {
         leadership.recall();
-        let mut lane = self.device.lane();
+        let deadline = own.as_ref().and_then(|request| request.deadline);
+        let Some(mut lane) = self.device.lanes().acquire_until(deadline) else {
+            // Those who wait go on with the next leader.
+            return own.take().map(|mut request| {
+                request.result = Err(late());
+                request
+            });
+        };
         let rules = Rules {
             max_overtaken: self.options.max_overtaken,
             max_kinds: MAX_KINDS,

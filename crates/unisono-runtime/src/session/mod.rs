@@ -19,6 +19,7 @@ use crate::coalescer::{Coalescer, Refusal, Room, Turn};
 use crate::device::{Device, Prepared};
 use crate::error::{Error, ErrorKind};
 use crate::gate::Gate;
+use crate::lane::LanePool;
 use crate::model::ModelGraph;
 use crate::plan::{CountedPlan, PlanKey};
 use crate::plan_cache::{CacheCounts, PlanCache};
@@ -52,6 +53,8 @@ struct Inner {
     prepared: Arc<Prepared>,
     plans: PlanCache<PlanKey, CountedPlan, Error>,
     coalescer: Coalescer<Request>,
+    /// Places for those who are in no queue and wait for a lane.
+    line: LanePool<()>,
     gate: Arc<Gate>,
     /// Requests that have not begun are refused.
     refusing: AtomicBool,
@@ -114,6 +117,7 @@ impl Session {
                 prepared,
                 plans: PlanCache::new(options.plan_cache_bytes),
                 coalescer: Coalescer::new(options.queue_capacity, Box::new(background)),
+                line: LanePool::new(vec![(); options.queue_capacity.max(1)]),
                 gate: Arc::new(Gate::new()),
                 refusing: AtomicBool::new(false),
                 stats: Stats::new(),
@@ -343,7 +347,7 @@ impl Inner {
             Refusal::Full => Error::new(
                 ErrorKind::Limit,
                 format!(
-                    "the queue is full with {} requests; it was not run",
+                    "the queue is full with {} requests; this one was not run",
                     self.coalescer.queue().capacity()
                 ),
             )

@@ -11,8 +11,8 @@ pub struct SessionOptions {
     /// Do requests that come together share batches, where the batch contract allows it? No bit of an answer depends on
     /// it. Default: yes.
     pub coalesce: bool,
-    /// How many requests may be in the queue: those that wait, and those in the running batch but for its leader's own.
-    /// Default: 1,024.
+    /// How many requests may be in the queue: those that wait, and those in the running batch but for its leader's own. As many
+    /// threads whose requests cannot be batched may wait for a lane. Default: 1,024.
     pub queue_capacity: usize,
     /// What happens to a request when it is full. Default: it waits for room.
     pub when_full: WhenFull,
