@@ -24,11 +24,13 @@ pub enum Resource {
     Lane,
     /// Threads that lead for futures.
     Thread,
+    /// Threads that look whether a session stands still.
+    Watchdog,
 }
 
 impl Resource {
     /// All classes, in the order of reports.
-    pub const ALL: [Resource; 7] = [
+    pub const ALL: [Resource; 8] = [
         Resource::Session,
         Resource::Request,
         Resource::Model,
@@ -36,6 +38,7 @@ impl Resource {
         Resource::Batch,
         Resource::Lane,
         Resource::Thread,
+        Resource::Watchdog,
     ];
 
     /// The name in reports.
@@ -48,6 +51,7 @@ impl Resource {
             Resource::Batch => "batches",
             Resource::Lane => "lanes",
             Resource::Thread => "threads",
+            Resource::Watchdog => "watchdogs",
         }
     }
 

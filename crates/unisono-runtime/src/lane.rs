@@ -114,6 +114,11 @@ impl<T> LanePool<T> {
         lock(&self.state).waiters.len()
     }
 
+    /// How many lanes nobody holds.
+    pub fn free(&self) -> usize {
+        lock(&self.state).free.len()
+    }
+
     fn guard(&self, lane: T, waiter: Option<Arc<Waiter<T>>>) -> LaneGuard<'_, T> {
         LaneGuard {
             pool: self,
