@@ -31,6 +31,7 @@ pub mod requests;
 mod run;
 pub mod sections;
 pub mod seed;
+pub mod stats;
 pub mod subject;
 pub mod verdict;
 

@@ -16,6 +16,7 @@ pub mod leak;
 pub mod platform;
 pub mod real_models;
 pub mod soak;
+mod speed;
 pub mod status;
 pub mod stress;
 pub mod success_metrics;
