@@ -382,3 +382,25 @@ fn devices_lists_the_cpu() {
     assert!(isas.contains(&device["isa"]) && isas.contains(&"scalar".into()));
     assert!(folder.unisono(&["devices"]).ok().out.contains("cpu"));
 }
+
+#[test]
+fn bench_measures_the_ceilings_of_the_machine_without_a_model() {
+    let folder = Folder::new();
+    let out = folder
+        .unisono(&["bench", "--roofline", "--json", "--threads", "1"])
+        .ok()
+        .out;
+    assert!(!out.is_empty());
+    for line in out.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        for field in [
+            "gflops",
+            "gflops_one_thread",
+            "weights_gb_per_s",
+            "memory_gb_per_s",
+        ] {
+            let rate = line[field].as_f64().expect("a number");
+            assert!(rate > 0.0, "{field}: {line}");
+        }
+    }
+}

@@ -194,6 +194,11 @@ pub mod graph {
     pub use unisono_graph::*;
 }
 
+/// What the processor can do at best, to set measured speeds beside it.
+pub mod roofline {
+    pub use unisono_cpu::roofline::{MEMORY_STREAM_BYTES, Rate, Roofline, RooflineProbe};
+}
+
 /// Model files: the range of opsets that can be read, and a writer of small models.
 pub mod onnx {
     pub use unisono_onnx::{OPSETS, write};

@@ -3,5 +3,7 @@
 //! Pure functions of numbers. None decides a verdict; sections do, and print what they decided from.
 
 pub mod interval;
+pub mod order;
 pub mod quantile;
+pub mod scalability;
 pub mod slope;
