@@ -1,6 +1,8 @@
 //! What happens to a model after it is loaded, without running it: shapes are inferred, the graph is rewritten (with
 //! constants folded by the reference), and the batch is followed. The fuzzer's bytes are a file if they read as one, else
 //! choices that make a model.
+//!
+//! Evidence: hostile-files
 #![no_main]
 
 use arbitrary::Unstructured;

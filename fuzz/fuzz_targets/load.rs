@@ -1,4 +1,6 @@
 //! Any bytes: loading ends in an error or in a graph that keeps its own rules.
+//!
+//! Evidence: hostile-files
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,6 @@
 //! Senseless models, sound as protobuf: loading ends in an error with advice, or in a graph that keeps its own rules.
+//!
+//! Evidence: hostile-files
 #![no_main]
 
 use arbitrary::Unstructured;

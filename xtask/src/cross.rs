@@ -145,9 +145,7 @@ impl Toolchain {
             PathBuf::from("/usr/bin/rustc"),
         ));
         for (cargo, rustc) in [ours, system].into_iter().flatten() {
-            let sources =
-                sysroot(&rustc).map(|root| root.join("lib/rustlib/src/rust/library/Cargo.lock"));
-            if cargo.is_file() && sources.is_some_and(|sources| sources.is_file()) {
+            if cargo.is_file() && sysroot(&rustc).is_some_and(|root| has_library_sources(&root)) {
                 return Ok(Toolchain::FromSource { cargo, rustc });
             }
         }
@@ -198,7 +196,15 @@ impl Toolchain {
     }
 }
 
-fn sysroot(rustc: &Path) -> Option<PathBuf> {
+/// Can the standard library be built from what is installed there?
+pub fn has_library_sources(sysroot: &Path) -> bool {
+    sysroot
+        .join("lib/rustlib/src/rust/library/Cargo.lock")
+        .is_file()
+}
+
+/// Where a compiler keeps what it brings.
+pub fn sysroot(rustc: &Path) -> Option<PathBuf> {
     let output = Command::new(rustc)
         .args(["--print", "sysroot"])
         .env_remove("LD_LIBRARY_PATH")

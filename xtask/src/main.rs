@@ -7,6 +7,7 @@
 //! It must never depend on the crates that it tests: a broken kernel must not keep the chores from starting.
 
 mod args;
+mod claims;
 mod compare;
 mod cross;
 mod models;
@@ -14,6 +15,7 @@ mod mutants;
 mod peers;
 mod shell;
 mod test;
+mod tsan;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,18 @@ const CHORES: &[Chore] = &[
         about: "break parts on purpose, one by one, and see each of them caught",
         help: mutants::HELP,
         run: mutants::run,
+    },
+    Chore {
+        name: "claims",
+        about: "join the guarantees of the documentation with their evidence, for `unisono verify`",
+        help: claims::HELP,
+        run: claims::run,
+    },
+    Chore {
+        name: "tsan",
+        about: "run the tests of threads under ThreadSanitizer",
+        help: tsan::HELP,
+        run: tsan::run,
     },
     Chore {
         name: "models",

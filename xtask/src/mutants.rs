@@ -1,7 +1,8 @@
 //! `cargo xtask mutants`: every check can fail.
 //!
 //! One idea: a mutant is a build with one part broken on purpose, and a test that demands to see it caught. So the chore is
-//! two runs of tests, and what is counted is the tests that say "is caught".
+//! runs of tests, and what is counted is the tests that say "is caught". `unisono verify --mutants` asks the same of the sections that a
+//! user runs; the tests of that are run here too, since they need a build with mutants.
 
 use std::process::{Command, ExitCode};
 
@@ -25,7 +26,7 @@ The last line is `killed n of n`. The exit code is 0 only if all were killed.
 pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
     Args::new(arguments).finish()?;
     let (mut killed, mut all, mut well) = (0, 0, true);
-    for mut command in [on_this_machine(), by_model()] {
+    for mut command in [on_this_machine(), by_model(), the_score()] {
         let mut tally = Tally::default();
         if let Err(why) = tally.run(&mut command) {
             eprintln!("{why}");
@@ -50,6 +51,21 @@ fn on_this_machine() -> Command {
     let mut command = shell::cargo();
     command.args(["test", "--package", "unisono", "--features", "mutants"]);
     command.args(["--test", "mutants", "--no-fail-fast"]);
+    command
+}
+
+/// The tests of `unisono verify --mutants`.
+fn the_score() -> Command {
+    let mut command = shell::cargo();
+    command.args([
+        "test",
+        "--package",
+        "unisono-verify",
+        "--package",
+        "unisono-cli",
+    ]);
+    command.args(["--features", "mutants", "--lib", "--test", "mutants"]);
+    command.args(["--no-fail-fast", "mutation", "a_broken_part"]);
     command
 }
 

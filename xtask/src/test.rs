@@ -66,6 +66,14 @@ const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "claims",
+        about: "every guarantee of the documentation has evidence, and the ledger says so",
+        slow: false,
+        tests: false,
+        needs: None,
+        command: || cargo(&["xtask", "claims", "--check"]),
+    },
+    Step {
         name: "tests",
         about: "unit, property and integration tests",
         slow: false,

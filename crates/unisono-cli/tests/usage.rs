@@ -237,3 +237,17 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!(err, "", "{arguments:?}");
     }
 }
+
+#[cfg(not(feature = "mutants"))]
+#[test]
+fn a_build_without_mutants_says_how_to_make_one_that_has() {
+    let folder = Folder::new();
+    let ran = folder.unisono(&["verify", "--mutants"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    for text in [
+        "this build has no mutants",
+        "cargo run --release --features mutants -- verify --mutants",
+    ] {
+        assert!(ran.err.contains(text), "{}", ran.err);
+    }
+}

@@ -66,7 +66,8 @@ fn report(name: &str, layer: [usize; 6], cores: Cores<'_>, rounds: usize) {
     let x: Vec<f32> = (0..shape.input_len()).map(value).collect();
     let w: Vec<f32> = (0..shape.weight_len()).map(value).collect();
     let bias = vec![0.5; out_channels];
-    let weights = ConvWeights::pack(cores.isa, ConvKind::of(&shape, false), &w);
+    let weights = ConvWeights::pack(cores.isa, ConvKind::of(&shape, false), &w)
+        .expect("memory for the weights");
     let mut y = vec![0.0; shape.output_len()];
     let mut scratch = vec![0.0; conv_scratch(cores, &shape, &weights)];
     let epilogue = ConvEpilogue {

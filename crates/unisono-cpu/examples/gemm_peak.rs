@@ -163,7 +163,7 @@ impl<'a> Product<'a> {
             cores,
             shape: [m, n, k],
             a: (0..m * k).map(value).collect(),
-            b: PackedB::pack(cores.isa, k, n, MatrixRef::row_major(&b, n)),
+            b: PackedB::pack(cores.isa, k, n, MatrixRef::row_major(&b, n)).expect("memory for B"),
             c: vec![0.0; m * n],
             scratch: vec![0.0; gemm_scratch(cores, m, n, k)],
         }

@@ -4,6 +4,8 @@
 
 use std::marker::PhantomData;
 
+use unisono_tensor::{TensorError, fault};
+
 /// Elements of a cache line.
 pub const LINE: usize = 16;
 
@@ -20,11 +22,20 @@ pub struct AlignedBuf {
 
 impl AlignedBuf {
     /// `len` zeros.
-    pub fn zeroed(len: usize) -> Self {
-        Self {
-            lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)],
-            len,
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn zeroed(len: usize) -> Result<Self, TensorError> {
+        let count = len.div_ceil(LINE);
+        let out_of_memory = TensorError::OutOfMemory {
+            bytes: count.saturating_mul(size_of::<Line>()),
+        };
+        let mut lines = Vec::new();
+        if fault!(allocation) || lines.try_reserve_exact(count).is_err() {
+            return Err(out_of_memory);
         }
+        lines.resize(count, Line([0.0; LINE]));
+        Ok(Self { lines, len })
     }
 
     /// The elements.
@@ -133,7 +144,7 @@ mod tests {
 
     #[test]
     fn buffers_and_areas_start_cache_lines() {
-        let buf = AlignedBuf::zeroed(100);
+        let buf = AlignedBuf::zeroed(100).unwrap();
         assert_eq!(buf.as_slice().len(), 100);
         assert_eq!(buf.as_slice().as_ptr().addr() % 64, 0);
         let mut scratch = vec![0.0; Seats::scratch_len(3, 20) + 1];

@@ -76,6 +76,7 @@ fn model() -> Arc<ModelGraph> {
     Arc::new(ModelGraph::new(graph, contract, &outputs).unwrap())
 }
 
+/// Evidence: steady-allocations
 #[test]
 fn a_batch_that_was_seen_before_allocates_nothing() {
     let model = model();

@@ -78,6 +78,7 @@ fn attention(g: &mut Builder, x: ValueId, time_first: bool) -> ValueId {
     }
 }
 
+/// Evidence: coalesce-on-proof
 #[test]
 fn attention_is_seen_through_where_heads_and_time_are_folded_with_the_batch() {
     let mut g = Builder::new(17);
@@ -211,6 +212,7 @@ fn a_shape_among_the_outputs_is_counted_for_each_request() {
     );
 }
 
+/// Evidence: coalesce-on-proof, obstacle-named
 #[test]
 fn what_mixes_rows_runs_alone_and_is_named() {
     let far = i64::MAX;
@@ -298,6 +300,7 @@ fn what_mixes_rows_runs_alone_and_is_named() {
     check_all(failures);
 }
 
+/// Evidence: coalesce-on-proof
 #[test]
 fn the_number_of_rows_must_not_reach_data() {
     let mut g = Builder::new(17);
@@ -436,6 +439,7 @@ fn a_scan_over_time_keeps_rows_apart_and_a_scan_over_rows_does_not() {
     assert_eq!(scan(0), "x:1 -> 0 1");
 }
 
+/// Evidence: coalesce-on-proof
 #[test]
 fn a_recurrent_layer_whose_first_axis_is_time_runs_alone() {
     let mut g = Builder::new(17);

@@ -1,6 +1,8 @@
 //! Files that are made to be slow: the work stays proportional to the file, or a limit stops it.
 //!
 //! Each case would take minutes if any step were quadratic in its size, and takes well below a second as things are.
+//!
+//! Evidence: hostile-files
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! Whatever the bytes are, loading ends in a model or an error: never in a panic.
+//!
+//! Evidence: hostile-files
 
 mod common;
 

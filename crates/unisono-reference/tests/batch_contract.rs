@@ -546,6 +546,7 @@ fn choices(inputs: &[In]) -> Vec<Vec<Option<usize>>> {
     all
 }
 
+/// Evidence: coalesce-on-proof
 #[test]
 fn what_an_operator_lets_be_coalesced_has_the_same_bits_alone() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -646,6 +647,7 @@ fn open(shape: &[usize]) -> Vec<i64> {
         .collect()
 }
 
+/// Evidence: coalesce-on-proof
 #[test]
 fn what_a_random_chain_lets_be_coalesced_has_the_same_bits_alone() {
     let mut random = Random(0x2545_f491_4f6c_dd1d);

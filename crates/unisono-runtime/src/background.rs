@@ -164,3 +164,139 @@ impl std::fmt::Debug for Leaders {
         f.debug_struct("Leaders").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::Arc as LoomArc;
+
+    fn check(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.check(f);
+    }
+
+    /// Counts how often somebody led, and lets others wait for it: not the end of the threads, which would hide a
+    /// wake-up that was lost, since whoever ends them wakes them.
+    #[derive(Default)]
+    struct Led {
+        times: Mutex<usize>,
+        changed: Condvar,
+    }
+
+    impl Led {
+        fn once_more(&self) {
+            *lock(&self.times) += 1;
+            self.changed.notify_all();
+        }
+
+        fn times(&self) -> usize {
+            *lock(&self.times)
+        }
+
+        fn wait_for(&self, times: usize) {
+            let mut led = lock(&self.times);
+            while *led < times {
+                led = wait(&self.changed, led);
+            }
+        }
+    }
+
+    struct Once(LoomArc<Led>);
+
+    impl Post for Once {
+        fn lead(self: Arc<Self>) {
+            self.0.once_more();
+        }
+    }
+
+    /// Posts another one while it leads, as a session does that is left with requests that nobody waits for in a thread.
+    struct Twice {
+        led: LoomArc<Led>,
+        leaders: LoomArc<Leaders>,
+    }
+
+    impl Post for Twice {
+        fn lead(self: Arc<Self>) {
+            self.leaders.post(Arc::new(Once(LoomArc::clone(&self.led))));
+            self.led.once_more();
+        }
+    }
+
+    fn leaders(most: usize) -> (Census, Leaders) {
+        let census = Census::new();
+        let leaders = Leaders::new(most, Duration::ZERO, census.clone());
+        (census, leaders)
+    }
+
+    fn assert_threads_ended(census: &Census) {
+        let threads = census.get(Resource::Thread);
+        assert!(threads.created > 0);
+        assert_eq!(threads.alive(), 0);
+    }
+
+    #[test]
+    fn every_post_is_led_once_though_nobody_ends_the_threads() {
+        for most in [1, 2] {
+            check(2, move || {
+                let (census, leaders) = leaders(most);
+                let (led, leaders) = (LoomArc::new(Led::default()), LoomArc::new(leaders));
+                let other = {
+                    let (led, leaders) = (LoomArc::clone(&led), LoomArc::clone(&leaders));
+                    loom::thread::spawn(move || leaders.post(Arc::new(Once(led))))
+                };
+                leaders.post(Arc::new(Once(LoomArc::clone(&led))));
+                led.wait_for(2);
+                other.join().unwrap();
+                drop(leaders);
+                assert_eq!(led.times(), 2);
+                assert_threads_ended(&census);
+            });
+        }
+    }
+
+    #[test]
+    fn a_thread_that_has_gone_to_sleep_is_woken_by_the_next_post() {
+        check(3, || {
+            let (census, leaders) = leaders(1);
+            let led = LoomArc::new(Led::default());
+            for times in 1..=2 {
+                leaders.post(Arc::new(Once(LoomArc::clone(&led))));
+                led.wait_for(times);
+            }
+            drop(leaders);
+            assert_eq!(led.times(), 2);
+            assert_threads_ended(&census);
+        });
+    }
+
+    #[test]
+    fn what_is_posted_when_the_threads_are_told_to_end_is_led_before() {
+        check(2, || {
+            let (census, leaders) = leaders(2);
+            let led = LoomArc::new(Led::default());
+            for _ in 0..2 {
+                leaders.post(Arc::new(Once(LoomArc::clone(&led))));
+            }
+            drop(leaders);
+            assert_eq!(led.times(), 2);
+            assert_threads_ended(&census);
+        });
+    }
+
+    #[test]
+    fn what_a_thread_posts_while_it_leads_is_led_too_and_it_may_drop_the_last_handle() {
+        check(2, || {
+            let (_, leaders) = leaders(1);
+            let (led, leaders) = (LoomArc::new(Led::default()), LoomArc::new(leaders));
+            let twice = Twice {
+                led: LoomArc::clone(&led),
+                leaders: LoomArc::clone(&leaders),
+            };
+            leaders.post(Arc::new(twice));
+            // Here or in the thread: whoever is the last. A thread that waited for itself would be a deadlock.
+            drop(leaders);
+            led.wait_for(2);
+        });
+    }
+}

@@ -2,6 +2,9 @@
 //!
 //! The one idea: a count is taken where a resource comes into being and given back by the drop of a [`Token`], so that
 //! no way out of a scope (return, error, panic) can forget it.
+//!
+//! Counts are exact for who has joined, or otherwise synchronised with, those that counted. Read in between, they may be behind, but never
+//! show more released than created.
 
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -99,8 +102,8 @@ impl Census {
     /// Counts one resource of this many bytes until the token is dropped.
     pub fn count(&self, resource: Resource, bytes: u64) -> Token {
         let cell = &self.0[resource.index()];
-        // Relaxed throughout: the numbers order nothing. A reader that must see exact counts has joined or otherwise
-        // synchronised with the threads that counted, which makes their relaxed additions visible to it.
+        // Relaxed: a reader that must see exact counts has joined or otherwise synchronised with the threads that counted,
+        // which makes their relaxed additions visible to it. For all others see `get`.
         cell.created.fetch_add(1, Ordering::Relaxed);
         cell.bytes.fetch_add(bytes, Ordering::Relaxed);
         Token {
@@ -114,8 +117,9 @@ impl Census {
     pub fn get(&self, resource: Resource) -> Count {
         let cell = &self.0[resource.index()];
         // Released first: a resource that is made and unmade in between is then seen as alive, never as released
-        // without having been created.
-        let released = cell.released.load(Ordering::Relaxed);
+        // without having been created. Acquire pairs with the Release in `Token::release`: without it, the older number
+        // of those created could still be read after a newer one of those released.
+        let released = cell.released.load(Ordering::Acquire);
         Count {
             released,
             created: cell.created.load(Ordering::Relaxed),
@@ -158,7 +162,8 @@ impl Token {
     pub(crate) fn release(&self) {
         let cell = &self.census.0[self.resource.index()];
         cell.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        cell.released.fetch_add(1, Ordering::Relaxed);
+        // Release: who sees this one as released sees it as created. See `Census::get`.
+        cell.released.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -207,5 +212,56 @@ mod tests {
         assert_eq!(census.get(Resource::Plan).bytes, 20);
         drop(token);
         assert_eq!(census.get(Resource::Plan).bytes, 0);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+
+    const BYTES: u64 = 100;
+
+    /// Two of a class come and go, one of them released by another thread than the one that counted it.
+    fn two_come_and_go(census: &Census) -> [loom::thread::JoinHandle<()>; 2] {
+        let first = census.count(Resource::Plan, BYTES);
+        let census = census.clone();
+        [
+            loom::thread::spawn(move || drop(first)),
+            loom::thread::spawn(move || drop(census.count(Resource::Plan, BYTES))),
+        ]
+    }
+
+    fn check(f: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(f);
+    }
+
+    #[test]
+    fn who_has_joined_those_that_counted_reads_exact_counts() {
+        check(|| {
+            let census = Census::new();
+            let threads = two_come_and_go(&census);
+            drop(census.count(Resource::Plan, BYTES));
+            threads.into_iter().for_each(|t| t.join().unwrap());
+            let exact = Count {
+                created: 3,
+                released: 3,
+                bytes: 0,
+            };
+            assert_eq!(census.get(Resource::Plan), exact);
+        });
+    }
+
+    #[test]
+    fn who_reads_in_between_never_sees_more_released_than_created() {
+        check(|| {
+            let census = Census::new();
+            let threads = two_come_and_go(&census);
+            let count = census.get(Resource::Plan);
+            assert!(count.released <= count.created && count.created <= 2);
+            assert!(count.bytes <= 2 * BYTES);
+            threads.into_iter().for_each(|t| t.join().unwrap());
+        });
     }
 }

@@ -162,6 +162,7 @@ mod tests {
         assert_eq!(*pool.acquire(), 1);
     }
 
+    /// Evidence: bounded-lanes
     #[test]
     fn more_callers_than_lanes_all_get_their_turn_alone() {
         let pool = LanePool::new(vec![0u64, 0]);
@@ -180,6 +181,7 @@ mod tests {
 mod loom_tests {
     use super::*;
 
+    /// Evidence: bounded-lanes
     #[test]
     fn no_waiter_is_forgotten_and_no_lane_is_held_twice() {
         loom::model(|| {

@@ -142,7 +142,9 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
 
     fn settle(&self, key: &K, result: &Result<V, E>) {
         let mut table = lock(&self.table);
-        table.entries.remove(key);
+        if !(mutant!(FailureRemembered) && result.is_err()) {
+            table.entries.remove(key);
+        }
         match result {
             Err(_) => table.counts.failures += 1,
             Ok(value) => {
@@ -161,7 +163,8 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
                     used,
                 };
                 table.entries.insert(key.clone(), ready);
-                while table.bytes > limit && evict_oldest(&mut table, key) {}
+                let over = |bytes| bytes > limit && !mutant!(CacheWithoutBound);
+                while over(table.bytes) && evict_oldest(&mut table, key) {}
             }
         }
     }
@@ -278,6 +281,7 @@ mod tests {
         cache.get_or_compile(&key, || Ok(bytes), || "orphaned".into())
     }
 
+    /// Evidence: compile-once
     #[test]
     fn sixteen_threads_that_ask_for_one_new_key_at_once_compile_it_once() {
         let cache = Cache::new(1_000);
@@ -302,6 +306,7 @@ mod tests {
         assert_eq!(cache.counts().compiles, 1);
     }
 
+    /// Evidence: plans-bounded, bounded-plans
     #[test]
     fn the_bound_holds_and_the_least_recently_used_goes_first() {
         let cache = Cache::new(100);
@@ -324,6 +329,7 @@ mod tests {
         );
     }
 
+    /// Evidence: failed-compile
     #[test]
     fn a_failed_compile_leaves_nothing_behind() {
         let cache = Cache::new(100);
@@ -333,6 +339,7 @@ mod tests {
         assert_eq!(cache.counts().failures, 1);
     }
 
+    /// Evidence: failed-compile
     #[test]
     fn a_panicking_compile_fails_those_who_wait_and_leaves_nothing_behind() {
         let cache = Cache::new(100);
@@ -367,6 +374,7 @@ mod loom_tests {
     use super::*;
     use loom::sync::atomic::AtomicUsize;
 
+    /// Evidence: compile-once
     #[test]
     fn a_key_is_compiled_once_and_everybody_gets_it() {
         loom::model(|| {
@@ -395,6 +403,7 @@ mod loom_tests {
         });
     }
 
+    /// Evidence: failed-compile
     #[test]
     fn a_failed_flight_fails_its_waiters_or_is_tried_afresh() {
         loom::model(|| {

@@ -37,9 +37,11 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, SpinWindow, lock, thread};
 
 mod bed;
+mod place;
 mod slot;
 
 use bed::Bed;
+use place::Place;
 use slot::{Job, Slot};
 
 /// How many leaders can have work on the table at once. More than that work alone until an entry is free.
@@ -238,7 +240,9 @@ impl Team {
     /// many leaders as cores everybody works alone. A leader that never announced itself counts as one.
     pub fn attend(&self) -> Attendance<'_> {
         // Relaxed: a hint about load; nothing is published through it.
-        self.shared.present.fetch_add(1, Ordering::Relaxed);
+        if self.shared.present.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.shared.place.clear();
+        }
         Attendance { team: self }
     }
 
@@ -291,6 +295,7 @@ struct Shared {
     /// Leaders that announced themselves.
     present: Apart<AtomicUsize>,
     stop: AtomicBool,
+    place: Place,
     threads: usize,
     spin: Duration,
 }
@@ -309,6 +314,7 @@ impl Shared {
             bed: Bed::new(),
             present: Apart(AtomicUsize::new(0)),
             stop: AtomicBool::new(false),
+            place: Place::new(threads - 1),
             threads,
             spin,
         }
@@ -388,6 +394,7 @@ impl Shared {
 
     /// The life of a worker.
     fn serve(&self, index: usize) {
+        self.place.enter(index);
         let mut woken = false;
         'rounds: loop {
             let seen = self.bed.now();

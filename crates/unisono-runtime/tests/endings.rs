@@ -75,6 +75,7 @@ fn assert_all_released(session: &Session) {
     assert_eq!(waiting(session), 0);
 }
 
+/// Evidence: no-timer
 #[test]
 fn what_waits_when_the_lane_is_ready_is_the_next_batch() {
     let (session, control) = session(&SessionOptions::default());
@@ -89,6 +90,7 @@ fn what_waits_when_the_lane_is_ready_is_the_next_batch() {
     assert_all_released(&session);
 }
 
+/// Evidence: alone-without-proof
 #[test]
 fn without_coalescing_everybody_runs_alone() {
     let (session, control) = session(&SessionOptions::default().coalesce(false));
@@ -106,6 +108,7 @@ fn without_coalescing_everybody_runs_alone() {
     assert!(control.batches.lock().unwrap().iter().all(|&n| n == 1));
 }
 
+/// Evidence: neighbours-untouched
 #[test]
 fn only_the_poisoned_request_of_a_batch_fails() {
     let (session, control) = session(&SessionOptions::default());
@@ -144,6 +147,7 @@ fn a_thousand_failed_requests_among_good_ones_leave_nothing() {
     assert_all_released(&session);
 }
 
+/// Evidence: every-call-ends, neighbours-untouched
 #[test]
 fn only_the_request_at_which_a_kernel_panics_fails_and_the_session_stays_usable() {
     let (session, control) = session(&SessionOptions::default());
@@ -157,6 +161,7 @@ fn only_the_request_at_which_a_kernel_panics_fails_and_the_session_stays_usable(
     assert_all_released(&session);
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn a_leader_that_goes_down_outside_of_the_model_wakes_its_followers() {
     let (session, control) = session(&SessionOptions::default());
@@ -213,6 +218,7 @@ fn a_request_whose_deadline_passes_while_it_waits_is_not_run() {
     assert_all_released(&session);
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn an_answer_that_comes_after_the_deadline_is_an_error() {
     let (session, control) = session(&SessionOptions::default());
@@ -230,6 +236,7 @@ fn an_answer_that_comes_after_the_deadline_is_an_error() {
     assert_all_released(&session);
 }
 
+/// Evidence: bounded-queue
 #[test]
 fn a_full_queue_refuses_or_waits_as_it_is_told() {
     let options = |when_full| {
@@ -326,6 +333,7 @@ fn a_dropped_future_takes_its_request_back() {
     assert_all_released(&session);
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn shutting_down_refuses_those_who_wait_and_answers_those_who_run() {
     let (session, control) = session(&SessionOptions::default());
@@ -422,6 +430,7 @@ fn requests_of_different_shapes_share_a_batch_where_that_pays() {
     assert_eq!(session.stats().batch_rows.sum(), 9);
 }
 
+/// Evidence: bounded-batch-rows
 #[test]
 fn a_request_may_ask_for_small_batches() {
     let (session, control) = session(&SessionOptions::default().max_batch_rows(3));

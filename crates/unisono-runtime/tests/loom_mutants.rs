@@ -48,6 +48,7 @@ fn the_check_passes_with_nothing_broken() {
     a_worker_sees_the_job_that_it_joins(None);
 }
 
+/// Evidence: checks-can-fail
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn a_relaxed_signal_is_caught() {

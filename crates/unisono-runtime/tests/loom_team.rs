@@ -49,6 +49,7 @@ impl Results {
     }
 }
 
+/// Evidence: same-bits-threads
 #[test]
 fn a_job_is_done_once_and_its_results_are_seen_by_the_leader() {
     model(3, || {
@@ -114,6 +115,7 @@ fn a_helper_from_outside_joins_or_finds_nothing() {
     });
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn a_panic_reaches_the_leader_after_all_helpers_have_left() {
     model(2, || {
@@ -138,6 +140,7 @@ fn a_panic_reaches_the_leader_after_all_helpers_have_left() {
 
 /// Every tile waits until the other one has begun, so the job ends only if the worker comes: a lost wake-up is a
 /// deadlock, which loom reports.
+/// Evidence: every-call-ends
 #[test]
 fn no_wake_up_is_lost() {
     model(2, || {

@@ -31,6 +31,7 @@ fn assert_at_rest(session: &Session) {
     assert_eq!(session.stats().waiting, 0);
 }
 
+/// Evidence: every-call-ends, neighbours-untouched
 #[test]
 fn callers_with_and_without_deadlines_poison_and_panics_all_get_their_own_answer() {
     explore(3_000, || {
@@ -66,6 +67,7 @@ fn callers_with_and_without_deadlines_poison_and_panics_all_get_their_own_answer
     });
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn futures_answered_or_dropped_among_threads() {
     explore(3_000, || {
@@ -97,6 +99,7 @@ fn futures_answered_or_dropped_among_threads() {
     });
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn a_session_shut_down_or_dropped_under_load_ends_every_call() {
     for how in [Shutdown::Drain, Shutdown::Refuse] {
@@ -128,6 +131,7 @@ fn a_session_shut_down_or_dropped_under_load_ends_every_call() {
     }
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn a_leader_that_goes_down_leaves_nobody_asleep() {
     explore(3_000, || {
@@ -150,6 +154,7 @@ fn a_leader_that_goes_down_leaves_nobody_asleep() {
     });
 }
 
+/// Evidence: every-call-ends, bounded-queue
 #[test]
 fn patience_with_a_full_queue_ends_in_an_answer() {
     explore(2_000, || {

@@ -8,6 +8,7 @@
 
 mod dtype;
 mod error;
+pub mod fault;
 pub mod mutant;
 pub mod storage;
 mod tensor;

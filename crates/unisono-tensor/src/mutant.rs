@@ -71,15 +71,26 @@ mutants! {
     SumSplitByRows: "sum-split-by-rows", "A sum is cut into other slices when there is more than one row.";
     ScalarWithoutFma: "scalar-without-fma", "The scalar kernel rounds each product before it adds.";
     PlanCompiledTwice: "plan-compiled-twice", "Who asks for a plan that is being compiled compiles it as well.";
-    KeyIgnoresDimension: "key-ignores-dimension", "Shapes that differ in the last length only have one plan.";
+    KeyIgnoresDimension: "key-ignores-dimension", "Shapes that differ in their lengths have one plan.";
     EvictionDropsPlanInUse: "eviction-drops-plan-in-use", "An evicted plan is released although somebody still runs it.";
     OutputLeaked: "output-leaked", "One output buffer in 1,000 is never freed.";
     LaneKeptOnError: "lane-kept-on-error", "A run that fails does not give its lane back.";
     RelaxedSignal: "relaxed-signal", "A job is published with a relaxed store instead of a release.";
-    DeadlineIgnored: "deadline-ignored", "An answer that comes too late is given as if it came in time.";
-    FollowersLeftAsleep: "followers-left-asleep", "A leader that panics answers nobody.";
+    DeadlineIgnored: "deadline-ignored", "A request that is late is run and answered as if it were in time.";
+    FollowersLeftAsleep: "followers-left-asleep", "A leader whose batch panics answers nobody but itself.";
     PaddingReadsInput: "padding-reads-input", "A convolution's padding takes the value of a real element.";
     StatusUnchecked: "status-unchecked", "A kernel's error is not looked at.";
+    OvertakenWithoutBound: "overtaken-without-bound", "A request that does not fit into a batch is overtaken by any number of later ones.";
+    CancelledKept: "cancelled-kept", "A request that is taken back stays in the census.";
+    RefusedKept: "refused-kept", "A request that ends with an error stays in the census.";
+    CoefficientOff: "coefficient-off", "A constant of the exponential's polynomial is wrong in its second digit.";
+    CacheWithoutBound: "cache-without-bound", "Plans are kept beyond the bound in bytes.";
+    ModelsMixedUp: "models-mixed-up", "A device gives a new model the weights of another one that it has.";
+    NeverCoalesced: "never-coalesced", "Requests that may share a batch run one by one.";
+    PanicNotCaught: "panic-not-caught", "A kernel's panic goes on in the caller.";
+    FailureRemembered: "failure-remembered", "A compile that failed fails all later ones of its shapes.";
+    SessionKept: "session-kept", "A session that is dropped stays.";
+    QueueWithoutBound: "queue-without-bound", "The queue takes 64 times as many requests as it was told.";
 }
 
 /// The index of the active one, plus one; 0 for none.

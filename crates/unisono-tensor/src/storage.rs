@@ -1,6 +1,6 @@
 //! Where a tensor's bytes live.
 
-use crate::TensorError;
+use crate::{TensorError, fault};
 use bytemuck::{Pod, Zeroable};
 use std::fs::File;
 use std::io;
@@ -45,6 +45,9 @@ pub(crate) enum Storage {
 impl Storage {
     /// An aligned, zeroed allocation; an error, not an abort, when there is no memory.
     pub(crate) fn zeroed(bytes: usize) -> Result<Storage, TensorError> {
+        if fault!(allocation) {
+            return Err(TensorError::OutOfMemory { bytes });
+        }
         let lines = bytes.div_ceil(ALIGNMENT);
         let owned = bytemuck::allocation::try_zeroed_slice_box::<Line>(lines)
             .map_err(|()| TensorError::OutOfMemory { bytes })?;

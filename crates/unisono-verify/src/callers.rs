@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use unisono::Tensor;
+use unisono::{ErrorKind, Tensor};
 
 use crate::compare::{Difference, OutputSpec, answer_difference, row_difference};
 use crate::requests::Request;
@@ -40,6 +40,8 @@ pub enum Expected {
     Refusal(&'static str),
     /// An error, because the request is late.
     Late,
+    /// This answer, or an error of one of these kinds.
+    AnswerOr(Answer, &'static [ErrorKind]),
 }
 
 /// What each caller asks, in order.
@@ -280,7 +282,7 @@ impl Caller {
             })
         };
         let an_answer = || "an answer".to_owned();
-        if let Expected::Answer(_) | Expected::Rows(_) = job.expected {
+        if let Expected::Answer(_) | Expected::Rows(_) | Expected::AnswerOr(..) = job.expected {
             tally.rows += rows as u64;
         }
         match (&job.expected, answer) {
@@ -295,8 +297,12 @@ impl Caller {
             (Expected::Late, Ok(Ok(_))) => {
                 instead(an_answer(), "an error: the deadline had passed")
             }
+            (Expected::AnswerOr(_, kinds), Ok(Err(error))) if kinds.contains(&error.kind()) => {
+                tally.refusals += 1;
+                None
+            }
             (_, Ok(Err(error))) => instead(format!("an error: {error}"), "an answer"),
-            (Expected::Answer(alone), Ok(Ok(answer))) => {
+            (Expected::Answer(alone) | Expected::AnswerOr(alone, _), Ok(Ok(answer))) => {
                 let first = answer_difference(&self.outputs, &answer, alone)?;
                 Some(Fault { wrong: 1, first })
             }

@@ -20,8 +20,12 @@
 pub mod accuracy;
 pub mod callers;
 pub mod case;
+pub mod claims;
 pub mod compare;
 pub mod digest;
+pub mod isolation;
+pub mod ledger;
+pub mod mutation;
 pub mod options;
 pub mod oracle;
 pub mod progress;
@@ -37,6 +41,6 @@ pub mod verdict;
 
 pub use options::{Effort, InputOptions, OptionError, Options};
 pub use report::Report;
-pub use run::{VerifyError, run};
+pub use run::{Ran, VerifyError, run};
 pub use sections::SectionId;
 pub use verdict::Verdict;

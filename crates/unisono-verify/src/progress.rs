@@ -12,6 +12,11 @@ pub trait Progress {
 
     /// A check has come to its verdict.
     fn finished(&mut self, check: &Check);
+
+    /// Does nobody need to know the rest? Then a section that has a process of its own may be ended at once.
+    fn is_enough(&self) -> bool {
+        false
+    }
 }
 
 /// Hears nothing.

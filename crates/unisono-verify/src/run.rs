@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use unisono::{Error, Isa};
 
 use crate::case::{Case, Machine};
+use crate::claims::{Ledger, join};
 use crate::digest::Digest;
 use crate::options::{OptionError, Options};
 use crate::progress::Progress;
@@ -31,6 +32,8 @@ pub enum VerifyError {
     Options(OptionError),
     /// There is no device to verify.
     Device(Error),
+    /// A section's process could not do what it was asked to.
+    Child(String),
 }
 
 impl fmt::Display for VerifyError {
@@ -38,6 +41,7 @@ impl fmt::Display for VerifyError {
         match self {
             VerifyError::Options(error) => error.fmt(f),
             VerifyError::Device(error) => error.fmt(f),
+            VerifyError::Child(why) => write!(f, "a section could not be run: {why}"),
         }
     }
 }
@@ -52,39 +56,38 @@ impl From<OptionError> for VerifyError {
 
 /// Runs the verification in this process and reports. What goes wrong with a model is in the report, not an error.
 ///
-/// A section that crashes takes the caller with it; [`run_isolated`](crate::isolation::run_isolated) gives each a process of its own.
+/// A section that crashes takes the caller with it; [`Isolated`](crate::isolation::Isolated) gives each a process of its own.
 ///
 /// # Errors
 /// The options name something that no model has, or the device cannot be set up.
 pub fn run(options: &Options, progress: &mut dyn Progress) -> Result<Report, VerifyError> {
-    run_with(options, progress, |id, progress| {
+    let section = |id: SectionId, progress: &mut dyn Progress| {
         let machine = Machine::of(options)?;
         Ok(run_section(id, options, &machine, progress))
-    })
+    };
+    run_with(options, progress, section, |_| {})
 }
 
-/// The same with another way to run a section.
+/// The same with another way to run a section. `looked` is called when all sections have run that look at something, before those that
+/// conclude from the report.
 pub(crate) fn run_with(
     options: &Options,
     progress: &mut dyn Progress,
     mut section: impl FnMut(SectionId, &mut dyn Progress) -> Result<Ran, VerifyError>,
+    looked: impl FnOnce(&mut Report),
 ) -> Result<Report, VerifyError> {
     let started = Instant::now();
-    let stamp = Stamp::now();
     check_names(options)?;
     let sections = options.chosen_sections();
-    let mut report = Report {
-        schema_version: SCHEMA_VERSION,
-        header: header(options, stamp, &sections)?,
-        verdict: Verdict::CouldNotRun,
-        models: Vec::new(),
-        sections: Vec::new(),
-        seconds: 0.0,
-    };
+    let mut report = empty_report(options, &sections)?;
+    let mut looked = Some(looked);
     for id in sections {
         progress.section(id.title());
         let ran = match id.description().scope {
             Scope::Report => {
+                if let Some(looked) = looked.take() {
+                    looked(&mut report);
+                }
                 let started = Instant::now();
                 let findings = check_report(id, &report);
                 for check in &findings.checks {
@@ -104,16 +107,44 @@ pub(crate) fn run_with(
         }
         report.sections.push(ran.section);
     }
+    if let Some(looked) = looked.take() {
+        looked(&mut report);
+    }
+    if report.section(SectionId::Status).is_some() {
+        // One that cannot be read is what the section reports.
+        report.claims =
+            Ledger::of_this_version().map_or_else(|_| Vec::new(), |l| join(&l, &report));
+    }
     digest_of_all(&mut report);
     report.verdict = Verdict::of_all(report.sections.iter().map(|section| section.verdict));
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
 
+/// A report of which nothing is known but who asks for what.
+pub(crate) fn empty_report(
+    options: &Options,
+    sections: &[SectionId],
+) -> Result<Report, VerifyError> {
+    Ok(Report {
+        schema_version: SCHEMA_VERSION,
+        header: header(options, Stamp::now(), sections)?,
+        verdict: Verdict::CouldNotRun,
+        models: Vec::new(),
+        sections: Vec::new(),
+        claims: Vec::new(),
+        mutation: None,
+        crashes: None,
+        seconds: 0.0,
+    })
+}
+
 /// A section that has run, and the models that it looked at.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Ran {
+pub struct Ran {
+    /// The section.
     pub section: Section,
+    /// The models.
     pub models: Vec<ModelRecord>,
 }
 

@@ -6,14 +6,14 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::task;
 use std::thread::{self, Thread};
 use std::time::Instant;
 
 use unisono::{
     Device, Error, Isa, Model, Outputs, Resource, RunFuture, RunOptions, Session, SessionOptions,
-    Shutdown, Tensor,
+    Shutdown, Tensor, WhenFull,
 };
 
 /// How a device is set up.
@@ -75,6 +75,16 @@ pub trait Subject: Send + Sync {
     /// As [`Subject::run`], as far as they are known at once.
     fn start(&self, inputs: &[Tensor]) -> Result<Box<dyn Pending>, Error>;
 
+    /// Answers a request into tensors that the caller keeps, which are written in place if nobody else holds them, and gives
+    /// these tensors. A subject without such a thing answers as ever.
+    ///
+    /// # Errors
+    /// As [`Subject::run`].
+    fn run_in_place(&self, inputs: &[Tensor], kept: &mut Outputs) -> Result<Vec<Tensor>, Error> {
+        let _ = kept;
+        self.run(inputs)
+    }
+
     /// What it did so far.
     fn counters(&self) -> Counters;
 
@@ -89,7 +99,21 @@ pub trait Pending: Send {
     /// # Errors
     /// As [`Subject::run`].
     fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error>;
+
+    /// The same, and gives a signal when the answer arrives: once, before this returns, on the thread that brings the answer if
+    /// the subject can do that, else on this one.
+    ///
+    /// # Errors
+    /// As [`Subject::run`].
+    fn wait_signalling(self: Box<Self>, signal: Signal) -> Result<Vec<Tensor>, Error> {
+        let answer = self.wait();
+        signal();
+        answer
+    }
 }
+
+/// What is to be done when something arrives, on whatever thread.
+pub type Signal = Arc<dyn Fn() + Send + Sync>;
 
 /// The answer of a subject that makes it at once.
 pub struct Ready(pub Result<Vec<Tensor>, Error>);
@@ -126,6 +150,8 @@ pub struct Opening {
     pub plan_cache_bytes: Option<u64>,
     /// How many later requests may be answered before one.
     pub max_overtaken: Option<u32>,
+    /// How many requests may wait, so that further ones are refused; `None` for the default, where they wait for room.
+    pub queue_capacity: Option<usize>,
 }
 
 impl Default for Opening {
@@ -134,6 +160,7 @@ impl Default for Opening {
             coalesce: true,
             plan_cache_bytes: None,
             max_overtaken: None,
+            queue_capacity: None,
         }
     }
 }
@@ -169,6 +196,11 @@ pub trait Rig {
 
     /// What was made and unmade for subjects so far. What the device itself keeps for later is not in it.
     fn census(&self) -> Vec<Held>;
+
+    /// The device, if it is a real one.
+    fn device(&self) -> Option<&Device> {
+        None
+    }
 }
 
 /// Sets devices up.
@@ -178,6 +210,15 @@ pub trait Lab {
     /// # Errors
     /// The machine lacks what the setup asks for.
     fn rig(&self, setup: Setup) -> Result<Box<dyn Rig>, Error>;
+
+    /// The device of another model's rig, for this model. A lab without real devices has one of its own for each.
+    ///
+    /// # Errors
+    /// As [`Lab::rig`].
+    fn rig_beside(&self, neighbour: &dyn Rig) -> Result<Box<dyn Rig>, Error> {
+        let _ = neighbour;
+        self.rig(Setup::DEFAULT)
+    }
 }
 
 /// A model on devices of this machine.
@@ -217,6 +258,16 @@ impl Lab for ModelLab {
             model: self.model.clone(),
         }))
     }
+
+    fn rig_beside(&self, neighbour: &dyn Rig) -> Result<Box<dyn Rig>, Error> {
+        let Some(device) = neighbour.device() else {
+            return self.rig(Setup::DEFAULT);
+        };
+        Ok(Box::new(ModelRig {
+            device: device.clone(),
+            model: self.model.clone(),
+        }))
+    }
 }
 
 struct ModelRig {
@@ -235,6 +286,9 @@ impl Rig for ModelRig {
         if let Some(requests) = opening.max_overtaken {
             options = options.max_overtaken(requests);
         }
+        if let Some(requests) = opening.queue_capacity {
+            options = options.queue_capacity(requests).when_full(WhenFull::Error);
+        }
         Ok(Arc::new(self.model.session_with(&self.device, &options)?))
     }
 
@@ -252,6 +306,10 @@ impl Rig for ModelRig {
             }
         };
         classes.map(held).collect()
+    }
+
+    fn device(&self) -> Option<&Device> {
+        Some(&self.device)
     }
 }
 
@@ -274,6 +332,11 @@ impl Subject for Session {
         Ok(Box::new(self.run_async(inputs)))
     }
 
+    fn run_in_place(&self, inputs: &[Tensor], kept: &mut Outputs) -> Result<Vec<Tensor>, Error> {
+        self.run_into(inputs, kept)?;
+        Ok(kept.iter().map(|(_, tensor)| tensor.clone()).collect())
+    }
+
     fn counters(&self) -> Counters {
         let stats = self.stats();
         let rows = stats.batch_rows.buckets();
@@ -294,27 +357,54 @@ impl Subject for Session {
 
 impl Pending for RunFuture {
     fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
-        wait_on(*self).map(tensors)
+        wait_on(*self, None).map(tensors)
+    }
+
+    fn wait_signalling(self: Box<Self>, signal: Signal) -> Result<Vec<Tensor>, Error> {
+        wait_on(*self, Some(signal)).map(tensors)
     }
 }
 
-/// Wakes the thread that waits.
-struct Unpark(Thread);
+/// Wakes the thread that waits, and gives a signal once.
+struct Unpark {
+    thread: Thread,
+    signal: Option<Signal>,
+    signalled: Once,
+}
+
+impl Unpark {
+    /// When this returns, the signal has been given, whichever thread gave it.
+    fn signal(&self) {
+        if let Some(signal) = &self.signal {
+            self.signalled.call_once(|| signal());
+        }
+    }
+}
 
 impl task::Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.signal();
+        self.thread.unpark();
     }
 }
 
 /// Lets the calling thread wait for a future.
-fn wait_on<F: Future>(future: F) -> F::Output {
+fn wait_on<F: Future>(future: F, signal: Option<Signal>) -> F::Output {
     let mut future = pin!(future);
-    let waker = task::Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark {
+        thread: thread::current(),
+        signal,
+        signalled: Once::new(),
+    });
+    let waker = task::Waker::from(Arc::clone(&unpark));
     let mut cx = task::Context::from_waker(&waker);
     loop {
         match future.as_mut().poll(&mut cx) {
-            task::Poll::Ready(output) => return output,
+            task::Poll::Ready(output) => {
+                // It may have been there before anybody could be woken.
+                unpark.signal();
+                return output;
+            }
             task::Poll::Pending => thread::park(),
         }
     }

@@ -3,6 +3,8 @@
 //! The model is a small function of a row; the honest subject computes it and passes everything. Each fault below breaks
 //! one promise of a session, and names the checks that must turn red. A check that stays green for a fault that it is
 //! there to find would be decoration.
+//!
+//! Evidence: checks-can-fail
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,6 +6,8 @@
 //!
 //! With the path of a MiniLM model (`models/minilm.onnx`), 8 callers also ask for texts of 8 to 128 tokens, with and without
 //! coalescing.
+//!
+//! Evidence: no-timer
 
 use std::pin::Pin;
 use std::sync::Arc;

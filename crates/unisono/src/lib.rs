@@ -190,6 +190,25 @@ pub mod onnx {
 #[cfg(feature = "mutants")]
 pub use unisono_tensor::mutant;
 
+/// Faults on purpose, for programs that check what becomes of them: only with the Cargo feature `fault-injection`.
+///
+/// ```
+/// use unisono::fault::{Fault, inject};
+/// use unisono::{Device, ErrorKind, Model, Tensor};
+///
+/// let session = Model::load("examples/classifier.onnx")?.session(&Device::cpu()?)?;
+/// let x = Tensor::from_slice(&[1, 4], &[1f32, 2.0, 3.0, 4.0])?;
+/// let panic = inject(Fault::Panic, 0..1);
+/// assert_eq!(session.run(&x).unwrap_err().kind(), ErrorKind::Panic);
+/// assert!(session.run(&x).is_ok()); // the session stays usable
+/// assert_eq!(panic.strikes(), 1);
+/// # Ok::<(), unisono::Error>(())
+/// ```
+#[cfg(feature = "fault-injection")]
+pub mod fault {
+    pub use unisono_tensor::fault::*;
+}
+
 /// The canonical arithmetic, which every device follows bit for bit, as plain code: an oracle for tests.
 pub mod reference {
     pub use unisono_reference::*;

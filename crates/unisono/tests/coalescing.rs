@@ -45,6 +45,7 @@ fn any_width() -> unisono::Model {
     })
 }
 
+/// Evidence: same-bits-callers, same-bits-rows
 #[test]
 fn callers_that_share_batches_get_the_bits_of_their_lone_runs() {
     let device = Device::cpu().unwrap();
@@ -76,6 +77,7 @@ fn callers_that_share_batches_get_the_bits_of_their_lone_runs() {
     );
 }
 
+/// Evidence: compile-once
 #[test]
 fn sixteen_threads_with_one_new_shape_at_the_same_instant_compile_it_once() {
     let device = Device::cpu().unwrap();
@@ -92,6 +94,7 @@ fn sixteen_threads_with_one_new_shape_at_the_same_instant_compile_it_once() {
     assert_eq!(session.stats().plans.compiles, 1);
 }
 
+/// Evidence: plans-bounded, bounded-plans, census-closes
 #[test]
 fn a_thousand_shapes_under_a_small_bound_are_answered_right_and_leave_nothing() {
     let device = Device::cpu().unwrap();
@@ -130,6 +133,7 @@ fn a_thousand_shapes_under_a_small_bound_are_answered_right_and_leave_nothing() 
     );
 }
 
+/// Evidence: census-closes
 #[test]
 fn whatever_happens_the_census_returns_to_its_base() {
     let device = Device::cpu().unwrap();
@@ -186,6 +190,7 @@ fn whatever_happens_the_census_returns_to_its_base() {
     );
 }
 
+/// Evidence: every-call-ends, census-closes
 #[test]
 fn a_session_dropped_under_load_answers_or_refuses_everybody() {
     for how in [Shutdown::Drain, Shutdown::Refuse] {
@@ -220,6 +225,7 @@ fn a_session_dropped_under_load_answers_or_refuses_everybody() {
 }
 
 /// Requests that differ in what has no rows must not see each other's.
+/// Evidence: coalesce-on-proof, neighbours-untouched
 #[test]
 fn inputs_without_rows_that_differ_are_each_ones_own() {
     use unisono::onnx::write::{Dim, Graph, Node, ValueInfo};

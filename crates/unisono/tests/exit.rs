@@ -39,6 +39,7 @@ fn child() {
     std::process::exit(0);
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn a_process_that_exits_with_work_in_flight_ends_well_a_hundred_times() {
     let program = std::env::current_exe().unwrap();

@@ -27,6 +27,7 @@ fn sessions_of_one_model_share_its_packed_weights() {
     assert_eq!(device.census().get(Resource::Model).created, 2);
 }
 
+/// Evidence: census-closes
 #[test]
 fn after_the_last_session_everything_is_released_but_the_lanes() {
     let device = Device::cpu().unwrap();
@@ -51,6 +52,7 @@ fn after_the_last_session_everything_is_released_but_the_lanes() {
     assert_eq!(device.census().get(Resource::Request).created, 6);
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn a_drained_session_has_answered_everybody_and_refuses_the_rest() {
     let device = Device::cpu().unwrap();
@@ -87,6 +89,7 @@ fn a_drained_session_has_answered_everybody_and_refuses_the_rest() {
     assert!(next.run(&input(1, 64, 1)).is_ok());
 }
 
+/// Evidence: plans-bounded, bounded-plans
 #[test]
 fn plans_are_forgotten_to_stay_within_their_bound_and_made_again() {
     let model = common::load({

@@ -9,6 +9,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -18,7 +19,9 @@ use common::{Sample, input, load, mlp, numbers, row, samples};
 use unisono::mutant::{self, Mutant};
 use unisono::onnx::write::{Dim, Graph, Node, Tensor as Weights, ValueInfo};
 use unisono::reference::interpret::{Interpreter, Precision};
-use unisono::{Device, Error, Isa, Model, Resource, RunOptions, Session, SessionOptions, Tensor};
+use unisono::{
+    Device, Error, Isa, Model, Resource, RunOptions, Session, SessionOptions, Tensor, WhenFull,
+};
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Backend, DeviceInfo, Executable, Group, Member, Plan, PlanKey};
 
@@ -110,6 +113,57 @@ const ROWS: &[Row] = &[
         Mutant::StatusUnchecked,
         an_index_outside_of_its_table_is_an_error,
         Says("no error"),
+    ),
+    (
+        Mutant::OvertakenWithoutBound,
+        nobody_is_overtaken_more_often_than_allowed,
+        Says("overtaken too often"),
+    ),
+    (Mutant::CancelledKept, what_is_taken_back_is_gone, Hangs),
+    (
+        Mutant::RefusedKept,
+        what_is_refused_is_gone,
+        Says("refused requests are still there"),
+    ),
+    (
+        Mutant::CoefficientOff,
+        answers_are_near_those_of_64_bit_floats,
+        Says("far from 64-bit floats"),
+    ),
+    (
+        Mutant::CacheWithoutBound,
+        plans_stay_within_their_bound,
+        Says("more bytes than allowed"),
+    ),
+    (
+        Mutant::ModelsMixedUp,
+        two_models_on_one_device_keep_their_weights,
+        Says("another model's answer"),
+    ),
+    (
+        Mutant::NeverCoalesced,
+        everybody_gets_their_own_rows,
+        Says("nobody met anybody"),
+    ),
+    (
+        Mutant::PanicNotCaught,
+        a_panic_in_a_kernel_is_an_error,
+        Says("a panic left the session"),
+    ),
+    (
+        Mutant::FailureRemembered,
+        a_failed_compile_is_tried_again,
+        Says("the failure is remembered"),
+    ),
+    (
+        Mutant::SessionKept,
+        a_dropped_session_is_gone,
+        Says("sessions are still there"),
+    ),
+    (
+        Mutant::QueueWithoutBound,
+        a_full_queue_refuses,
+        Says("more waited than allowed"),
     ),
 ];
 
@@ -236,8 +290,20 @@ killed! {
     followers_left_asleep_are_caught: FollowersLeftAsleep;
     padding_that_reads_the_input_is_caught: PaddingReadsInput;
     an_unchecked_status_is_caught: StatusUnchecked;
+    overtaking_without_bound_is_caught: OvertakenWithoutBound;
+    a_cancelled_request_that_is_kept_is_caught: CancelledKept;
+    a_refused_request_that_is_kept_is_caught: RefusedKept;
+    a_coefficient_that_is_off_is_caught: CoefficientOff;
+    a_cache_without_bound_is_caught: CacheWithoutBound;
+    models_that_are_mixed_up_are_caught: ModelsMixedUp;
+    requests_that_never_share_a_batch_are_caught: NeverCoalesced;
+    a_panic_that_is_not_caught_is_caught: PanicNotCaught;
+    a_failure_that_is_remembered_is_caught: FailureRemembered;
+    a_session_that_is_kept_is_caught: SessionKept;
+    a_queue_without_bound_is_caught: QueueWithoutBound;
 }
 
+/// Evidence: checks-can-fail
 #[test]
 fn every_mutant_has_a_test_that_kills_it() {
     for &mutant in Mutant::ALL {
@@ -411,22 +477,8 @@ fn what_comes_too_late_is_no_answer() {
 
 /// The runtime panics outside of the model, in the middle of a batch.
 fn a_leader_that_panics_leaves_nobody_waiting() {
-    let sample = wide_mlp();
-    let armed = Arc::new(AtomicBool::new(false));
-    let cpu = unisono_cpu::backend(&unisono_cpu::CpuOptions::default()).unwrap();
-    let fragile = Fragile(cpu, Arc::clone(&armed));
-    let device = unisono_runtime::Device::new(Box::new(fragile)).unwrap();
-    let model = unisono_runtime::model::ModelGraph::new(
-        sample.model.graph().clone(),
-        sample.model.contract().clone(),
-        &[Some(unisono::graph::Fact::new(
-            unisono::DType::F32,
-            sample.model.outputs()[0].shape.clone().unwrap(),
-        ))],
-    )
-    .unwrap();
-    let options = SessionOptions::default();
-    let session = unisono_runtime::Session::new(Arc::new(model), &device, &options).unwrap();
+    let (sample, armed) = (wide_mlp(), Arc::new(AtomicBool::new(false)));
+    let session = fragile(&sample, Crack::BehindTheModel, &armed);
     session.run(&sample.request(1, 0)).unwrap();
     let (fell, started) = (AtomicBool::new(false), Instant::now());
     std::thread::scope(|scope| {
@@ -468,7 +520,234 @@ fn an_index_outside_of_its_table_is_an_error() {
     assert!(session.run(&ids(&[1, 99])).is_err(), "no error");
 }
 
+/// While a large request has the only lane, others queue behind it: one row, more rows than fit with it, and many rows that
+/// would.
+fn nobody_is_overtaken_more_often_than_allowed() {
+    const BOUND: u32 = 2;
+    let busy = Busy::new();
+    let options = SessionOptions::default()
+        .max_batch_rows(16)
+        .max_overtaken(BOUND);
+    let session = mlp(16, 8, 4).session_with(&busy.device, &options).unwrap();
+    let rows = [1, 16, 1, 1, 1, 1, 1, 1, 1, 1];
+    let mut rounds = 0;
+    while rounds < 5 {
+        let before = session.stats().batches;
+        let waiting: Vec<_> = rows
+            .iter()
+            .map(|&rows| Box::pin(session.run_async(&input(rows, 16, 1))))
+            .collect();
+        let stats = session.stats();
+        let all_wait = stats.waiting == rows.len() as u64 && stats.batches == before;
+        waiting.into_iter().for_each(|f| drop(wait(f).unwrap()));
+        if !all_wait {
+            continue;
+        }
+        rounds += 1;
+        // One row and two more; the large one; the rest. Were all small ones in the first, there would be two.
+        let batches = session.stats().batches - before;
+        assert!(batches == 3, "overtaken too often: {batches} batches");
+    }
+}
+
+fn what_is_taken_back_is_gone() {
+    let busy = Busy::new();
+    let session = mlp(16, 8, 4).session(&busy.device).unwrap();
+    for _ in 0..5 {
+        let futures: Vec<_> = (0..100)
+            .map(|_| session.run_async(&input(1, 16, 1)))
+            .collect();
+        drop(futures);
+    }
+    let device = busy.device.clone();
+    drop(busy);
+    // One that was claimed is thrown away by its leader, which may still be at it.
+    while device.census().get(Resource::Request).alive() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+fn what_is_refused_is_gone() {
+    let session = mlp(16, 8, 4).session(&Device::cpu().unwrap()).unwrap();
+    let late = RunOptions::new().deadline(Instant::now());
+    for _ in 0..10 {
+        assert!(session.run_with(&input(1, 16, 1), &late).is_err());
+    }
+    let alive = session.device().census().get(Resource::Request).alive();
+    assert_eq!(alive, 0, "refused requests are still there");
+}
+
+fn answers_are_near_those_of_64_bit_floats() {
+    for sample in samples() {
+        let x = sample.request(3, 9);
+        let double = Interpreter::new(Precision::Float64)
+            .run(sample.model.graph(), std::slice::from_ref(&x))
+            .unwrap();
+        let answer = sample.session().run(&x).unwrap();
+        let (y, y64) = (answer["y"].to_f64s().unwrap(), double[0].to_f64s().unwrap());
+        let size = y64.iter().fold(0f64, |m, v| m.max(v.abs()));
+        let off = y.iter().zip(&y64).map(|(a, b)| (a - b).abs());
+        let off = off.fold(0f64, f64::max) / size;
+        assert!(
+            off < 2e-6,
+            "far from 64-bit floats: {off:e}, {}",
+            sample.name
+        );
+    }
+}
+
+fn plans_stay_within_their_bound() {
+    const BOUND: u64 = 4 << 10;
+    let options = SessionOptions::default().plan_cache_bytes(BOUND);
+    let session = any_width()
+        .session_with(&Device::cpu().unwrap(), &options)
+        .unwrap();
+    for width in 1..50 {
+        session.run(&input(2, width, 1)).unwrap();
+        let held = session.plans().bytes;
+        assert!(held <= BOUND, "more bytes than allowed: {held}");
+    }
+    assert!(session.plans().evictions > 0, "the bound was not reached");
+}
+
+fn two_models_on_one_device_keep_their_weights() {
+    let (first, second) = (scaled(2.0), scaled(3.0));
+    let device = Device::cpu().unwrap();
+    let sessions = [first, second].map(|model| model.session(&device).unwrap());
+    for (session, factor) in sessions.iter().zip([2.0, 3.0]) {
+        let y = session
+            .run(&Tensor::from_slice(&[1, 2], &[1f32, 5.0]).unwrap())
+            .unwrap();
+        assert!(
+            y["y"].as_slice::<f32>() == Ok(&[factor, 5.0 * factor][..]),
+            "another model's answer"
+        );
+    }
+}
+
+fn a_panic_in_a_kernel_is_an_error() {
+    let (sample, armed) = (wide_mlp(), Arc::new(AtomicBool::new(false)));
+    let session = fragile(&sample, Crack::InTheModel, &armed);
+    session.run(&sample.request(1, 0)).unwrap();
+    let (fell, started) = (AtomicBool::new(false), Instant::now());
+    std::thread::scope(|scope| {
+        armed.store(true, Ordering::SeqCst);
+        for caller in 0..8 {
+            let (sample, session, fell, armed) = (&sample, &session, &fell, &armed);
+            scope.spawn(move || {
+                let x = sample.request(2, caller);
+                while armed.load(Ordering::SeqCst) && started.elapsed() < PATIENCE / 2 {
+                    let run = catch_unwind(AssertUnwindSafe(|| session.run(&x)));
+                    fell.fetch_or(run.is_err(), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(!fell.into_inner(), "a panic left the session");
+    assert!(!armed.load(Ordering::SeqCst), "no kernel panicked");
+}
+
+fn a_failed_compile_is_tried_again() {
+    let (sample, armed) = (wide_mlp(), Arc::new(AtomicBool::new(true)));
+    let session = fragile(&sample, Crack::InCompiling, &armed);
+    let x = sample.request(1, 0);
+    assert!(session.run(&x).is_err());
+    assert!(session.run(&x).is_ok(), "the failure is remembered");
+}
+
+fn a_dropped_session_is_gone() {
+    let device = Device::cpu().unwrap();
+    let session = mlp(16, 8, 4).session(&device).unwrap();
+    session.run(&input(1, 16, 1)).unwrap();
+    drop(session);
+    let alive = device.census().get(Resource::Session).alive();
+    assert_eq!(alive, 0, "sessions are still there");
+}
+
+fn a_full_queue_refuses() {
+    const CAPACITY: usize = 4;
+    let busy = Busy::new();
+    let options = SessionOptions::default()
+        .queue_capacity(CAPACITY)
+        .when_full(WhenFull::Error);
+    let session = mlp(16, 8, 4).session_with(&busy.device, &options).unwrap();
+    for _ in 0..20 {
+        let mut waiting: Vec<_> = (0..3 * CAPACITY)
+            .map(|_| Box::pin(session.run_async(&input(1, 16, 1))))
+            .collect();
+        let most = session.stats().waiting;
+        assert!(most <= CAPACITY as u64, "more waited than allowed: {most}");
+        waiting.drain(..).for_each(|f| drop(wait(f)));
+    }
+}
+
 // What they work with.
+
+/// A device whose only lane has much to do, so that requests to other sessions queue.
+struct Busy {
+    device: Device,
+    over: Arc<AtomicBool>,
+    worker: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Busy {
+    fn new() -> Busy {
+        let device = Device::builder().threads(1).build().unwrap();
+        let session = wide_mlp().model.session(&device).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let (stop, x) = (Arc::clone(&over), input(500, 512, 1));
+        let worker = std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                drop(session.run(&x));
+            }
+        });
+        Busy {
+            device,
+            over,
+            worker: Some(worker),
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        if let Some(worker) = self.worker.take() {
+            drop(worker.join());
+        }
+    }
+}
+
+type Asked = Result<unisono::Outputs, Error>;
+
+fn poll_once<F: Future<Output = Asked>>(future: Pin<&mut F>) -> Option<Asked> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.poll(&mut cx) {
+        std::task::Poll::Ready(answer) => Some(answer),
+        std::task::Poll::Pending => None,
+    }
+}
+
+fn wait<F: Future<Output = Asked>>(mut future: Pin<Box<F>>) -> Asked {
+    loop {
+        if let Some(answer) = poll_once(future.as_mut()) {
+            return answer;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// `y = factor x`.
+fn scaled(factor: f32) -> Model {
+    let info = |name| ValueInfo::tensor::<f32>(name, [Dim::symbol("batch"), Dim::fixed(2)]);
+    load(
+        Graph::new("scaled")
+            .input(info("x"))
+            .initializer(Weights::of("w", &[2], &[factor; 2]))
+            .node(Node::new("Mul").inputs(["x", "w"]).outputs(["y"]))
+            .output(info("y")),
+    )
+}
 
 impl Sample {
     fn session(&self) -> Session {
@@ -540,8 +819,37 @@ fn convolution() -> Model {
     )
 }
 
-/// The CPU, but once armed, the first look at its memory after a batch panics.
-struct Fragile(Box<dyn Backend>, Arc<AtomicBool>);
+/// Where a fragile device panics, once armed.
+#[derive(Clone, Copy, PartialEq)]
+enum Crack {
+    /// It does not, but its first compile fails.
+    InCompiling,
+    /// In the first batch of several requests.
+    InTheModel,
+    /// At the first look at its memory after such a batch.
+    BehindTheModel,
+}
+
+/// A session of the sample on a device that panics there.
+fn fragile(sample: &Sample, crack: Crack, armed: &Arc<AtomicBool>) -> unisono_runtime::Session {
+    let cpu = unisono_cpu::backend(&unisono_cpu::CpuOptions::default()).unwrap();
+    let fragile = Fragile(cpu, crack, Arc::clone(armed));
+    let device = unisono_runtime::Device::new(Box::new(fragile)).unwrap();
+    let model = unisono_runtime::model::ModelGraph::new(
+        sample.model.graph().clone(),
+        sample.model.contract().clone(),
+        &[Some(unisono::graph::Fact::new(
+            unisono::DType::F32,
+            sample.model.outputs()[0].shape.clone().unwrap(),
+        ))],
+    )
+    .unwrap();
+    let options = SessionOptions::default();
+    unisono_runtime::Session::new(Arc::new(model), &device, &options).unwrap()
+}
+
+/// The CPU, but it panics once armed.
+struct Fragile(Box<dyn Backend>, Crack, Arc<AtomicBool>);
 
 impl Backend for Fragile {
     fn info(&self) -> DeviceInfo {
@@ -559,7 +867,8 @@ impl Backend for Fragile {
     ) -> Result<Arc<dyn Executable>, Error> {
         Ok(Arc::new(FragileModel {
             cpu: self.0.prepare(model)?,
-            armed: Arc::clone(&self.1),
+            crack: self.1,
+            armed: Arc::clone(&self.2),
             cracked: AtomicBool::new(false),
         }))
     }
@@ -567,12 +876,16 @@ impl Backend for Fragile {
 
 struct FragileModel {
     cpu: Arc<dyn Executable>,
+    crack: Crack,
     armed: Arc<AtomicBool>,
     cracked: AtomicBool,
 }
 
 impl Executable for FragileModel {
     fn compile(&self, key: &PlanKey) -> Result<Arc<dyn Plan>, Error> {
+        if self.crack == Crack::InCompiling && self.armed.swap(false, Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::OutOfMemory, "on purpose"));
+        }
         self.cpu.compile(key)
     }
     fn bytes(&self) -> u64 {
@@ -588,7 +901,11 @@ impl Executable for FragileModel {
         groups: &[Group],
     ) -> Result<(), Error> {
         if self.armed.swap(false, Ordering::SeqCst) {
-            self.cracked.store(true, Ordering::SeqCst);
+            match self.crack {
+                Crack::InTheModel => std::panic::resume_unwind(Box::new("on purpose")),
+                Crack::InCompiling => {}
+                Crack::BehindTheModel => self.cracked.store(true, Ordering::SeqCst),
+            }
         }
         self.cpu.run_batch(lane, members, groups)
     }

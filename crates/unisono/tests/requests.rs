@@ -12,6 +12,7 @@ fn session() -> Session {
     mlp(4, 8, 3).session(&Device::cpu().unwrap()).unwrap()
 }
 
+/// Evidence: every-call-ends, neighbours-untouched
 #[test]
 fn a_request_that_does_not_fit_is_refused_and_the_next_is_answered() {
     let session = session();
@@ -93,6 +94,7 @@ fn inputs_that_disagree_on_a_length_are_refused() {
     );
 }
 
+/// Evidence: every-call-ends, neighbours-untouched
 #[test]
 fn data_that_an_operator_refuses_fails_that_request_alone_and_names_the_node() {
     let model = load(
@@ -172,6 +174,7 @@ fn outputs_are_reused_only_by_those_who_own_them() {
     );
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn a_late_request_is_refused_without_being_run() {
     let session = session();
@@ -186,4 +189,17 @@ fn a_late_request_is_refused_without_being_run() {
             .run_into_with(&input(1, 4, 1), &mut outputs, &past)
             .is_err()
     );
+}
+
+/// Evidence: bounded-arena
+#[test]
+fn a_run_that_needs_more_memory_than_the_limit_is_an_error_and_the_next_is_answered() {
+    let device = Device::builder().arena_limit(64 << 10).build().unwrap();
+    let session = mlp(16, 512, 8).session(&device).unwrap();
+    let few = session.run(&input(2, 16, 1)).unwrap();
+    // 512 values of a row between the layers, 2 KiB.
+    let error = session.run(&input(1_000, 16, 1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    let again = session.run(&input(2, 16, 1)).unwrap();
+    assert_eq!(few["y"].bytes(), again["y"].bytes());
 }

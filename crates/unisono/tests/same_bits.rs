@@ -19,6 +19,7 @@ fn answers(session: &Session, requests: &[Tensor]) -> Vec<Vec<u8>> {
     requests.iter().map(answer).collect()
 }
 
+/// Evidence: same-bits-callers
 #[test]
 fn eight_threads_get_the_bits_that_each_gets_alone() {
     let device = Device::cpu().unwrap();
@@ -46,6 +47,7 @@ fn eight_threads_get_the_bits_that_each_gets_alone() {
     }
 }
 
+/// Evidence: same-bits-rows
 #[test]
 fn a_row_has_the_same_bits_in_any_batch_at_any_position() {
     let device = Device::cpu().unwrap();
@@ -71,6 +73,7 @@ fn a_row_has_the_same_bits_in_any_batch_at_any_position() {
     }
 }
 
+/// Evidence: same-bits-threads, same-bits-isa
 #[test]
 fn threads_and_instruction_sets_do_not_show() {
     for sample in samples() {
@@ -94,6 +97,7 @@ fn threads_and_instruction_sets_do_not_show() {
     }
 }
 
+/// Evidence: same-bits-callers
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_callers_flush_to_zero_does_not_reach_an_answer_and_is_the_callers_again() {
@@ -123,6 +127,7 @@ fn a_callers_flush_to_zero_does_not_reach_an_answer_and_is_the_callers_again() {
     assert_eq!(outputs.unwrap()["y"].as_slice::<f32>().unwrap(), halves);
 }
 
+/// Evidence: compile-once
 #[test]
 fn the_first_call_of_many_threads_compiles_once() {
     let session = mlp(37, 64, 5).session(&Device::cpu().unwrap()).unwrap();

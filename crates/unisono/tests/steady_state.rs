@@ -90,6 +90,7 @@ fn check(name: &str, session: &Session, x: &Tensor, wrong: &mut Vec<String>) {
     }
 }
 
+/// Evidence: steady-allocations
 #[test]
 fn a_run_allocates_its_outputs_and_nothing_else() {
     let sample = |name, model, width| Sample {

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use unisono_verify::isolation::{Injury, Isolated, Launcher, serve};
+use unisono_verify::ledger::Ledger;
 use unisono_verify::report::{Check, sections, summary};
 use unisono_verify::requests::Values;
-use unisono_verify::{Effort, InputOptions, Options, Report, SectionId, VerifyError, run};
+use unisono_verify::{Effort, InputOptions, Options, Report, SectionId, VerifyError};
 
 use crate::console::{self, grouped, plain};
 use crate::failure::Failure;
@@ -25,6 +27,7 @@ Examples:
   unisono verify --model minilm.onnx --dim sequence=64
   unisono verify --model silero_vad.onnx --value sr=16000 --dim sequence=576
   unisono verify --section correctness --json | jq .verdict
+  cargo run --release --features mutants -- verify --mutants
 
 Exit codes:
   0  nothing failed, and everything that was asked for ran
@@ -34,9 +37,17 @@ Exit codes:
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
-    /// Less work: under half a minute instead of under two on two slow cores
-    #[arg(long)]
+    /// Less work: about a minute instead of about five on two slow cores
+    #[arg(long, conflicts_with = "full")]
     quick: bool,
+
+    /// Much more work: half an hour and more, to see rarer faults
+    #[arg(long)]
+    full: bool,
+
+    /// How long the soak lasts, such as 10s, 15m, 24h [default: 10s with --quick, 60s, 15m with --full]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    soak: Option<Duration>,
 
     /// Check this ONNX model instead of the built-in ones; may be repeated
     #[arg(long = "model", value_name = "MODEL")]
@@ -58,9 +69,29 @@ pub struct VerifyArgs {
     #[arg(long = "section", value_name = "NAME", value_parser = section)]
     sections: Vec<SectionId>,
 
+    /// Break one part after the other on purpose and see each caught; only in a build with the Cargo feature `mutants`
+    #[arg(long, conflicts_with_all = ["models", "sections"])]
+    mutants: bool,
+
     /// List the sections and what they show
     #[arg(long)]
     list: bool,
+
+    /// After how long without any sign of life a section is given up and its process killed, such as 5m
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+    patience: Duration,
+
+    /// Folder of the crash ledger, which counts crashes over all runs [default: the user's state folder]
+    #[arg(long, value_name = "DIR")]
+    ledger: Option<PathBuf>,
+
+    /// Let a section's process come to harm on purpose, to see what the report says: kill, abort, exit, hang or memory
+    #[arg(long, value_name = "SECTION=HARM", value_parser = injury)]
+    injure: Option<(SectionId, Injury)>,
+
+    /// Run one section for a parent: its task comes on standard input, what it finds goes to standard output
+    #[arg(long, hide = true)]
+    child: bool,
 
     /// Seed of all requests
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -91,6 +122,31 @@ fn section(name: &str) -> Result<SectionId, String> {
             .collect();
         format!("should be one of {}", names.join(", "))
     })
+}
+
+/// A number and its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+    let seconds = match unit.trim() {
+        "ms" => 1e-3,
+        "s" | "" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        _ => f64::NAN,
+    };
+    let length = number.parse::<f64>().ok().map(|n| n * seconds);
+    length
+        .filter(|&s| s > 0.0)
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
+        .ok_or_else(|| "should be a number and a unit, such as 30s, 15m or 24h".to_owned())
+}
+
+fn injury(text: &str) -> Result<(SectionId, Injury), String> {
+    let (name, harm) = text
+        .split_once('=')
+        .ok_or_else(|| "should be SECTION=HARM, such as soak=kill".to_owned())?;
+    Ok((section(name)?, harm.parse()?))
 }
 
 /// Names may hold `=`, what stands behind them does not.
@@ -147,6 +203,12 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if args.list {
         return Ok(write!(out, "{}", sections())?);
     }
+    if args.child {
+        return match serve(&mut io::stdin().lock(), out) {
+            true => Ok(()),
+            false => Err(Failure::internal("there was no section to run")),
+        };
+    }
     for path in &args.models {
         if let Err(error) = std::fs::metadata(path) {
             let failure = Failure::bad_input(format!("the model cannot be read: {error}"));
@@ -154,11 +216,13 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
         }
     }
     let mut options = Options::default();
-    options.effort = if args.quick {
-        Effort::Quick
-    } else {
-        Effort::Standard
+    options.effort = match (args.quick, args.full) {
+        (true, _) => Effort::Quick,
+        (_, true) => Effort::Full,
+        _ => Effort::Standard,
     };
+    options.soak = args.soak;
+    options.patience = args.patience;
     options.models.clone_from(&args.models);
     options.sections.clone_from(&args.sections);
     options.seed = args.seed;
@@ -170,7 +234,15 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     };
 
     let mut progress = Progress::new(args.quiet);
-    let report = run(&options, &mut progress).map_err(failure)?;
+    let mut isolated = Isolated::new(this_program()?);
+    isolated.injury = args.injure;
+    if let Some(folder) = &args.ledger {
+        isolated.ledger = Some(Ledger::in_folder(folder));
+    }
+    let report = match args.mutants {
+        true => mutants(&options, &mut isolated, &mut progress)?,
+        false => isolated.run(&options, &mut progress).map_err(failure)?,
+    };
     drop(progress);
 
     // First what was found: it must not get lost because a folder cannot be written.
@@ -191,9 +263,45 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     verdict(&report)
 }
 
+#[cfg(feature = "mutants")]
+fn mutants(
+    options: &Options,
+    isolated: &mut Isolated,
+    progress: &mut Progress,
+) -> Result<Report, Failure> {
+    unisono_verify::mutation::run_mutants(options, isolated, progress).map_err(failure)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutants(_: &Options, _: &mut Isolated, _: &mut Progress) -> Result<Report, Failure> {
+    Err(
+        Failure::bad_input("this build has no mutants: nothing in it can be broken on purpose").help(
+            "build one that has, from a clone: cargo run --release --features mutants -- verify --mutants",
+        ),
+    )
+}
+
+/// How sections are started: this program again.
+fn this_program() -> Result<Launcher, Failure> {
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::internal(format!("the program does not know where it is: {error}"))
+    })?;
+    Ok(Launcher {
+        program,
+        arguments: vec!["verify".to_owned(), "--child".to_owned()],
+    })
+}
+
 fn verdict(report: &Report) -> Result<(), Failure> {
     if report.is_acceptable() {
         return Ok(());
+    }
+    if let Some(mutation) = &report.mutation {
+        return Err(Failure::negative(format!(
+            "the verdict is {}: {} mutants",
+            report.verdict,
+            mutation.score()
+        )));
     }
     let bad = report
         .checks()
@@ -321,6 +429,16 @@ mod tests {
             assert!(range(bad).is_err(), "{bad}");
         }
         assert_eq!(section("correctness"), Ok(SectionId::Correctness));
-        assert!(section("soak").is_err());
+        assert!(section("siesta").is_err());
+        assert_eq!(injury("soak=kill"), Ok((SectionId::Soak, Injury::Kill)));
+        assert!(injury("soak").is_err() && injury("soak=tickle").is_err());
+        let seconds = |text| duration(text).map(|d| d.as_secs_f64());
+        assert_eq!(
+            ["90", "10s", "1.5m", "24h", "250ms"].map(seconds),
+            [90.0, 10.0, 90.0, 86_400.0, 0.25].map(Ok)
+        );
+        for bad in ["", "s", "0s", "-1s", "5y", "1e400h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 }

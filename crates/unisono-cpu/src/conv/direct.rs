@@ -7,6 +7,7 @@
 //! numbers that nobody reads.
 
 use unisono_reference::arith::fma_f32;
+use unisono_tensor::{TensorError, fault};
 
 use super::{ConvEpilogue, ConvKind, ConvShape, part};
 use crate::gemm::{Cores, Epilogue, MatrixRef, SLICE, estimated_ns};
@@ -23,12 +24,17 @@ const TILES_PER_THREAD: usize = 8;
 const SLACK: usize = 128;
 
 /// Brings weights into the order of the sums: by output channel, (ky, kx, ci).
-pub(super) fn order_weights(kind: &ConvKind, w: &[f32]) -> Vec<f32> {
+pub(super) fn order_weights(kind: &ConvKind, w: &[f32]) -> Result<Vec<f32>, TensorError> {
     let (ins, taps) = (kind.in_per_group(), kind.taps());
-    (0..kind.out_channels)
-        .flat_map(|co| (0..taps).flat_map(move |tap| (0..ins).map(move |ci| (co, tap, ci))))
-        .map(|(co, tap, ci)| w[kind.weight_index(co, ci, tap)])
-        .collect()
+    let mut ordered = Vec::new();
+    if fault!(allocation) || ordered.try_reserve_exact(w.len()).is_err() {
+        let bytes = size_of_val(w);
+        return Err(TensorError::OutOfMemory { bytes });
+    }
+    let places = (0..kind.out_channels)
+        .flat_map(|co| (0..taps).flat_map(move |tap| (0..ins).map(move |ci| (co, tap, ci))));
+    ordered.extend(places.map(|(co, tap, ci)| w[kind.weight_index(co, ci, tap)]));
+    Ok(ordered)
 }
 
 /// How the work is cut and where things lie in a seat's area; follows from the shape alone.

@@ -25,6 +25,8 @@ mod tests;
 pub use pool::{average_pool, global_average_pool, global_max_pool, max_pool};
 pub use unisono_reference::arith::{ConvShape, PoolShape};
 
+use unisono_tensor::TensorError;
+
 use crate::gemm::{Cores, Unary};
 use crate::memory::Seats;
 use crate::simd::Isa;
@@ -110,9 +112,12 @@ const DIRECT_OUTPUTS: usize = 3;
 impl ConvWeights {
     /// Packs weights in ONNX's order: M x C/groups x kernel, or C x M/groups x kernel for a transposed convolution.
     ///
+    /// # Errors
+    /// There is no memory for them.
+    ///
     /// # Panics
     /// If the channel counts are not multiples of the groups, a stride is 0, or `w` has not the length that the kind asks for.
-    pub fn pack(isa: Isa, kind: ConvKind, w: &[f32]) -> Self {
+    pub fn pack(isa: Isa, kind: ConvKind, w: &[f32]) -> Result<Self, TensorError> {
         assert!(
             kind.groups > 0
                 && kind.in_channels.is_multiple_of(kind.groups)
@@ -128,11 +133,11 @@ impl ConvWeights {
         let direct =
             !kind.transposed && kind.kernel[0] == 1 && kind.out_per_group() <= DIRECT_OUTPUTS;
         let method = if direct {
-            Method::Direct(direct::order_weights(&kind, w))
+            Method::Direct(direct::order_weights(&kind, w)?)
         } else {
-            Method::Dense(passes::pack(isa, &kind, w))
+            Method::Dense(passes::pack(isa, &kind, w)?)
         };
-        Self { isa, kind, method }
+        Ok(Self { isa, kind, method })
     }
 
     /// What they are weights of.

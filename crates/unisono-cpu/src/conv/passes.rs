@@ -11,6 +11,8 @@
 
 use std::ops::Range;
 
+use unisono_tensor::TensorError;
+
 use super::{ConvKind, ConvShape};
 use crate::gemm::{PackedA, SLICE};
 use crate::simd::Isa;
@@ -98,7 +100,7 @@ fn unravel(i: usize, size: [usize; 3]) -> [usize; 3] {
 }
 
 /// Packs the weights of all passes.
-pub(super) fn pack(isa: Isa, kind: &ConvKind, w: &[f32]) -> Vec<Pass> {
+pub(super) fn pack(isa: Isa, kind: &ConvKind, w: &[f32]) -> Result<Vec<Pass>, TensorError> {
     if !kind.transposed {
         let reach = |tap| {
             let at = unravel(tap, kind.kernel);
@@ -107,7 +109,7 @@ pub(super) fn pack(isa: Isa, kind: &ConvKind, w: &[f32]) -> Vec<Pass> {
             }))
         };
         let taps: Vec<usize> = (0..kind.taps()).collect();
-        return vec![pack_pass(isa, kind, w, [0; 3], &taps, reach)];
+        return Ok(vec![pack_pass(isa, kind, w, [0; 3], &taps, reach)?]);
     }
     let all_finite = w.iter().all(|w| w.is_finite());
     let residues: usize = kind.strides.iter().product();
@@ -143,7 +145,7 @@ fn pack_pass(
     residue: [usize; 3],
     taps: &[usize],
     reach: impl Fn(usize) -> Option<[i32; 3]>,
-) -> Pass {
+) -> Result<Pass, TensorError> {
     let (ins, outs) = (kind.in_per_group(), kind.out_per_group());
     // A new slice begins wherever the place among all terms, those left out included, passes a multiple of the slice's length.
     let mut slices: Vec<Range<usize>> = Vec::new();
@@ -165,11 +167,11 @@ fn pack_pass(
                 w[kind.weight_index(group * outs + row, k % ins, taps[k / ins])]
             })
         })
-        .collect();
-    Pass {
+        .collect::<Result<_, _>>()?;
+    Ok(Pass {
         residue,
         taps: taps.iter().map(|&tap| reach(tap)).collect(),
         slices,
         weights,
-    }
+    })
 }

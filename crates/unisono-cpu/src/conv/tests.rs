@@ -140,7 +140,7 @@ impl Case {
             activation: self.activation,
         };
         for isa in Isa::available() {
-            let weights = ConvWeights::pack(isa, ConvKind::of(shape, self.transposed), &w);
+            let weights = ConvWeights::pack(isa, ConvKind::of(shape, self.transposed), &w).unwrap();
             for team in &teams() {
                 let cores = Cores { isa, team };
                 let mut y = vec![f32::NAN; shape.output_len()];
@@ -210,6 +210,7 @@ fn check_pools(shape: &PoolShape, seed: u64) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Evidence: canonical-arithmetic, same-bits-isa
     #[test]
     fn every_geometry_gives_the_references_bits(case in cases()) {
         case.check();
@@ -331,6 +332,7 @@ fn global_pools_and_large_windows_give_the_references_bits() {
     }
 }
 
+/// Evidence: same-bits-rows
 #[test]
 fn an_image_has_the_same_bits_alone_and_in_a_batch() {
     let mut shape = square([12, 20, 1], 15, 3, 2, 1);
@@ -340,7 +342,7 @@ fn an_image_has_the_same_bits_alone_and_in_a_batch() {
     for isa in Isa::available() {
         for team in &teams() {
             let cores = Cores { isa, team };
-            let weights = ConvWeights::pack(isa, ConvKind::of(&shape, false), &w);
+            let weights = ConvWeights::pack(isa, ConvKind::of(&shape, false), &w).unwrap();
             let run = |shape: &ConvShape, x: &[f32]| {
                 let mut y = vec![0.0; shape.output_len()];
                 let mut scratch = vec![0.0; conv_scratch(cores, shape, &weights)];

@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use unisono_reference::arith::MatrixRef;
+use unisono_tensor::TensorError;
 
 use super::microkernel::Microkernels;
 use crate::memory::AlignedBuf;
@@ -31,19 +32,22 @@ pub struct PackedB {
 impl PackedB {
     /// Packs `b` of k x n.
     ///
+    /// # Errors
+    /// There is no memory for it.
+    ///
     /// # Panics
     /// If `b` does not cover k x n.
-    pub fn pack(isa: Isa, k: usize, n: usize, b: MatrixRef<'_, f32>) -> Self {
+    pub fn pack(isa: Isa, k: usize, n: usize, b: MatrixRef<'_, f32>) -> Result<Self, TensorError> {
         assert_covers(&b, k, n, "B");
         let cols = Microkernels::of(isa).cols;
-        let mut panels = AlignedBuf::zeroed(n.div_ceil(cols) * cols * k);
+        let mut panels = AlignedBuf::zeroed(n.div_ceil(cols) * cols * k)?;
         if k > 0 {
             for (panel, out) in panels.as_mut_slice().chunks_exact_mut(cols * k).enumerate() {
                 let first = panel * cols;
                 pack_panel(&b, 0..k, first..n.min(first + cols), cols, out);
             }
         }
-        Self { panels, isa, k, n }
+        Ok(Self { panels, isa, k, n })
     }
 
     /// Rows: the length of the sums.
@@ -84,8 +88,16 @@ pub struct PackedA {
 
 impl PackedA {
     /// Packs the m x k values `a(row, k)`.
-    pub fn pack(isa: Isa, m: usize, k: usize, a: impl Fn(usize, usize) -> f32) -> Self {
-        let mut strips = AlignedBuf::zeroed(m * k);
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn pack(
+        isa: Isa,
+        m: usize,
+        k: usize,
+        a: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self, TensorError> {
+        let mut strips = AlignedBuf::zeroed(m * k)?;
         let mut out = strips.as_mut_slice().iter_mut();
         for strip in 0..strip_count(m, isa) {
             let rows = strip_rows(0..m, strip, isa);
@@ -97,7 +109,7 @@ impl PackedA {
                 }
             }
         }
-        Self { strips, isa, m, k }
+        Ok(Self { strips, isa, m, k })
     }
 
     /// Rows.

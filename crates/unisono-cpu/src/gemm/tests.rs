@@ -174,7 +174,7 @@ impl Case {
             for team in &teams() {
                 let cores = Cores { isa, team };
                 let c_step = n + pad;
-                let pack = PackedB::pack(isa, k, n, b);
+                let pack = PackedB::pack(isa, k, n, b).unwrap();
                 let mut c = vec![7.0; m * c_step];
                 let mut scratch = vec![f32::NAN; gemm_scratch(cores, m, n, k)];
                 gemm(cores, m, a, &pack, &mut c, c_step, &epilogue, &mut scratch);
@@ -219,11 +219,13 @@ impl Case {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Evidence: canonical-arithmetic, same-bits-isa, same-bits-threads
     #[test]
     fn every_instruction_set_and_thread_count_gives_the_references_bits(case in cases()) {
         case.check();
     }
 
+    /// Evidence: same-bits-rows
     #[test]
     fn a_row_has_the_same_bits_alone_and_in_any_batch(m in 1..70_usize, n in 1..140_usize, k in 1..600_usize, seed: u64) {
         let a = values(seed, m * k, false);
@@ -231,7 +233,7 @@ proptest! {
         for isa in Isa::available() {
             let team = Team::solo();
             let cores = Cores { isa, team: &team };
-            let pack = PackedB::pack(isa, k, n, MatrixRef::row_major(&b, n));
+            let pack = PackedB::pack(isa, k, n, MatrixRef::row_major(&b, n)).unwrap();
             let mut scratch = vec![0.0; gemm_scratch(cores, m, n, k)];
             let mut all = vec![0.0; m * n];
             let none = Epilogue::default();
@@ -276,7 +278,7 @@ proptest! {
         for isa in Isa::available() {
             for team in &teams() {
                 let cores = Cores { isa, team };
-                let pack = PackedB::pack(isa, k, n, MatrixRef::row_major(&b, n));
+                let pack = PackedB::pack(isa, k, n, MatrixRef::row_major(&b, n)).unwrap();
                 let mut results: Vec<Vec<f32>> = sides.iter().map(|s| vec![7.0; s.0 * s.2]).collect();
                 let segments = sides.iter().zip(&mut results).map(|(side, c)| Segment {
                     m: side.0,

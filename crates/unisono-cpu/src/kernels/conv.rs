@@ -112,7 +112,7 @@ fn dense(
     }
     let pack = || {
         let aligned = tensor.to_aligned()?;
-        let packed = ConvWeights::pack(build.isa(), kind, aligned.as_slice::<f32>()?);
+        let packed = ConvWeights::pack(build.isa(), kind, aligned.as_slice::<f32>()?)?;
         let bytes = packed.bytes();
         Ok((packed, bytes))
     };

@@ -170,7 +170,7 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
                     row_stride: b_strides[0],
                     col_stride: b_strides[1],
                 };
-                let packed = PackedB::pack(build.isa(), k, n, matrix);
+                let packed = PackedB::pack(build.isa(), k, n, matrix)?;
                 let bytes = packed.bytes();
                 Ok((packed, bytes))
             };

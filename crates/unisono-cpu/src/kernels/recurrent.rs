@@ -113,8 +113,8 @@ pub fn build_lstm(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
                         )
                     };
                     let layer = LayerWeights {
-                        w: part(w.as_slice()?, input),
-                        r: part(r.as_slice()?, hidden),
+                        w: part(w.as_slice()?, input)?,
+                        r: part(r.as_slice()?, hidden)?,
                     };
                     let bytes = layer.w.bytes() + layer.r.bytes();
                     Ok((layer, bytes))

@@ -609,6 +609,7 @@ fn check(case: &Case, special: bool, isa: Isa, threads: usize) -> Result<(), Str
     Ok(())
 }
 
+/// Evidence: canonical-arithmetic, same-bits-isa
 #[test]
 fn every_kernel_gives_the_bits_of_the_reference() {
     let mut cases = cases();

@@ -26,7 +26,10 @@ fn exp_parts<S: Simd>(s: S, x: S::F) -> (S::I, S::F) {
         s.to_bits(shifted),
         s.splat_int(ROUND_MAGIC.to_bits() as i32),
     );
-    (integer, s.fma(s.mul(r, r), horner(s, r, &EXP), r))
+    (
+        integer,
+        s.fma(s.mul(r, r), horner(s, r, &exp_polynomial()), r),
+    )
 }
 
 /// `e^x`.

@@ -5,6 +5,7 @@ use std::path::Path;
 use unisono_onnx::OnnxErrorKind as Kind;
 use unisono_onnx::write::{Data, Model, Tensor};
 
+/// Evidence: hostile-files
 #[test]
 fn external_data_is_bounded_by_its_file_and_its_folder() {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("malformed-external");

@@ -7,6 +7,7 @@ use unisono_onnx::OnnxErrorKind as Kind;
 use unisono_onnx::write::Encoder;
 use unisono_onnx::{LoadOptions, load_bytes, load_file};
 
+/// Evidence: hostile-files
 #[test]
 fn files_that_are_not_onnx_are_refused() {
     let mut table = Table::default();
@@ -126,6 +127,7 @@ fn files_that_are_not_onnx_are_refused() {
     table.check();
 }
 
+/// Evidence: hostile-files
 #[test]
 fn every_truncation_of_a_model_is_refused() {
     let mut table = Table::default();

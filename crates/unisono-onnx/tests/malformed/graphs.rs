@@ -5,6 +5,7 @@ use crate::table::{Table, around, with_node, with_weight};
 use unisono_onnx::OnnxErrorKind as Kind;
 use unisono_onnx::write::{Dim, Encoder, Graph, Model, Node, Tensor, Type, ValueInfo};
 
+/// Evidence: hostile-files
 #[test]
 fn graphs_that_contradict_themselves_are_refused() {
     let relu = |from: &'static str, to: &'static str| {

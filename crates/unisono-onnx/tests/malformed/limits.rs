@@ -6,6 +6,7 @@ use unisono_onnx::OnnxErrorKind as Kind;
 use unisono_onnx::write::{Function, Graph, Model, Node, Type, ValueInfo};
 use unisono_onnx::{LoadOptions, load_bytes};
 
+/// Evidence: bounded-loading, hostile-files
 #[test]
 fn every_limit_is_enforced() {
     let small = || small().to_bytes();

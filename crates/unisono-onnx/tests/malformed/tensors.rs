@@ -4,6 +4,7 @@ use crate::table::{Table, around, weight};
 use unisono_onnx::OnnxErrorKind as Kind;
 use unisono_onnx::write::{Data, Encoder};
 
+/// Evidence: hostile-files
 #[test]
 fn tensors_that_contradict_themselves_are_refused() {
     let raw = |count: usize| Data::Raw(vec![0; count]);

@@ -72,6 +72,7 @@ pub fn first_difference(found: &[f32], expected: &[f32]) -> Option<Difference> {
 mod tests {
     use super::*;
 
+    /// Evidence: nan-is-nan
     #[test]
     fn zeros_differ_by_sign_and_nans_do_not_differ() {
         assert!(!same_bits(0.0, -0.0));

@@ -3,6 +3,8 @@
 //! They are part of the arithmetic: a device copies them bit for bit. Polynomials are minimax fits under the weights named beside them,
 //! refitted after the rounding of each coefficient; lowest power first, evaluated by Horner's rule in fused multiply-adds.
 
+use unisono_tensor::mutant;
+
 /// log2(e).
 pub const LOG2_E: f32 = f32::from_bits(0x3fb8_aa3b);
 /// The upper part of ln 2: the nearest f32. `fma(n, -LN2_HIGH, x)` is exact where `exp` uses it.
@@ -20,6 +22,15 @@ pub const EXP: [f32; 5] = [
     f32::from_bits(0x3c09_13f7),
     f32::from_bits(0x3ab6_b6d8),
 ];
+/// [`EXP`], as the functions read it.
+#[inline]
+pub fn exp_polynomial() -> [f32; 5] {
+    let mut polynomial = EXP;
+    if mutant!(CoefficientOff) {
+        polynomial[0] = 0.51;
+    }
+    polynomial
+}
 /// Below this `exp` is +0.
 pub const EXP_LOWEST: f32 = -104.0;
 /// Above this `exp` is infinite.

@@ -32,7 +32,7 @@ fn exp_parts(x: f32) -> (i32, f32) {
     let r = fma(n, -LN2_HIGH, x);
     let r = fma(n, -LN2_LOW, r);
     let integer = (shifted.to_bits() as i32).wrapping_sub(ROUND_MAGIC.to_bits() as i32);
-    (integer, fma(r * r, horner(r, &EXP), r))
+    (integer, fma(r * r, horner(r, &exp_polynomial()), r))
 }
 
 /// `e^x`.

@@ -316,6 +316,7 @@ mod tests {
         }
     }
 
+    /// Evidence: nan-is-nan
     #[test]
     fn nan_stays_nan_in_every_function() {
         for f in Unary::ALL {

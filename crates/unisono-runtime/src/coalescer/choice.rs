@@ -6,6 +6,8 @@
 //!
 //! What is chosen never reaches a bit of an answer (contract C1): it is a matter of time alone.
 
+use unisono_tensor::mutant;
+
 use super::queue::Waiting;
 
 /// What bounds a batch.
@@ -40,7 +42,8 @@ pub fn choose(waiting: &mut [Waiting], rules: &Rules, mut overtake: impl FnMut(&
         }
         // Between those chosen and this one stand those left behind.
         let behind = &mut waiting[chosen..i];
-        if behind.iter().any(|w| w.overtaken >= rules.max_overtaken) {
+        let full = |w: &Waiting| w.overtaken >= rules.max_overtaken;
+        if behind.iter().any(full) && !mutant!(OvertakenWithoutBound) {
             break;
         }
         for left in behind {
@@ -85,12 +88,14 @@ mod tests {
         list[..n].iter().map(|w| w.ticket).collect()
     }
 
+    /// Evidence: bounded-batch-rows
     #[test]
     fn those_of_one_kind_share_in_the_order_of_arrival_up_to_the_row_limit() {
         let mut list = [3, 1, 2, 4].map(|ticket| waiting(ticket, 1, 3));
         assert_eq!(chosen(&mut list), [1, 2]);
     }
 
+    /// Evidence: bounded-overtaking
     #[test]
     fn a_small_one_passes_a_large_one_only_so_often() {
         let mut list: Vec<Waiting> = (3..10).map(|ticket| waiting(ticket, 1, 1)).collect();
@@ -118,6 +123,7 @@ mod tests {
         assert_eq!(chosen(&mut many).len(), RULES.max_kinds);
     }
 
+    /// Evidence: alone-without-proof
     #[test]
     fn one_that_must_be_alone_is_alone() {
         assert_eq!(chosen(&mut [waiting(1, 0, 1), waiting(2, 0, 1)]), [1]);
@@ -133,6 +139,7 @@ mod tests {
     }
 
     proptest! {
+        /// Evidence: bounded-overtaking, bounded-batch-rows
         #[test]
         fn everybody_is_served_and_overtaken_within_the_bound(
             arrivals in prop::collection::vec((0usize..4, 1usize..9, 1usize..9, any::<bool>()), 1..60),

@@ -83,6 +83,7 @@ fn assert_at_rest(c: &Coalescer<u32>) {
     assert_eq!(c.leaders.load(Ordering::Relaxed), 0);
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn three_callers_are_all_answered() {
     check(2, || {
@@ -117,6 +118,7 @@ fn callers_that_come_again_are_answered_again() {
     });
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn one_that_leaves_early_keeps_nobody_from_being_answered() {
     check(2, || {
@@ -139,6 +141,7 @@ fn one_that_leaves_early_keeps_nobody_from_being_answered() {
     });
 }
 
+/// Evidence: every-call-ends, bounded-queue
 #[test]
 fn a_full_queue_makes_room_for_who_waits() {
     check(2, || {
@@ -155,6 +158,7 @@ fn a_full_queue_makes_room_for_who_waits() {
     });
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn a_future_is_answered_or_taken_back() {
     for drops in [false, true] {
@@ -182,6 +186,7 @@ fn a_future_is_answered_or_taken_back() {
     }
 }
 
+/// Evidence: every-call-ends
 #[test]
 fn refusing_all_leaves_nobody_asleep() {
     check(2, || {

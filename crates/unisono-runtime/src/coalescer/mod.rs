@@ -20,11 +20,12 @@
 //! first, comes back first, finds nobody waiting, and leads alone, while the others are still waking up. So answers that
 //! have been given and not yet picked up are counted ([`Coalescer::returning`]). While some are outstanding, their owners are about to
 //! run, and a leader lets them ([`Leadership::recall`]): it yields the core as long as that brings somebody
-//! back. It does not wait for anybody who does not come, and where nobody is on the way back, as for a lone caller, it never yields.
+//! back, and pauses for a moment for the last of them to ask again. It does not wait for anybody who does not come, and where nobody is
+//! on the way back, as for a lone caller, it never yields.
 //!
 //! What it must never do: look at a request's contents, or choose arithmetic.
 
-mod bell;
+pub mod bell;
 pub mod choice;
 pub mod queue;
 pub mod room;
@@ -33,7 +34,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use crate::sync::{park_until, thread};
+use crate::sync::{park_until, spin_loop, thread};
 use choice::{Rules, choose};
 use queue::{Appointed, Bells, Claim, News, Owner, Place, Queue, Traits, Waiting};
 use room::RoomPlace;
@@ -41,6 +42,9 @@ use room::RoomPlace;
 /// How often in a row a leader yields without anybody coming back before it goes on without them. A yield is a system call of
 /// a fraction of a microsecond if nobody else can run on the core.
 const PATIENCE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 256 };
+
+/// How many times a leader pauses for those who have just come back to ask again, if they are going to: a microsecond or two.
+const ASKING_PAUSES: usize = if cfg!(any(loom, shuttle)) { 0 } else { 100 };
 
 /// Called with a permit when requests wait that no thread waits for: somebody has to lead ([`Coalescer::lead_on`]).
 pub type Background = Box<dyn Fn() + Send + Sync>;
@@ -50,7 +54,7 @@ pub struct Coalescer<R> {
     queue: Queue<R>,
     leaders: AtomicUsize,
     permits: AtomicUsize,
-    /// Answers given and not yet picked up.
+    /// Answers given and not yet picked up, and leaders who have appointed another and are not yet gone.
     returning: AtomicUsize,
     /// Those of them that a thread is being woken for: it will run, and see to those who wait.
     waking: AtomicUsize,
@@ -386,7 +390,13 @@ impl<R: Send> Coalescer<R> {
                 return;
             };
             std::mem::forget(leadership);
-            match self.queue.appoint() {
+            // The appointed one is woken and may at once get the core of this thread, which has just used it for a whole batch and
+            // will not get it back for several more: the scheduler is fair. It counts as somebody on the way back, so the new
+            // leader yields to it.
+            self.returning.fetch_add(1, Ordering::Relaxed);
+            let appointed = self.queue.appoint();
+            self.picked_up();
+            match appointed {
                 Appointed::Thread => return,
                 Appointed::NoThreadWaits => return (self.background)(),
                 // One may have come meanwhile, seen that somebody leads, and gone to sleep: once more.
@@ -406,6 +416,12 @@ impl<R: Send> Leadership<'_, R> {
             given_up = outstanding;
             c.given_up.store(given_up, Ordering::Relaxed);
         }
+        let expected = c.queue.waiting() + outstanding.saturating_sub(given_up);
+        let mut pauses = if outstanding > given_up {
+            ASKING_PAUSES
+        } else {
+            0
+        };
         let mut in_vain = 0;
         while outstanding > given_up {
             if in_vain == PATIENCE {
@@ -416,6 +432,11 @@ impl<R: Send> Leadership<'_, R> {
             let now = c.returning();
             in_vain = if now < outstanding { 0 } else { in_vain + 1 };
             outstanding = now;
+        }
+        // The last of them has picked its answer up on another core at this moment, and is about to ask again.
+        while pauses > 0 && c.queue.waiting() < expected {
+            pauses -= 1;
+            spin_loop();
         }
     }
 

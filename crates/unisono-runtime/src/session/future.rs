@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use unisono_tensor::mutant;
+
 use super::lead::Request;
 use super::{Admitted, Inner, Visit, WhenFull, in_time};
 use crate::coalescer::Refusal;
@@ -159,7 +161,10 @@ impl Drop for RunFuture {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Waiting(place) => {
                 tick(&self.session.stats.cancelled);
-                drop(self.session.coalescer.abandon(place));
+                let back = self.session.coalescer.abandon(place);
+                if mutant!(CancelledKept) {
+                    std::mem::forget(back);
+                }
             }
             State::Outside(_, _, room) => {
                 tick(&self.session.stats.cancelled);

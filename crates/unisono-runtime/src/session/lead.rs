@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use unisono_tensor::{Tensor, mutant};
 
-use super::{Admitted, Inner, Visit, in_time, late, shut_down};
+use super::{Admitted, Inner, Visit, in_time, in_time_at, shut_down};
 use crate::background::Post;
 use crate::census::Resource;
 use crate::coalescer::Leadership;
@@ -132,7 +132,7 @@ impl Inner {
         let own_limit = options.max_batch_rows.unwrap_or(usize::MAX);
         Traits {
             // The address of a plan that lives as long as the request.
-            kind: match admitted.shares {
+            kind: match admitted.shares && !mutant!(NeverCoalesced) {
                 true => std::ptr::from_ref(&*plan.plan).cast::<()>().addr(),
                 false => 0,
             },
@@ -158,9 +158,7 @@ impl Inner {
         let mut lane = self.device.lane();
         // The wait for a lane may have been long.
         let began = Instant::now();
-        if options.deadline.is_some_and(|deadline| began >= deadline) {
-            return Err(late());
-        }
+        in_time_at(began, options.deadline)?;
         if self.refusing.load(Ordering::Relaxed) {
             return Err(shut_down());
         }
@@ -255,10 +253,9 @@ impl Inner {
         for seat in &mut scratch.seats {
             let request = &mut seat.request;
             self.stats.queue_ns.count(nanoseconds(request.asked, began));
-            request.result = match request.deadline {
-                _ if refusing => Err(shut_down()),
-                Some(deadline) if began >= deadline => Err(late()),
-                _ => Ok(()),
+            request.result = match refusing {
+                true => Err(shut_down()),
+                false => in_time_at(began, request.deadline),
             };
         }
         self.group(scratch);
@@ -286,6 +283,14 @@ impl Inner {
         let singly = whole.is_err() && count > 1;
         if singly {
             tick(&self.stats.rerun_batches);
+        }
+        if mutant!(FollowersLeftAsleep) && singly && is_panic(&whole) {
+            // Their claims are lost, and with them whoever could answer.
+            members.clear();
+            seats.retain(|seat| seat.claim.is_none());
+            return seats
+                .iter_mut()
+                .for_each(|seat| seat.request.result = whole.clone());
         }
         let running = seats.iter_mut().filter(runs);
         for (seat, mut member) in running.zip(members.drain(..)) {
@@ -400,8 +405,16 @@ fn run_one(
     together(|| plan.plan.run(lane, rows, inputs, outputs))
 }
 
+/// Did it end by a panic?
+fn is_panic(result: &Result<(), Error>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::Panic)
+}
+
 /// Runs a model; a panic becomes an error.
 fn together(run: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    if mutant!(PanicNotCaught) {
+        return run();
+    }
     catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|panic| Err(panicked("running the model", &*panic)))
 }

@@ -41,6 +41,9 @@ struct Handle(Arc<Inner>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if mutant!(SessionKept) {
+            std::mem::forget(Arc::clone(&self.0));
+        }
         // Nobody is inside but futures, and nothing is to be waited for.
         self.0.close(self.0.options.on_drop);
     }
@@ -113,7 +116,13 @@ impl Session {
                 device: device.clone(),
                 prepared,
                 plans: PlanCache::new(options.plan_cache_bytes),
-                coalescer: Coalescer::new(options.queue_capacity, Box::new(background)),
+                coalescer: Coalescer::new(
+                    match mutant!(QueueWithoutBound) {
+                        true => options.queue_capacity.saturating_mul(64),
+                        false => options.queue_capacity,
+                    },
+                    Box::new(background),
+                ),
                 gate: Arc::new(Gate::new()),
                 refusing: AtomicBool::new(false),
                 stats: Stats::new(),
@@ -193,11 +202,15 @@ impl Session {
     ) -> Result<(), Error> {
         let inner = &**self.inner();
         let admitted = inner.admit(inputs.into())?;
-        let _visit = inner.enter(admitted.rows)?;
+        let visit = inner.enter(admitted.rows)?;
         let result = inner
             .answer(admitted, outputs, options)
             .and_then(|()| in_time(options.deadline));
         inner.count_failure(result.as_ref().err());
+        match mutant!(RefusedKept) && result.is_err() {
+            true => std::mem::forget(visit),
+            false => drop(visit),
+        }
         result
     }
 
@@ -301,11 +314,12 @@ impl Inner {
         let traits = self.traits(&plan, &admitted, options);
         let tensors = std::mem::take(&mut outputs.tensors);
         let request = Request::new(plan, admitted, tensors, options.deadline, None);
+        let until = options.deadline.filter(|_| !mutant!(DeadlineIgnored));
         let turn = match leadership {
             Some(leadership) => Turn::Lead(leadership, request, self.coalescer.queue().ticket()),
             None => self
                 .coalescer
-                .turn(request, traits, options.deadline, self.room(), || {
+                .turn(request, traits, until, self.room(), || {
                     self.device.lend_a_hand()
                 }),
         };
@@ -378,8 +392,15 @@ impl Inner {
 
 fn in_time(deadline: Option<Instant>) -> Result<(), Error> {
     match deadline {
+        Some(_) => in_time_at(Instant::now(), deadline),
+        None => Ok(()),
+    }
+}
+
+fn in_time_at(now: Instant, deadline: Option<Instant>) -> Result<(), Error> {
+    match deadline {
         Some(_) if mutant!(DeadlineIgnored) => Ok(()),
-        Some(deadline) if Instant::now() >= deadline => Err(late()),
+        Some(deadline) if now >= deadline => Err(late()),
         _ => Ok(()),
     }
 }

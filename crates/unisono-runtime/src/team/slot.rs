@@ -7,7 +7,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use unisono_tensor::mutant;
+use unisono_tensor::{fault, mutant};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, SpinWindow, UnsafeCell, lock, wait};
@@ -24,7 +24,10 @@ impl Job<'_> {
     /// Computes one tile; if it panics, drops the tiles that are left and keeps the first payload.
     pub(super) fn tile(&self, slot: &Slot, tile: u64, seat: usize) {
         // Unwind safety: the panic goes on in the leader, which sees its data as after any panic of its own.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.work)(tile as usize, seat))) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
+            fault!(tile);
+            (self.work)(tile as usize, seat);
+        })) {
             slot.drop_tiles();
             let mut first = lock(&self.panic);
             if first.is_none() {

@@ -4,6 +4,8 @@
 //! `report.json` is this structure, so that two reports can be compared by a program.
 
 mod clock;
+mod mutation;
+mod mutation_text;
 mod platform;
 mod text;
 
@@ -12,11 +14,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::claims::ClaimRecord;
 use crate::compare::Difference;
 use crate::options::Effort;
 use crate::sections::SectionId;
 use crate::verdict::{Verdict, rate_bound};
 
+pub use mutation::{Fate, MutantRecord, MutationRecord, UnbrokenRecord};
 pub use text::{differences, sections, summary};
 
 pub(crate) use clock::Stamp;
@@ -38,8 +42,37 @@ pub struct Report {
     pub models: Vec<ModelRecord>,
     /// The sections, in the order of the report.
     pub sections: Vec<Section>,
+    /// What the crash ledger says, if one was kept.
+    pub crashes: Option<CrashRecord>,
+    /// The documentation's claims and what this run says of each; none if that section was not asked for.
+    #[serde(default)]
+    pub claims: Vec<ClaimRecord>,
+    /// The mutation score, if it was asked for.
+    #[serde(default)]
+    pub mutation: Option<MutationRecord>,
     /// How long it took.
     pub seconds: f64,
+}
+
+/// Crashes on this machine, before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashRecord {
+    /// The file in which they are remembered.
+    pub ledger: String,
+    /// Earlier runs.
+    pub runs_before: u64,
+    /// Sections' processes that ended badly in earlier runs.
+    pub crashes_before: u64,
+    /// The same with those of this run.
+    pub crashes_after: u64,
+    /// Earlier runs that never ended.
+    pub unended_before: u64,
+    /// What is wrong with the file, if anything.
+    pub trouble: Option<String>,
+    /// Where the system's own crash reports were looked for; empty if there is no place that can be looked at.
+    pub system_reports_in: Vec<String>,
+    /// Those that have come during the run.
+    pub system_reports: Vec<String>,
 }
 
 /// When, where, with what.
@@ -411,5 +444,84 @@ impl Report {
         let file = folder.join("report.json");
         std::fs::write(&file, json + "\n")?;
         Ok(file)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn header() -> Header {
+        Header {
+            date: "2026-01-01T00:00:00Z".to_owned(),
+            run_id: "20260101T000000Z-0000".to_owned(),
+            version: "0.0.0".to_owned(),
+            arithmetic_version: 1,
+            platform: platform(),
+            device: DeviceRecord {
+                id: "cpu".to_owned(),
+                name: "a processor".to_owned(),
+                threads: 2,
+                isa: "avx2".to_owned(),
+                available_isas: vec!["avx2".to_owned()],
+            },
+            seed: 1,
+            effort: Effort::Quick,
+            sections: Vec::new(),
+        }
+    }
+
+    /// A report of nothing.
+    pub(crate) fn report() -> Report {
+        Report {
+            schema_version: SCHEMA_VERSION,
+            header: header(),
+            verdict: Verdict::Pass,
+            models: Vec::new(),
+            sections: Vec::new(),
+            claims: Vec::new(),
+            mutation: None,
+            crashes: None,
+            seconds: 0.0,
+        }
+    }
+
+    /// A section without checks.
+    pub(crate) fn section(id: SectionId) -> Section {
+        Section {
+            id,
+            title: id.title().to_owned(),
+            proves: String::new(),
+            cannot: String::new(),
+            verdict: Verdict::Pass,
+            checks: Vec::new(),
+            charts: Vec::new(),
+            digests: Vec::new(),
+            process: None,
+            seconds: 0.0,
+        }
+    }
+
+    pub(crate) fn process(end: ProcessEnd) -> ProcessRecord {
+        ProcessRecord {
+            end,
+            what: "it ended".to_owned(),
+            core_dumped: false,
+            last_words: String::new(),
+            peak_resident_bytes: Some(1_000_000),
+        }
+    }
+
+    pub(crate) fn crashes(before: u64, after: u64) -> CrashRecord {
+        CrashRecord {
+            ledger: "/state/unisono/verify-ledger.jsonl".to_owned(),
+            runs_before: 3,
+            crashes_before: before,
+            crashes_after: after,
+            unended_before: 0,
+            trouble: None,
+            system_reports_in: vec!["/var/crash".to_owned()],
+            system_reports: Vec::new(),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Check, ModelRecord, Report, Section};
+use super::{Check, ModelRecord, Report, Section, mutation_text};
 use crate::compare::Difference;
 use crate::sections::SectionId;
 use crate::verdict::Verdict;
@@ -19,6 +19,9 @@ pub fn summary(report: &Report) -> String {
     header(&mut out, report);
     for section in &report.sections {
         table(&mut out, section);
+    }
+    if let Some(mutation) = &report.mutation {
+        mutation_text::write(&mut out, mutation);
     }
     warnings(&mut out, report);
     for check in report.checks() {
@@ -267,6 +270,9 @@ fn conclusion(out: &mut String, report: &Report) {
             .count()
     };
     let _ = writeln!(out, "\n{}", report.verdict);
+    if let (Some(mutation), true) = (&report.mutation, report.sections.is_empty()) {
+        return mutation_text::conclude(out, mutation);
+    }
     let counts: Vec<String> = [
         (Verdict::Pass, "passed"),
         (Verdict::Fail, "failed"),
@@ -344,12 +350,12 @@ fn conclusion(out: &mut String, report: &Report) {
 }
 
 /// Writes text behind `first`, broken at blanks, with further lines below its beginning.
-fn wrapped(out: &mut String, first: &str, text: &str) {
+pub(super) fn wrapped(out: &mut String, first: &str, text: &str) {
     hanging(out, first, first.chars().count().min(WIDTH / 2), text);
 }
 
 /// The same with further lines behind so many blanks.
-fn hanging(out: &mut String, first: &str, indent: usize, text: &str) {
+pub(super) fn hanging(out: &mut String, first: &str, indent: usize, text: &str) {
     let mut line = first.to_owned();
     let mut used = first.chars().count();
     // Nothing but blanks or `first` on this line yet.
@@ -387,7 +393,7 @@ fn hanging(out: &mut String, first: &str, indent: usize, text: &str) {
 }
 
 /// Names and messages come from model files: nothing in them may steer a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let escape = |c: char| {
         if c.is_control() {
             c.escape_default().to_string()
@@ -398,7 +404,7 @@ fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -439,7 +445,7 @@ fn decimals(value: f64) -> usize {
     }
 }
 
-fn seconds(value: f64) -> String {
+pub(super) fn seconds(value: f64) -> String {
     if value >= 99.5 {
         format!("{value:.0} s")
     } else {

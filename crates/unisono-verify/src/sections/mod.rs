@@ -6,6 +6,7 @@
 
 pub mod batching;
 mod catalog;
+mod census;
 pub mod churn;
 pub mod compile_stress;
 pub mod correctness;
@@ -13,6 +14,7 @@ pub mod crash_status;
 pub mod efficiency;
 pub mod faults;
 pub mod leak;
+mod load;
 pub mod platform;
 pub mod real_models;
 pub mod soak;

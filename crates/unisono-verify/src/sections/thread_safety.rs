@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use unisono::{DType, Error, Tensor};
 
+use super::census::nothing_is_left;
 use super::{Context, Description, Findings, Running, Scope, SectionId, hung, is_heavy};
 use crate::callers::{Expected, Job, Round, Scripts, Tally, drive};
 use crate::case::Case;
@@ -18,9 +19,9 @@ use crate::report::Check;
 use crate::requests::{Request, RowId};
 use crate::seed::SeedModel;
 use crate::subject::{Rig, Setup, Subject};
-use crate::verdict::Verdict;
 
 /// What it says of itself.
+/// Evidence: same-bits-callers, every-call-ends, neighbours-untouched, census-closes
 pub const DESCRIPTION: Description = Description {
     name: "thread-safety",
     title: "Chapter 1: thread safety",
@@ -400,7 +401,7 @@ fn wrong_requests(case: &Case) -> Result<Vec<Arc<Job>>, Error> {
 /// Everything that was made for the sessions has been unmade.
 fn census(case: &Case, rig: &dyn Rig, progress: &mut dyn Progress) -> Check {
     let section = SectionId::ThreadSafety;
-    let mut running = Running::start(
+    let running = Running::start(
         section,
         case,
         "census",
@@ -408,28 +409,5 @@ fn census(case: &Case, rig: &dyn Rig, progress: &mut dyn Progress) -> Check {
         "objects",
         progress,
     );
-    let (mut created, mut wrong) = (0, Tally::default());
-    for held in rig.census() {
-        let check = running.check();
-        check.figure(&format!("{} created", held.what), held.created as f64, "");
-        check.figure(&format!("{} released", held.what), held.released as f64, "");
-        created += held.created;
-        if held.created != held.released || held.bytes != 0 {
-            let off = held.created.abs_diff(held.released).max(1);
-            wrong.wrong += off;
-            let found = format!("{} released, {} bytes held", held.released, held.bytes);
-            let expected = format!("{} released, 0 bytes held", held.created);
-            let difference = crate::compare::Difference::of_kind(held.what, found, expected);
-            wrong
-                .differences
-                .push(difference.during("after the last session was dropped"));
-        }
-    }
-    let mut check = running.tallied(created, wrong);
-    // It counts everything there is: there is no rate to bound.
-    check.rate_bound = None;
-    if check.verdict == Verdict::CouldNotRun {
-        check.notes.push("the device counts nothing".to_owned());
-    }
-    check
+    nothing_is_left(running, &rig.census())
 }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use unisono_reference::eval;
 use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::{Shape, Tensor, TensorMut, TensorRef};
+use unisono_tensor::{Shape, Tensor, TensorMut, TensorRef, fault};
 
 use super::{Frame, Muts, RawOutput, Sink, fail, misplaced};
 use crate::exec::kernel::{Context, Kernel, Known, failed};
@@ -29,6 +29,9 @@ impl Frame<'_> {
         // SAFETY: nothing is written until the views are gone.
         let inputs = unsafe { self.refs(step, dynamic)? };
         let count = step.outputs.len();
+        if let Some(why) = fault!(node) {
+            return Err(fail(&failed(why), step, &inputs));
+        }
         // A node with bodies tells its shapes by running.
         let results = match op.subgraphs().is_empty() {
             true => None,

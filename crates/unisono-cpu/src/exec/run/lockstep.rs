@@ -14,10 +14,11 @@ use std::sync::{Arc, OnceLock};
 use smallvec::SmallVec;
 use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::{DType, TensorRef};
+use unisono_tensor::{DType, TensorRef, fault};
 
-use super::{Frame, NOTHING, RawOutput, misplaced};
+use super::{Frame, NOTHING, RawOutput, fail, misplaced};
 use crate::exec::cost::STEP_NS;
+use crate::exec::kernel::failed;
 use crate::exec::lane::Memory;
 use crate::exec::model::Engine;
 use crate::exec::program::{Action, Operand, Program, Step};
@@ -182,6 +183,9 @@ unsafe fn join(
     let mut weights = None;
     for frame in frames {
         let step = &frame.program.steps[at];
+        if let Some(why) = fault!(node) {
+            return Err(fail(&failed(why), step, &[]));
+        }
         let linear = packed_linear(step).ok_or_else(|| misplaced(step))?;
         weights = Some(linear.weights());
         let input = |index: usize| -> Result<&[f32], Error> {

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, mutant};
+use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, fault, mutant};
 
-use crate::exec::kernel::Context;
+use crate::exec::kernel::{Context, failed};
 use crate::exec::lane::{CpuLane, Dynamic, Memory};
 use crate::exec::model::Engine;
 use crate::exec::program::{Action, Operand, Place, Program, Step};
@@ -223,12 +223,14 @@ impl Frame<'_> {
             team,
             isa: self.engine.isa,
         };
-        kernel
-            .run(&cx, &inputs, &mut outputs, scratch)
-            .or_else(|e| match mutant!(StatusUnchecked) {
-                true => Ok(()),
-                false => Err(fail(&e, step, &inputs)),
-            })
+        let status = match fault!(node) {
+            Some(why) => Err(failed(why)),
+            None => kernel.run(&cx, &inputs, &mut outputs, scratch),
+        };
+        status.or_else(|e| match mutant!(StatusUnchecked) {
+            true => Ok(()),
+            false => Err(fail(&e, step, &inputs)),
+        })
     }
 
     /// The bytes and shape of an operand that exists.

@@ -114,6 +114,7 @@ fn functions_of_one_value_equal_the_reference_on_wild_and_ordinary_values() {
     }
 }
 
+/// Evidence: canonical-arithmetic, same-bits-isa
 #[test]
 fn functions_of_one_value_equal_the_reference_across_all_exponents() {
     // Every exponent and sign with 24 mantissas each.
@@ -240,6 +241,7 @@ fn functions_of_two_values_equal_the_reference_on_every_pair_of_corners() {
     }
 }
 
+/// Evidence: canonical-arithmetic, same-bits-isa
 #[test]
 fn reductions_equal_the_reference_in_both_orders() {
     let mut values = Values(3);

@@ -21,6 +21,7 @@ use crate::seed::SeedModel;
 use super::{Context, Description, Findings, Running, Scope, SectionId};
 
 /// What it says of itself.
+/// Evidence: same-bits-callers, same-bits-rows, same-bits-threads, same-bits-isa, canonical-arithmetic, nan-is-nan
 pub const DESCRIPTION: Description = Description {
     name: "correctness",
     title: "Chapter 4: correctness",

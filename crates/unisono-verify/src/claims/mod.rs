@@ -1,0 +1,104 @@
+//! The claims ledger: every guarantee of the documentation, its evidence, and what this run says of it.
+//!
+//! The one idea: the ledger is generated (`cargo xtask claims`) from the documentation and from the comments of tests and sections, and
+//! carried in the program; a run adds the verdicts of the sections that it has seen. A claim of which this run has looked at
+//! nothing has no verdict here, however much other evidence there is.
+
+mod ledger;
+
+use serde::{Deserialize, Serialize};
+
+pub use ledger::{Claim, Evidence, EvidenceKind, Ledger, Standing};
+
+use crate::report::Report;
+use crate::sections::SectionId;
+use crate::verdict::Verdict;
+
+/// A claim and what a run says of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimRecord {
+    /// The claim, with all of its evidence.
+    #[serde(flatten)]
+    pub claim: Claim,
+    /// The verdict of this run; `None` if it looked at nothing of it.
+    pub verdict: Option<Verdict>,
+    /// The sections of this run that are evidence for it, each with its verdict.
+    pub looked_at_by: Vec<(SectionId, Verdict)>,
+}
+
+/// Joins the ledger with what a run has seen.
+pub fn join(ledger: &Ledger, report: &Report) -> Vec<ClaimRecord> {
+    let record = |claim: &Claim| {
+        let sections = claim.evidence.iter();
+        let sections = sections.filter(|e| e.kind == EvidenceKind::Section);
+        let sections = sections.filter_map(|e| SectionId::from_name(&e.name));
+        let seen = |id: SectionId| Some((id, report.section(id)?.verdict));
+        let looked_at_by: Vec<(SectionId, Verdict)> = sections.filter_map(seen).collect();
+        let verdicts = looked_at_by.iter().map(|(_, verdict)| *verdict);
+        ClaimRecord {
+            claim: claim.clone(),
+            verdict: (!looked_at_by.is_empty()).then(|| Verdict::of_all(verdicts)),
+            looked_at_by,
+        }
+    };
+    ledger.claims.iter().map(record).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::run::empty_report;
+    use crate::sections::Findings;
+    use crate::verdict::Verdict::{CouldNotRun, Fail, Pass};
+
+    fn ledger() -> Ledger {
+        let text = r#"{ "claims": [
+            { "id": "bits", "contract": "C1", "text": "Equal bits.", "standing": "guaranteed", "evidence": [
+                { "kind": "loom-model", "name": "a_model", "path": "a.rs" },
+                { "kind": "section", "name": "correctness", "path": "b.rs" },
+                { "kind": "section", "name": "thread-safety", "path": "c.rs" } ] },
+            { "id": "files", "contract": "C6", "text": "Any file.", "standing": "guaranteed", "evidence": [
+                { "kind": "fuzz-target", "name": "load", "path": "d.rs" } ] } ] }"#;
+        Ledger::parse(text).unwrap()
+    }
+
+    fn report(sections: &[(SectionId, Verdict)]) -> Report {
+        let mut report = empty_report(&Options::default(), &[]).unwrap();
+        for &(id, verdict) in sections {
+            let now = std::time::Instant::now();
+            let mut section = crate::run::conclude(id, Findings::default(), now);
+            section.verdict = verdict;
+            report.sections.push(section);
+        }
+        report
+    }
+
+    fn verdicts(sections: &[(SectionId, Verdict)]) -> Vec<Option<Verdict>> {
+        let records = join(&ledger(), &report(sections));
+        records.iter().map(|record| record.verdict).collect()
+    }
+
+    #[test]
+    fn a_claim_has_the_gravest_verdict_of_the_sections_that_looked() {
+        let (bits, threads) = (SectionId::Correctness, SectionId::ThreadSafety);
+        assert_eq!(verdicts(&[(bits, Pass), (threads, Pass)])[0], Some(Pass));
+        assert_eq!(verdicts(&[(bits, Pass), (threads, Fail)])[0], Some(Fail));
+        assert_eq!(verdicts(&[(threads, CouldNotRun)])[0], Some(CouldNotRun));
+    }
+
+    #[test]
+    fn a_claim_that_no_section_looked_at_has_no_verdict() {
+        assert_eq!(verdicts(&[]), [None, None]);
+        assert_eq!(verdicts(&[(SectionId::Soak, Fail)]), [None, None]);
+        assert_eq!(verdicts(&[(SectionId::Correctness, Pass)])[1], None);
+    }
+
+    #[test]
+    fn a_record_keeps_its_claim_in_json() {
+        let records = join(&ledger(), &report(&[(SectionId::Correctness, Pass)]));
+        let json = serde_json::to_string(&records).unwrap();
+        let back: Vec<ClaimRecord> = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, records);
+    }
+}

@@ -1,0 +1,374 @@
+//! Soak: a long load, every answer judged, and everything watched that could go wrong slowly.
+//!
+//! The one idea: the callers judge their own answers and keep what the client can know (`caller`), the thread that waits for them
+//! looks at memory, latency and progress as time goes by (`watch`), and a pure function judges the recorded history afterwards (`history`).
+
+mod caller;
+pub mod history;
+mod memory;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use unisono::Error;
+
+use super::census::nothing_is_left;
+use super::load::Pool;
+use super::{Context, Description, Findings, Running, Scope, SectionId};
+use crate::callers::KEPT_DIFFERENCES;
+use crate::case::Case;
+use crate::options::{Effort, Options};
+use crate::progress::Progress;
+use crate::report::{Axis, Chart, ChartKind, Check, Scale, Series};
+use crate::seed::SeedModel;
+use crate::stats::quantile::{Latencies, needed};
+use crate::stats::slope::theil_sen;
+use crate::subject::{Counters, Rig, Setup, Subject};
+use crate::verdict::Verdict;
+
+use caller::Kept;
+use history::Rules;
+use watch::Watched;
+
+/// What it says of itself.
+/// Evidence: same-bits-callers, every-call-ends, bounded-overtaking
+pub const DESCRIPTION: Description = Description {
+    name: "soak",
+    title: "Soak",
+    scope: Scope::Models(&[SeedModel::Matmul(128)]),
+    proves: "A long load from 8 callers loses, swaps, delays and leaks nothing: each request is answered once, by its own answer, within its \
+             deadline, overtaken at most so often, and the process does not grow.",
+    claim: "a long load loses, swaps and leaks nothing",
+    cannot: "Faults that take longer than the soak to show; the smallest growth that it could tell from none is printed. Overtaking is \
+             seen from the callers' side, which knows when a call began and not when it entered the queue. For hours, use --soak 1h or \
+             --soak 24h.",
+    checks: &[
+        (
+            "every answer",
+            "8 callers ask one of 64 requests, again and again; each answer must have the bits of the same request alone. One call in 16 \
+             has a deadline, one in 32 is a future that is waited for, one in 32 a future that is dropped",
+        ),
+        (
+            "every caller gets on",
+            "no caller is served far less often than the others, and none waits for ever",
+        ),
+        (
+            "history",
+            "what the callers recorded in the first twentieth of each second: answered exactly once, by its own answer, not after its deadline, \
+             not overtaken by more later requests than the session allows",
+        ),
+        (
+            "memory",
+            "resident memory over time: the slope (Theil-Sen) and its interval must stay below 100 MB an hour; the original took one \
+             difference and multiplied it by 60",
+        ),
+        (
+            "nothing left behind",
+            "when the session is dropped, everything that was made for it goes with it",
+        ),
+    ],
+};
+
+/// The numbers of the check on answers and latency that the success metrics look at.
+pub const P99_LOADED: &str = "p99 under load";
+/// See [`P99_LOADED`].
+pub const P99_ALONE: &str = "p99 alone";
+/// How many latencies the former is of.
+pub const SAMPLES_LOADED: &str = "latencies under load";
+/// How many latencies the latter is of.
+pub const SAMPLES_ALONE: &str = "latencies alone";
+/// The number of the check on memory that the success metrics look at: in MB/h, with its interval.
+pub const GROWTH: &str = "growth";
+
+/// The most that memory may grow, in MB an hour: the original's target.
+const MOST_GROWTH: f64 = 100.0;
+
+const CALLERS: usize = 8;
+const REQUESTS: usize = 64;
+/// The original's figures: operations in 60 s, and a second.
+const ORIGINAL: (f64, f64) = (488_570.0, 8_141.0);
+
+/// How many later requests a session lets overtake one; the default of a session's options.
+const MAX_OVERTAKEN: u32 = 256;
+
+fn length(options: &Options) -> Duration {
+    let seconds = options.effort.choose(10, 60, 900);
+    options.soak.unwrap_or(Duration::from_secs(seconds))
+}
+
+/// Checks one model.
+pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
+    let length = length(cx.options);
+    let effort = cx.options.effort;
+    let progress = &mut *cx.progress;
+    let mut running = start(case, "answers", "every answer", "answers", progress);
+    let (pool, rig, subject) = match open(case) {
+        Ok(ready) => ready,
+        Err(error) => return vec![running.could_not_run(&error)].into(),
+    };
+    let alone = match alone(&pool, &subject, effort) {
+        Ok(alone) => alone,
+        Err(error) => return vec![running.could_not_run(&error)].into(),
+    };
+    let before = subject.counters();
+    let watched = watch::soak(case, &pool, &subject, length, &mut |seconds, answers| {
+        let (done, total) = (seconds.as_secs(), length.as_secs().max(1));
+        running.step(done.min(total), total);
+        let _ = answers;
+    });
+    let counters = subject.counters();
+    let mut findings = Findings::default();
+    findings
+        .checks
+        .push(answers(case, running, &watched, &alone, length));
+    findings
+        .checks
+        .push(progress_of_callers(case, &watched, progress));
+    findings.checks.push(history_of(case, &watched, progress));
+    findings.checks.push(growth(case, &watched, progress));
+    findings.charts = charts(case, &watched, &before, &counters);
+    // Threads of ours may still sit in the subject: then it cannot go.
+    if watched.stuck.is_empty() {
+        drop(subject);
+        let running = start(case, "census", "nothing left behind", "objects", progress);
+        findings
+            .checks
+            .push(nothing_is_left(running, &rig.census()));
+    }
+    findings
+}
+
+fn start<'a>(
+    case: &Case,
+    id: &str,
+    what: &str,
+    unit: &str,
+    progress: &'a mut dyn Progress,
+) -> Running<'a> {
+    Running::start(SectionId::Soak, case, id, what, unit, progress)
+}
+
+type Ready = (Arc<Pool>, Box<dyn Rig>, Arc<dyn Subject>);
+
+fn open(case: &mut Case) -> Result<Ready, Error> {
+    let pool = Pool::new(case, 50_000, REQUESTS)?;
+    let rig = case.lab.rig(Setup::DEFAULT)?;
+    let subject = rig.open()?;
+    subject.run(&pool.job(0).request.tensors)?;
+    Ok((Arc::new(pool), rig, subject))
+}
+
+/// Latencies of one caller who is alone.
+fn alone(pool: &Pool, subject: &Arc<dyn Subject>, effort: Effort) -> Result<Latencies, Error> {
+    let mut latencies = Latencies::new();
+    for turn in 0..effort.choose(1_000, 2_000, 10_000) {
+        let began = std::time::Instant::now();
+        subject.run(&pool.job(turn).request.tensors)?;
+        latencies.add(began.elapsed().as_nanos() as u64);
+    }
+    Ok(latencies)
+}
+
+fn answers(
+    case: &Case,
+    mut running: Running<'_>,
+    watched: &Watched,
+    alone: &Latencies,
+    length: Duration,
+) -> Check {
+    let check = running.check();
+    let Kept { latencies, .. } = &watched.kept;
+    let seconds = watched.seconds.max(f64::MIN_POSITIVE);
+    check.figure("requests", watched.kept.answers as f64, "");
+    check.figure(
+        "requests per second",
+        watched.kept.answers as f64 / seconds,
+        "/s",
+    );
+    if case.name == SeedModel::Matmul(128).name() {
+        check.figure("the original's requests in 60 s", ORIGINAL.0, "");
+        check.figure("the original's requests per second", ORIGINAL.1, "/s");
+    }
+    check.figure("length", length.as_secs_f64(), "s");
+    for (name, share, of) in [
+        ("p50 alone", 0.5, alone),
+        (P99_ALONE, 0.99, alone),
+        ("p50 under load", 0.5, latencies),
+        (P99_LOADED, 0.99, latencies),
+        ("p99.9 under load", 0.999, latencies),
+    ] {
+        // A quantile that rests on a handful of values is none.
+        if of.count() < needed(share) {
+            let note = format!(
+                "{name} needs {} latencies, and there are {}",
+                needed(share),
+                of.count()
+            );
+            check.notes.push(note);
+            continue;
+        }
+        if let (Some(value), Some((low, high))) = (of.quantile(share), of.interval(share)) {
+            check.figure_within(name, value / 1e6, "ms", (low / 1e6, high / 1e6));
+        }
+    }
+    check.figure(SAMPLES_ALONE, alone.count() as f64, "");
+    check.figure(SAMPLES_LOADED, latencies.count() as f64, "");
+    check.figure("longest under load", latencies.largest() as f64 / 1e6, "ms");
+    check.figure("cancelled", watched.kept.cancelled as f64, "");
+    check.conclude(watched.kept.answers, watched.kept.wrong);
+    check.differences = watched.kept.differences.clone();
+    check.differences.truncate(KEPT_DIFFERENCES);
+    running.finish()
+}
+
+fn progress_of_callers(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Check {
+    /// So many times less than the mean is starving.
+    const STARVING: u64 = 10;
+    let mut running = start(case, "callers", "every caller gets on", "callers", progress);
+    let check = running.check();
+    let each = &watched.each;
+    let mean = each.iter().sum::<u64>() / each.len().max(1) as u64;
+    let starving = each.iter().filter(|&&n| n < mean / STARVING).count();
+    check.conclude(each.len() as u64, (starving + watched.stuck.len()) as u64);
+    check.rate_bound = None;
+    let ends = (each.iter().min(), each.iter().max());
+    if let (Some(&least), Some(&most)) = ends {
+        check.figure("requests of the slowest caller", least as f64, "");
+        check.figure("requests of the fastest caller", most as f64, "");
+    }
+    for stuck in &watched.stuck {
+        check.notes.push(stuck.clone());
+    }
+    running.finish()
+}
+
+fn history_of(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Check {
+    let mut running = start(case, "history", "history", "recorded calls", progress);
+    let rules = Rules {
+        max_overtaken: MAX_OVERTAKEN as usize,
+        callers: CALLERS,
+    };
+    let judged = history::judge(&watched.kept.records, &rules);
+    let check = running.check();
+    check.conclude(judged.calls, judged.violations.len() as u64);
+    check.figure("most overtaken", judged.most_overtaken as f64, "");
+    check.figure("allowed", rules.allowed() as f64, "");
+    check.figure("overtaken more often", judged.overtaken as f64, "");
+    check.figure("with a deadline", judged.with_deadline as f64, "");
+    check.figure("cancelled", judged.cancelled as f64, "");
+    for violation in judged.violations.iter().take(KEPT_DIFFERENCES) {
+        check.notes.push(violation.to_string());
+    }
+    running.finish()
+}
+
+fn growth(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Check {
+    /// Growth of so few bytes in all is the allocator's, which takes memory in steps.
+    const STEP: f64 = 4e6;
+    let mut running = start(case, "memory", "memory", "samples", progress);
+    let check = running.check();
+    // The first fifth fills caches and arenas.
+    let from = watched.seconds / 5.0;
+    let late: Vec<(f64, f64)> = watched
+        .memory
+        .iter()
+        .copied()
+        .filter(|p| p.0 >= from)
+        .collect();
+    let Some(slope) = theil_sen(&late) else {
+        check.verdict = Verdict::NotDistinguishable;
+        check.notes.push(match watched.memory.is_empty() {
+            true => "this system does not say how much memory a process has".to_owned(),
+            false => format!("{} samples are too few", late.len()),
+        });
+        return running.finish();
+    };
+    let hourly = |bytes_per_second: f64| bytes_per_second * 3_600.0 / 1e6;
+    let (low, high) = (hourly(slope.interval.0), hourly(slope.interval.1));
+    check.trials = slope.points as u64;
+    check.figure_within(GROWTH, hourly(slope.slope), "MB/h", (low, high));
+    check.figure(
+        "smallest detectable growth",
+        hourly(slope.detectable),
+        "MB/h",
+    );
+    let last = late.last().map_or(0.0, |p| p.1);
+    check.figure("resident at the end", last / 1e6, "MB");
+    let rise = slope.slope * (watched.seconds - from);
+    check.verdict = match () {
+        () if low > MOST_GROWTH && rise > STEP => Verdict::Fail,
+        () if high < MOST_GROWTH => Verdict::Pass,
+        () => {
+            check.notes.push(format!(
+                "between {low:.1} and {high:.1} MB an hour: the soak is too short to tell"
+            ));
+            Verdict::NotDistinguishable
+        }
+    };
+    check.failures = u64::from(check.verdict == Verdict::Fail);
+    running.finish()
+}
+
+fn charts(case: &Case, watched: &Watched, before: &Counters, after: &Counters) -> Vec<Chart> {
+    let id = |name: &str| format!("soak/{}/{name}", case.name);
+    let axis = |label: &str, scale| Axis {
+        label: label.to_owned(),
+        scale,
+    };
+    let series = |name: &str, points: Vec<(f64, f64)>| Series {
+        name: name.to_owned(),
+        points,
+        band: None,
+        dashed: false,
+    };
+    let of = |share: f64| -> Vec<(f64, f64)> {
+        let windows = watched.windows.iter();
+        windows
+            .filter_map(|(at, window)| Some((*at, window.quantile(share)? / 1e6)))
+            .collect()
+    };
+    let mut charts = vec![Chart {
+        id: id("latency"),
+        title: format!("Latency over the soak, {}", case.name),
+        caption: "Time from request to answer, as the callers saw it.".to_owned(),
+        kind: ChartKind::Lines,
+        x: axis("s", Scale::Linear),
+        y: axis("ms", Scale::Log10),
+        series: vec![series("p50", of(0.5)), series("p99", of(0.99))],
+    }];
+    if !watched.memory.is_empty() {
+        let points = watched.memory.iter().map(|&(at, bytes)| (at, bytes / 1e6));
+        charts.push(Chart {
+            id: id("memory"),
+            title: format!("Memory over the soak, {}", case.name),
+            caption: "Resident memory of the process.".to_owned(),
+            kind: ChartKind::Lines,
+            x: axis("s", Scale::Linear),
+            y: axis("MB", Scale::LinearFromLowest),
+            series: vec![series("resident", points.collect())],
+        });
+    }
+    let earlier = |rows: u64| {
+        let bucket = before.batch_rows.iter().find(|(lowest, _)| *lowest == rows);
+        bucket.map_or(0, |(_, count)| *count)
+    };
+    let bars = after
+        .batch_rows
+        .iter()
+        .map(|&(rows, count)| (rows as f64, count.saturating_sub(earlier(rows)) as f64))
+        .filter(|(_, count)| *count > 0.0);
+    let bars: Vec<(f64, f64)> = bars.collect();
+    if !bars.is_empty() {
+        charts.push(Chart {
+            id: id("batches"),
+            title: format!("Rows of a batch, {}", case.name),
+            caption: "How many batches had how many rows.".to_owned(),
+            kind: ChartKind::Bars,
+            x: axis("rows", Scale::Linear),
+            y: axis("batches", Scale::Linear),
+            series: vec![series("batches", bars)],
+        });
+    }
+    charts
+}

@@ -1,0 +1,326 @@
+//! The sections soak, stress, leak and churn, fed with subjects that swap answers, lose counts, grow, starve callers or leave threads
+//! behind.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use unisono::{DType, Error, ErrorKind, Isa, Tensor};
+use unisono_verify::accuracy::Bound;
+use unisono_verify::case::{Case, Machine, Parts};
+use unisono_verify::compare::{OutputRows, OutputSpec};
+use unisono_verify::oracle::Oracle;
+use unisono_verify::progress::Silent;
+use unisono_verify::report::{Check, ModelRecord};
+use unisono_verify::requests::{InputPlan, RequestMaker, Role, Values};
+use unisono_verify::sections::{Context, Findings, churn, leak, soak, stress};
+use unisono_verify::subject::{Counters, Held, Lab, Opening, Pending, Ready, Rig, Setup, Subject};
+use unisono_verify::{Effort, Options, Verdict};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Honest,
+    SwapsUnderLoad,
+    LosesOneInThousand,
+    LeaksCancelled,
+    LeaksRefused,
+    KeepsBytes,
+    KeepsPlans,
+    AcceptsLate,
+    LeavesThreads,
+    Hangs,
+    Grows,
+    StarvesOne,
+    FailsSometimes,
+}
+use Fault::*;
+
+/// Doubles its input.
+struct Doubler {
+    fault: Fault,
+    calls: AtomicU64,
+    inside: AtomicU64,
+    /// The last input, for the one that mixes callers up.
+    last: Mutex<Vec<f32>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    created: AtomicU64,
+    released: AtomicU64,
+    bytes: AtomicU64,
+    plans: AtomicU64,
+    plans_released: AtomicU64,
+}
+
+impl Drop for Doubler {
+    fn drop(&mut self) {
+        if self.fault != KeepsPlans {
+            self.counts.plans_released.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Doubler {
+    fn count(&self, lost: bool) {
+        self.counts.created.fetch_add(1, Ordering::SeqCst);
+        if !lost {
+            self.counts.released.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn refuse(&self) -> Error {
+        self.count(self.fault == LeaksRefused);
+        Error::new(ErrorKind::InvalidInput, "refused")
+    }
+}
+
+impl Subject for Doubler {
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        let [x] = inputs else {
+            return Err(self.refuse());
+        };
+        if x.dtype() != DType::F32 {
+            return Err(self.refuse());
+        }
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let crowd = self.inside.fetch_add(1, Ordering::SeqCst);
+        let mut values = x.as_slice::<f32>()?.to_vec();
+        let last = std::mem::replace(
+            &mut *self.last.lock().unwrap_or_else(PoisonError::into_inner),
+            values.clone(),
+        );
+        // Long enough for others to come in.
+        std::thread::sleep(Duration::from_micros(20));
+        match self.fault {
+            SwapsUnderLoad if crowd > 2 => values = last,
+            LeavesThreads if call.is_multiple_of(100) => {
+                std::thread::spawn(|| std::thread::sleep(Duration::from_secs(60)));
+            }
+            Hangs if crowd > 2 => loop {
+                std::thread::park();
+            },
+            Grows => std::mem::forget(vec![1u8; 8 << 10]),
+            StarvesOne if std::thread::current().name() == Some("caller-3") => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            FailsSometimes if crowd > 2 && call % 100 == 99 => {
+                self.inside.fetch_sub(1, Ordering::SeqCst);
+                return Err(self.refuse());
+            }
+            KeepsBytes if call > 500 => self.counts.bytes.store(64, Ordering::SeqCst),
+            _ => {}
+        }
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+        self.count(self.fault == LosesOneInThousand && call % 1_000 == 999);
+        values.iter_mut().for_each(|v| *v *= 2.0);
+        Ok(vec![Tensor::from_slice(x.shape(), &values)?])
+    }
+
+    fn run_by(&self, inputs: &[Tensor], deadline: Instant) -> Result<Vec<Tensor>, Error> {
+        if self.fault != AcceptsLate && Instant::now() >= deadline {
+            return Err(self.refuse());
+        }
+        self.run(inputs)
+    }
+
+    fn start(&self, inputs: &[Tensor]) -> Result<Box<dyn Pending>, Error> {
+        if self.fault == LeaksCancelled {
+            self.count(true);
+        }
+        Ok(Box::new(Ready(self.run(inputs))))
+    }
+
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
+
+    fn close(&self) {}
+}
+
+struct DoublerLab(Fault);
+
+struct DoublerRig(Fault, Arc<Counts>);
+
+impl Lab for DoublerLab {
+    fn rig(&self, _: Setup) -> Result<Box<dyn Rig>, Error> {
+        Ok(Box::new(DoublerRig(self.0, Arc::default())))
+    }
+}
+
+impl Rig for DoublerRig {
+    fn open_with(&self, _: &Opening) -> Result<Arc<dyn Subject>, Error> {
+        self.1.plans.fetch_add(1, Ordering::SeqCst);
+        Ok(Arc::new(Doubler {
+            fault: self.0,
+            calls: AtomicU64::new(0),
+            inside: AtomicU64::new(0),
+            last: Mutex::default(),
+            counts: Arc::clone(&self.1),
+        }))
+    }
+
+    fn census(&self) -> Vec<Held> {
+        let read = |count: &AtomicU64| count.load(Ordering::SeqCst);
+        vec![
+            Held {
+                what: "requests",
+                created: read(&self.1.created),
+                released: read(&self.1.released),
+                bytes: read(&self.1.bytes),
+            },
+            Held {
+                what: "plans",
+                created: read(&self.1.plans),
+                released: read(&self.1.plans_released),
+                bytes: 0,
+            },
+        ]
+    }
+}
+
+struct NoOracle;
+
+impl Oracle for NoOracle {
+    fn canonical(&self, _: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        Err("not asked for".to_owned())
+    }
+
+    fn float64(&self, _: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        Err("not asked for".to_owned())
+    }
+
+    fn scattered(&self, _: &[Tensor], _: u64) -> Result<Vec<Tensor>, String> {
+        Err("not asked for".to_owned())
+    }
+}
+
+fn case(fault: Fault) -> Case {
+    let x = InputPlan {
+        name: "x".into(),
+        dtype: DType::F32,
+        shape: vec![1, 6],
+        role: Role::Rows(0),
+        values: Values::Normal,
+        picks_from: None,
+    };
+    let mut case = Case::new(Parts {
+        maker: RequestMaker::new(1, vec![x]),
+        outputs: vec![OutputSpec {
+            name: "y".into(),
+            rows: OutputRows::Along(0),
+        }],
+        flops_per_row: 1_000_000,
+        bound: Bound {
+            relative: 1e-6,
+            roundings: 4.0,
+            jumps: Vec::new(),
+        },
+        lab: Box::new(DoublerLab(fault)),
+        oracle: Box::new(NoOracle),
+        machine: Machine {
+            threads: 2,
+            isas: vec![Isa::Scalar],
+        },
+        record: ModelRecord {
+            name: "double".into(),
+            source: "a test".into(),
+            parameters: 0,
+            flops_per_row: 1_000_000,
+            rows_are_independent: true,
+            inputs: Vec::new(),
+            default_lengths: Vec::new(),
+            requests_digest: None,
+            answers_digest: None,
+        },
+    });
+    case.patience = Duration::from_millis(500);
+    case
+}
+
+type SectionOf = fn(&mut Case, &mut Context<'_>) -> Findings;
+
+fn checks(section: SectionOf, fault: Fault) -> Vec<Check> {
+    let mut case = case(fault);
+    let mut options = Options::default();
+    options.effort = Effort::Quick;
+    options.soak = Some(Duration::from_millis(1_500));
+    let machine = case.machine.clone();
+    let mut cx = Context {
+        options: &options,
+        machine: &machine,
+        progress: &mut Silent,
+    };
+    section(&mut case, &mut cx).checks
+}
+
+#[test]
+fn each_fault_turns_the_check_red_that_is_there_for_it() {
+    let rows: &[(SectionOf, Fault, &str)] = &[
+        (soak::check, SwapsUnderLoad, "soak/double/answers"),
+        (soak::check, SwapsUnderLoad, "soak/double/history"),
+        (soak::check, FailsSometimes, "soak/double/answers"),
+        (soak::check, FailsSometimes, "soak/double/history"),
+        (soak::check, Hangs, "soak/double/callers"),
+        (soak::check, StarvesOne, "soak/double/callers"),
+        (soak::check, Grows, "soak/double/memory"),
+        (soak::check, LosesOneInThousand, "soak/double/census"),
+        (soak::check, KeepsBytes, "soak/double/census"),
+        (stress::check, SwapsUnderLoad, "stress/double/8x10"),
+        (stress::check, SwapsUnderLoad, "stress/double/64x8"),
+        (stress::check, SwapsUnderLoad, "stress/double/256x2"),
+        (stress::check, Hangs, "stress/double/8x10"),
+        (leak::check, LosesOneInThousand, "leak/double/single"),
+        (leak::check, LosesOneInThousand, "leak/double/census"),
+        (leak::check, KeepsBytes, "leak/double/single"),
+        (leak::check, SwapsUnderLoad, "leak/double/callers"),
+        (leak::check, LeaksCancelled, "leak/double/bad"),
+        (leak::check, LeaksRefused, "leak/double/bad"),
+        (leak::check, AcceptsLate, "leak/double/bad"),
+        (leak::check, KeepsPlans, "leak/double/census"),
+        (churn::check, SwapsUnderLoad, "churn/double/barrier"),
+        (churn::check, SwapsUnderLoad, "churn/double/many"),
+        (churn::check, KeepsPlans, "churn/double/census"),
+    ];
+    let mut wrong = Vec::new();
+    for &(section, fault, id) in rows {
+        let checks = checks(section, fault);
+        let verdict = checks.iter().find(|c| c.id == id).map(|c| c.verdict);
+        if verdict != Some(Verdict::Fail) {
+            wrong.push(format!("{fault:?}: {id} is {verdict:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_honest_subject_passes_everything() {
+    for section in [
+        soak::check as SectionOf,
+        stress::check,
+        leak::check,
+        churn::check,
+    ] {
+        for check in checks(section, Honest) {
+            // Other tests of this program may start threads and take memory meanwhile.
+            if !["churn/double/threads", "soak/double/memory"].contains(&&*check.id) {
+                assert_eq!(
+                    check.verdict,
+                    Verdict::Pass,
+                    "{}: {:?}",
+                    check.id,
+                    check.notes
+                );
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_that_stay_are_seen() {
+    let checks = checks(churn::check, LeavesThreads);
+    let threads = checks.iter().find(|c| c.id == "churn/double/threads");
+    assert_eq!(threads.map(|c| c.verdict), Some(Verdict::Fail));
+}
