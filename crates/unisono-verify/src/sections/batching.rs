@@ -11,13 +11,12 @@ use std::sync::Arc;
 use unisono::Error;
 
 use super::speed::judge::{Turn, judge};
-use super::speed::{Work, batch, singles, timed, wake_up};
+use super::speed::{Work, batch, median, singles, timed, wake_up};
 use super::{Context, Description, Findings, Running, Scope, SectionId};
 use crate::callers::{Job, Tally};
 use crate::case::Case;
 use crate::report::{Axis, Chart, ChartKind, Check, Scale, Series};
 use crate::seed::SeedModel;
-use crate::stats::order::median;
 use crate::subject::{Counters, Opening, Rig, Setup, Subject};
 
 /// What it says of itself.

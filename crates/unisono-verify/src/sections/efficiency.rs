@@ -14,13 +14,13 @@ use unisono::Error;
 use unisono::roofline::{Roofline, RooflineProbe};
 
 use super::speed::judge::{ALLOWANCE, Turn, judge};
-use super::speed::{Work, batch, singles, timed, wake_up};
+use super::speed::{Quantile, Work, batch, median, quantile, singles, timed, wake_up};
 use super::{Context, Description, Findings, Running, Scope, SectionId, hung};
 use crate::callers::{Job, Tally};
 use crate::case::Case;
 use crate::report::{Axis, Chart, ChartKind, Check, Scale, Series};
 use crate::seed::SeedModel;
-use crate::stats::order::{Quantile, median, quantile};
+use crate::stats::quantile::needed;
 use crate::stats::scalability::{Estimate, Scalability, fit};
 use crate::subject::{Setup, Subject};
 use crate::verdict::Verdict;
@@ -66,6 +66,11 @@ pub mod figures {
     /// The same of 8.
     pub const P99_LOADED: &str = "p99 of 8 callers";
 
+    /// How many calls a percentile is of.
+    pub fn samples_of(percentile: &str) -> String {
+        format!("{percentile}, of")
+    }
+
     /// The rate of so many callers, in samples/s.
     pub fn rate(callers: usize) -> String {
         format!("rate of {callers} callers")
@@ -109,6 +114,7 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
             break;
         }
     }
+    measured.top_up(case);
     let tally = std::mem::take(&mut measured.tally);
     let sound = tally.wrong == 0 && tally.abandoned.is_none();
     let mut charts = Vec::new();
@@ -239,6 +245,27 @@ impl Measured {
         Ok(())
     }
 
+    /// Calls until there are as many as a 99th percentile needs, unless the model is too large for that.
+    fn top_up(&mut self, case: &Case) {
+        /// Operations that this may take.
+        const MOST: u64 = 200_000_000_000;
+        let calls = needed(0.99);
+        if calls.saturating_mul(case.flops_per_row) > MOST || self.tally.abandoned.is_some() {
+            return;
+        }
+        for callers in [1, JUDGED] {
+            let known = self.points.get(&callers).map_or(0, |p| p.latencies.len());
+            let missing = usize::try_from(calls).unwrap_or(0).saturating_sub(known);
+            let turns = missing.div_ceil(callers);
+            if turns > 0 {
+                let (_, latencies) = self.callers(case, callers, turns);
+                if let Some(point) = self.points.get_mut(&callers) {
+                    point.latencies.extend(latencies);
+                }
+            }
+        }
+    }
+
     fn rate(&self, callers: usize) -> Option<Quantile> {
         self.points.get(&callers)?.rates(callers, |t| t.cycle)
     }
@@ -286,8 +313,11 @@ impl Measured {
         check.figure(figures::BEST_RATE, best, "samples/s");
         for (callers, name) in [(1, figures::P99_ALONE), (JUDGED, figures::P99_LOADED)] {
             let latencies = self.points.get(&callers).map(|point| &*point.latencies);
-            if let Some(p99) = quantile(latencies.unwrap_or_default(), 0.99) {
+            let latencies = latencies.unwrap_or_default();
+            if let Some(p99) = quantile(latencies, 0.99) {
                 figure(check, name, p99, 1e3, "ms");
+                let name = figures::samples_of(name);
+                check.figure(&name, latencies.len() as f64, "calls");
             }
         }
         match self.law() {

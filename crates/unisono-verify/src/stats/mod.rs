@@ -3,7 +3,6 @@
 //! Pure functions of numbers. None decides a verdict; sections do, and print what they decided from.
 
 pub mod interval;
-pub mod order;
 pub mod quantile;
 pub mod scalability;
 pub mod slope;

@@ -16,6 +16,7 @@ use crate::case::Case;
 use crate::compare::row_difference;
 use crate::options::Effort;
 use crate::requests::RowId;
+use crate::stats::interval;
 use crate::subject::Subject;
 use stopwatch::Stopwatch;
 
@@ -128,4 +129,25 @@ pub(super) fn timed(
         latencies: stopwatch.latencies(),
         tally,
     }
+}
+
+/// A number that was measured, and where the true one lies at 95 %, if known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quantile {
+    pub value: f64,
+    pub interval: Option<(f64, f64)>,
+}
+
+/// The median over rounds.
+pub(super) fn median(values: &[f64]) -> Option<Quantile> {
+    quantile(values, 0.5)
+}
+
+/// Any quantile.
+pub(super) fn quantile(values: &[f64], share: f64) -> Option<Quantile> {
+    let (value, interval) = interval::quantile(values, share)?;
+    Some(Quantile {
+        value,
+        interval: Some(interval),
+    })
 }
