@@ -43,6 +43,7 @@ impl Gate {
         }
         // Relaxed, and in two steps on purpose: only the exclusion keeps an entry from being lost.
         let entries = self.entries.load(Ordering::Relaxed);
+        M::dwell();
         self.entries.store(entries + 1, Ordering::Relaxed);
         M::store(turn, other as u32);
         M::store(own, 0);

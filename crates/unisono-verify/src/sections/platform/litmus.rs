@@ -20,6 +20,10 @@ pub trait Memory: 'static {
     fn store(cell: &AtomicU32, value: u32);
     /// Reads.
     fn load(cell: &AtomicU32) -> u32;
+    /// What is done in the middle of what these words guard: a moment, so that somebody else who is there as well is noticed.
+    fn dwell() {
+        std::hint::spin_loop();
+    }
 }
 
 /// One order of all writes and reads, for all threads.
