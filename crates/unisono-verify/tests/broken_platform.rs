@@ -511,9 +511,9 @@ fn memory_that_breaks_its_promise_is_caught() {
 
 #[test]
 fn exclusion_that_does_not_exclude_is_caught() {
-    let outcome = watched(LONG, |watch| dekker::<SequentiallyConsistent>(5, watch)).unwrap();
+    let outcome = watched(LONG, |watch| dekker::<SequentiallyConsistent>(5, 1, watch)).unwrap();
     assert_eq!((outcome.rounds, outcome.forbidden), (10_000, 0));
-    let outcome = watched(LONG, |watch| dekker::<Forgetful>(20, watch));
+    let outcome = watched(LONG, |watch| dekker::<Forgetful>(20, 1, watch));
     assert!(part::<Forgetful>("Dekker", outcome).failures > 0);
 }
 
