@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use unisono::{Error, ErrorKind, ForeignBytes, Outputs, Tensor};
-use unisono_verify::progress::Silent;
+use unisono_verify::progress::{Progress, Silent};
 use unisono_verify::report::Check;
 use unisono_verify::sections::platform::crew::{Broken, Pulse, Watch};
 use unisono_verify::sections::platform::dekker::dekker;
@@ -326,11 +326,25 @@ fn assert_acceptable(checks: &[Check]) {
     }
 }
 
+/// Hears how far checks are, which is never beyond their end.
+struct Steps(u64);
+
+impl Progress for Steps {
+    fn section(&mut self, _: &str) {}
+
+    fn step(&mut self, _: &str, _: &str, done: u64, total: u64) {
+        assert!(done <= total, "{done} of {total}");
+        self.0 += 1;
+    }
+
+    fn finished(&mut self, _: &Check) {}
+}
+
 #[test]
 fn an_honest_subject_passes_all_rows() {
-    assert_acceptable(&on_bench(Honest, LONG, |bench| {
-        check_on(bench, &mut Silent)
-    }));
+    let mut steps = Steps(0);
+    assert_acceptable(&on_bench(Honest, LONG, |bench| check_on(bench, &mut steps)));
+    assert!(steps.0 >= 8);
 }
 
 #[test]
@@ -349,7 +363,7 @@ fn a_real_device_passes_all_rows() {
 
 #[test]
 fn every_fault_of_a_device_turns_its_row_red() {
-    type Row = fn(&Bench<'_>, &mut dyn unisono_verify::progress::Progress) -> Check;
+    type Row = fn(&Bench<'_>, &mut dyn Progress) -> Check;
     const TIMELINE: (&str, Row) = ("a.001", timeline::check);
     const QUEUE: (&str, Row) = ("a.002", queue::check);
     const MEMORY: (&str, Row) = ("a.004", memory::check);

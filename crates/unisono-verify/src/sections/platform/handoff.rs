@@ -257,7 +257,7 @@ pub fn check(bench: &Bench<'_>, progress: &mut dyn Progress) -> Check {
         Ok(opened) => opened,
         Err(error) => return running.could_not_run(&error),
     };
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
     let times = bench.effort.choose(1, 2, 50);
     let started = Instant::now();

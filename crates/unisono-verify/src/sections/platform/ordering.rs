@@ -74,7 +74,7 @@ pub fn check_consistency(bench: &Bench<'_>, progress: &mut dyn Progress) -> Chec
     /// What all of them run with.
     type Strong = SequentiallyConsistent;
     let mut running = CONSISTENCY.start(progress);
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
     let times = bench.effort.choose(1, 2, 100);
     let cells = 2 * DEKKER_BATCHES * times;
@@ -118,7 +118,7 @@ pub fn check_passing(bench: &Bench<'_>, progress: &mut dyn Progress) -> Check {
         Ok(opened) => opened,
         Err(error) => return running.could_not_run(&error),
     };
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
     let watch = &mut watch;
     let started = Instant::now();
