@@ -172,11 +172,12 @@ pub fn random_words(seed: u64, path: &[u64], count: usize) -> Vec<f32> {
 /// # Errors
 /// What is there instead.
 pub fn words_of(answer: &[Tensor]) -> Result<&[f32], Box<Difference>> {
+    let instead = |found: String, expected| Box::new(Difference::of_kind("y", found, expected));
     match answer {
         [y] => y
             .as_slice::<f32>()
-            .map_err(|error| Difference::of_kind("y", error.to_string(), "floats").into()),
-        _ => Err(Difference::of_kind("", format!("{} outputs", answer.len()), "1 output").into()),
+            .map_err(|error| instead(error.to_string(), "floats")),
+        _ => Err(instead(format!("{} outputs", answer.len()), "1 output")),
     }
 }
 
