@@ -175,11 +175,16 @@ fn header(options: &Options, stamp: Stamp, sections: &[SectionId]) -> Result<Hea
         date: stamp.to_string(),
         run_id: stamp.run_id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("UNISONO_COMMIT").map(str::to_owned),
+        compiler: option_env!("UNISONO_COMPILER")
+            .unwrap_or("unknown compiler")
+            .to_owned(),
         arithmetic_version: unisono::reference::arith::ARITHMETIC_VERSION,
         platform: platform(),
         device: DeviceRecord {
             id: info.id.to_string(),
             name: info.name,
+            driver: None,
             threads: info.threads,
             isa: info.isa,
             available_isas: isas.collect(),

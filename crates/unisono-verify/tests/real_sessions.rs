@@ -79,8 +79,8 @@ fn a_model_file_is_verified_and_the_report_survives_its_json() {
             || report.header.device.threads > 1
     );
 
-    let file = report.write(&folder.0.join("deep/report")).unwrap();
-    let text = std::fs::read_to_string(file).unwrap();
+    let files = report.write(&folder.0.join("deep/report")).unwrap();
+    let text = std::fs::read_to_string(&files[0]).unwrap();
     let read: Report = serde_json::from_str(&text).unwrap();
     // All but the times, which may lose their last bit on the way back from decimal notation.
     assert_eq!(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use unisono_runtime::plan::PlanInfo;
 use unisono_runtime::plan_cache::CacheCounts;
 use unisono_runtime::request::{Inputs, Outputs, RunOptions};
 use unisono_runtime::session::{RunFuture, SessionOptions, Shutdown};
@@ -154,6 +155,25 @@ impl Session {
     /// What it did since it was made: requests, batches and their sizes, times, plans.
     pub fn stats(&self) -> SessionStats {
         self.inner.stats()
+    }
+
+    /// What can be known of a request with these inputs before it runs: the estimated cost of its plan, and up to how many rows
+    /// it pays to share batches. Compiles the plan if there is none yet.
+    ///
+    /// ```
+    /// # use unisono::{Device, Model, Tensor};
+    /// # let session = Model::load("examples/classifier.onnx")?.session(&Device::cpu()?)?;
+    /// let plan = session.plan_for(&Tensor::from_slice(&[1, 4], &[0f32; 4])?)?;
+    /// assert!(plan.shares && plan.row_limit > 1);
+    /// assert_eq!(session.plans().compiles, 1);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of a request that ends before it runs: inputs that do not fit, a plan that cannot be compiled, a session that was
+    /// shut down.
+    pub fn plan_for<'a>(&self, inputs: impl Into<Inputs<'a>>) -> Result<PlanInfo, Error> {
+        self.inner.plan_for(inputs)
     }
 
     /// What has made no progress for so long, and what it waits for: see [`StallReport`]. Any thread may ask at any time, and

@@ -6,6 +6,7 @@ pub mod devices;
 pub mod inspect;
 pub mod run;
 pub mod verify;
+pub mod verify_compare;
 
 use std::path::Path;
 

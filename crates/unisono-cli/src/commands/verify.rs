@@ -6,13 +6,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use unisono_verify::isolation::{Injury, Isolated, Launcher, serve};
 use unisono_verify::ledger::Ledger;
-use unisono_verify::report::{Check, sections, summary};
+use unisono_verify::report::{Check, sections, summary, summary_of_all_checks};
 use unisono_verify::requests::Values;
 use unisono_verify::{Effort, InputOptions, Options, Report, SectionId, VerifyError};
 
+use super::verify_compare::{CompareArgs, compare};
 use crate::console::{self, grouped, plain};
 use crate::failure::Failure;
 
@@ -24,9 +25,10 @@ requests everywhere, and the digests in two reports tell whether the answers wer
 Examples:
   unisono verify
   unisono verify --quick
-  unisono verify --model minilm.onnx --dim sequence=64
+  unisono verify --model minilm.onnx --dim sequence_length=64
   unisono verify --model silero_vad.onnx --value sr=16000 --dim sequence=576
   unisono verify --section correctness --json | jq .verdict
+  unisono verify compare before/report.json after/report.json
   cargo run --release --features mutants -- verify --mutants
 
 Exit codes:
@@ -35,8 +37,11 @@ Exit codes:
 
 /// Check that answers are the same from every thread, in any company, and right
 #[derive(Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct VerifyArgs {
+    #[command(subcommand)]
+    command: Option<VerifyCommand>,
+
     /// Less work: about a minute instead of about five on two slow cores
     #[arg(long, conflicts_with = "full")]
     quick: bool,
@@ -53,7 +58,7 @@ pub struct VerifyArgs {
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<PathBuf>,
 
-    /// Folder for report.json
+    /// Folder for report.json, report.md, report.html and report.junit.xml
     #[arg(long, value_name = "DIR", default_value = "unisono-report")]
     out: PathBuf,
 
@@ -64,6 +69,10 @@ pub struct VerifyArgs {
     /// Show no progress
     #[arg(long)]
     quiet: bool,
+
+    /// Show every check in the summary, not only those that did not pass
+    #[arg(long)]
+    verbose: bool,
 
     /// Run this section only; may be repeated
     #[arg(long = "section", value_name = "NAME", value_parser = section)]
@@ -112,6 +121,11 @@ pub struct VerifyArgs {
     /// Draw an input's values from a range, both ends included, such as pixels=0..255
     #[arg(long = "range", value_name = "NAME=LO..HI", value_parser = range, allow_hyphen_values = true)]
     ranges: Vec<(String, Values)>,
+}
+
+#[derive(Subcommand, Debug)]
+enum VerifyCommand {
+    Compare(CompareArgs),
 }
 
 fn section(name: &str) -> Result<SectionId, String> {
@@ -200,6 +214,9 @@ fn range(text: &str) -> Result<(String, Values), String> {
 /// # Errors
 /// The options make no sense, the report cannot be written, or the verdict is negative.
 pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(VerifyCommand::Compare(args)) = &args.command {
+        return compare(args, out);
+    }
     if args.list {
         return Ok(write!(out, "{}", sections())?);
     }
@@ -248,17 +265,21 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     // First what was found: it must not get lost because a folder cannot be written.
     if args.json {
         writeln!(out, "{}", super::json_line(&report)?)?;
+    } else if args.verbose {
+        write!(out, "{}", summary_of_all_checks(&report))?;
     } else {
         write!(out, "{}", summary(&report))?;
     }
     out.flush()?;
-    let file = report.write(&args.out).map_err(|error| {
+    let files = report.write(&args.out).map_err(|error| {
         Failure::internal(format!("the report cannot be written: {error}"))
             .at(args.out.display())
             .help("choose another folder with --out DIR")
     })?;
     if !args.json {
-        writeln!(out, "  report  {}", file.display())?;
+        for file in files {
+            writeln!(out, "  report  {}", file.display())?;
+        }
     }
     verdict(&report)
 }

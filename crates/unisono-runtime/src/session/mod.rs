@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind};
 use crate::gate::Gate;
 use crate::lane::LanePool;
 use crate::model::ModelGraph;
-use crate::plan::{CountedPlan, PlanKey};
+use crate::plan::{CountedPlan, PlanInfo, PlanKey};
 use crate::plan_cache::{CacheCounts, PlanCache};
 use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stall::notes::{Note, Stage, Tag, Watching, Who};
@@ -192,6 +192,25 @@ impl Session {
         let inner = self.inner();
         let waiting = inner.coalescer.queue().waiting() as u64;
         inner.stats.read(waiting, inner.plans.counts())
+    }
+
+    /// What can be known of a request with these inputs before it runs. Compiles its plan if there is none yet.
+    ///
+    /// # Errors
+    /// Those of a request that ends before it runs.
+    pub fn plan_for<'a>(&self, inputs: impl Into<Inputs<'a>>) -> Result<PlanInfo, Error> {
+        let inner = self.inner();
+        let admitted = inner.admit(inputs.into())?;
+        let _visit = inner.visit()?;
+        let plan = inner.plan(&admitted.key, None)?;
+        let traits = inner.traits(&plan, &admitted, &RunOptions::default());
+        Ok(PlanInfo {
+            bytes: plan.plan.bytes(),
+            cost: plan.plan.cost(),
+            rows: admitted.rows,
+            shares: admitted.shares,
+            row_limit: traits.row_limit,
+        })
     }
 
     /// What has made no progress for so long, and what it waits for. Any thread may ask at any time, and waits for nobody.

@@ -3,11 +3,19 @@
 //! The one idea: the report is data first. Everything that a terminal or a file shows is made from this one structure, and
 //! `report.json` is this structure, so that two reports can be compared by a program.
 
+mod changes;
+mod chart;
 mod clock;
+mod format;
+mod html;
+mod junit;
+mod markdown;
+mod markup;
 mod mutation;
 mod mutation_text;
 mod platform;
 mod text;
+mod words;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +29,12 @@ use crate::sections::SectionId;
 use crate::stats::interval;
 use crate::verdict::{Verdict, rate_bound};
 
+pub use changes::{Changes, ReadError};
+pub use html::html;
+pub use junit::junit;
+pub use markdown::markdown;
 pub use mutation::{Fate, MutantRecord, MutationRecord, UnbrokenRecord};
-pub use text::{differences, sections, summary};
+pub use text::{differences, sections, summary, summary_of_all_checks};
 
 pub(crate) use clock::Stamp;
 pub(crate) use platform::platform;
@@ -85,6 +97,10 @@ pub struct Header {
     pub run_id: String,
     /// The version of Unisono.
     pub version: String,
+    /// The commit that was checked out when it was built; none if it was not built from a checkout of its repository.
+    pub commit: Option<String>,
+    /// The compiler that it was built with.
+    pub compiler: String,
     /// The version of the canonical arithmetic. Answers of two runs are comparable if it is the same.
     pub arithmetic_version: u32,
     /// The machine.
@@ -119,6 +135,8 @@ pub struct DeviceRecord {
     pub id: String,
     /// The hardware's own name.
     pub name: String,
+    /// The version of the driver between program and hardware; none for a processor, which needs none.
+    pub driver: Option<String>,
     /// Threads that compute at once.
     pub threads: usize,
     /// Vector instructions.
@@ -396,8 +414,12 @@ impl Check {
         self
     }
 
-    /// Adds a number.
+    /// Adds a number. One that is not finite is no figure (JSON cannot hold it either): a warning tells of it instead.
     pub fn figure(&mut self, name: &str, value: f64, unit: &str) {
+        if !value.is_finite() {
+            self.warnings.push(format!("{name}: not a finite number"));
+            return;
+        }
         self.figures.push(Figure {
             name: name.to_owned(),
             value,
@@ -409,7 +431,8 @@ impl Check {
     /// Adds a number with the interval in which it lies at 95 %.
     pub fn figure_within(&mut self, name: &str, value: f64, unit: &str, interval: (f64, f64)) {
         self.figure(name, value, unit);
-        if let Some(figure) = self.figures.last_mut() {
+        let known = value.is_finite() && interval.0.is_finite() && interval.1.is_finite();
+        if let (true, Some(figure)) = (known, self.figures.last_mut()) {
             figure.interval = Some(interval);
         }
     }
@@ -432,7 +455,7 @@ impl Report {
     }
 
     /// All checks.
-    pub fn checks(&self) -> impl Iterator<Item = &Check> {
+    pub fn checks(&self) -> impl Iterator<Item = &Check> + Clone {
         self.sections.iter().flat_map(|section| &section.checks)
     }
 
@@ -444,16 +467,29 @@ impl Report {
         serde_json::to_string_pretty(self)
     }
 
-    /// Writes `report.json` into a folder, which is made if it does not exist, and says where.
+    /// Writes the report into a folder, which is made if it does not exist, as `report.json` (this structure, described by
+    /// `docs/report.schema.json`), `report.md` (see [`markdown`]), `report.html` (see [`html`](html())) and
+    /// `report.junit.xml` (see [`junit`]), and says where, in this order.
     ///
     /// # Errors
-    /// The folder or file cannot be written.
-    pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
-        let json = self.to_json().map_err(io::Error::other)?;
+    /// The folder or a file cannot be written.
+    pub fn write(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let json = self.to_json().map_err(io::Error::other)? + "\n";
         std::fs::create_dir_all(folder)?;
-        let file = folder.join("report.json");
-        std::fs::write(&file, json + "\n")?;
-        Ok(file)
+        let files = [
+            ("report.json", json),
+            ("report.md", markdown(self)),
+            ("report.html", html(self)),
+            ("report.junit.xml", junit(self)),
+        ];
+        files
+            .into_iter()
+            .map(|(name, content)| {
+                let file = folder.join(name);
+                std::fs::write(&file, content)?;
+                Ok(file)
+            })
+            .collect()
     }
 }
 
@@ -466,11 +502,14 @@ pub(crate) mod tests {
             date: "2026-01-01T00:00:00Z".to_owned(),
             run_id: "20260101T000000Z-0000".to_owned(),
             version: "0.0.0".to_owned(),
+            commit: None,
+            compiler: "rustc".to_owned(),
             arithmetic_version: 1,
             platform: platform(),
             device: DeviceRecord {
                 id: "cpu".to_owned(),
                 name: "a processor".to_owned(),
+                driver: None,
                 threads: 2,
                 isa: "avx2".to_owned(),
                 available_isas: vec!["avx2".to_owned()],

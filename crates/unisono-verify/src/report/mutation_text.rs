@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::text::{hanging, printable, seconds, wrapped};
-use super::{Fate, MutationRecord};
+use super::format::{printable, seconds};
+use super::text::wrap::{hanging, wrapped};
+use super::{Fate, MutationRecord, words};
 
 // Writing to a string cannot fail, so the results of `writeln!` are not looked at below.
 
@@ -36,17 +37,7 @@ pub(super) fn write(out: &mut String, mutation: &MutationRecord) {
             seconds(mutant.seconds)
         );
         wrapped(out, "    broken  ", &mutant.broken);
-        let how = match (&mutant.killed_by[..], mutant.fate) {
-            ([first, rest @ ..], Fate::Killed) => {
-                let more = match rest.len() {
-                    0 => String::new(),
-                    n => format!(" and {n} more"),
-                };
-                format!("{first}{more}: {}", mutant.how)
-            }
-            _ => mutant.how.clone(),
-        };
-        wrapped(out, "    by      ", &printable(&how));
+        wrapped(out, "    by      ", &printable(&words::killed_by(mutant)));
     }
     if !mutation.vacuous.is_empty() {
         let _ = writeln!(

@@ -1,7 +1,6 @@
-//! Intervals of rates, and ranks of order statistics between which a quantile lies, at 95 %.
+//! Intervals in which a true value lies at 95 %.
 //!
-//! Both come from the binomial law, whatever the measurements are like. [`super::order`] gives quantiles of few values with their intervals;
-//! the ranks here are for counted ones.
+//! None assumes a distribution of the measurements: medians come from order statistics, rates from the binomial law.
 
 /// The normal quantile for 95 %, both sides.
 pub const Z95: f64 = 1.959_963_984_540_054;
@@ -17,6 +16,28 @@ pub fn rate(hits: u64, trials: u64) -> (f64, f64) {
     let middle = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let half = Z95 / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     ((middle - half).max(0.0), (middle + half).min(1.0))
+}
+
+/// The median of some values, and the interval of the true median. `None` without values.
+///
+/// The interval lies between two order statistics, found by the binomial law (Conover, "Practical Nonparametric Statistics"). With fewer than
+/// six values no pair of them reaches 95 %, and the interval is from the lowest to the highest: as much as is known.
+pub fn median(values: &[f64]) -> Option<(f64, (f64, f64))> {
+    quantile(values, 0.5)
+}
+
+/// The same for any quantile from 0 to 1.
+pub fn quantile(values: &[f64], share: f64) -> Option<(f64, (f64, f64))> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let n = sorted.len();
+    let last = n.checked_sub(1)?;
+    let at = |index: usize| sorted.get(index.min(last)).copied().unwrap_or(f64::NAN);
+    let (low, high) = ranks(n as u64, share);
+    Some((
+        between(&sorted, share),
+        (at(low as usize), at(high as usize)),
+    ))
 }
 
 /// A quantile of sorted values, interpolated between the two next to it.
@@ -75,6 +96,7 @@ fn ln_factorial(n: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn rates_have_the_intervals_of_the_textbook() {
@@ -84,6 +106,30 @@ mod tests {
         let (low, high) = rate(0, 10);
         assert!(low == 0.0 && (high - 0.2775).abs() < 1e-3);
         assert_eq!(rate(0, 0), (0.0, 1.0));
+    }
+
+    #[test]
+    fn few_values_give_all_that_is_known() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[7.0]), Some((7.0, (7.0, 7.0))));
+        let (middle, (low, high)) = median(&[5.0, 1.0, 3.0, 2.0, 4.0]).unwrap();
+        assert_eq!((middle, low, high), (3.0, 1.0, 5.0));
+    }
+
+    #[test]
+    fn intervals_of_medians_hold_the_true_one_as_often_as_they_say() {
+        let mut random = Random::new(3, &[1]);
+        for n in [9, 25, 101] {
+            let rounds = 2_000;
+            let mut held = 0;
+            for _ in 0..rounds {
+                let values: Vec<f64> = (0..n).map(|_| f64::from(random.unit())).collect();
+                let (_, (low, high)) = median(&values).unwrap();
+                held += u32::from(low <= 0.0 && 0.0 <= high);
+            }
+            let share = f64::from(held) / f64::from(rounds);
+            assert!(share > 0.94, "{n}: {share}");
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ Examples:
   unisono bench model.onnx --callers 32 --rows 1 --no-coalesce
   unisono bench model.onnx --in-flight 64,1024 --rows 1
   unisono bench model.onnx --rate 100,1000,10000 --rows 1
-  unisono bench minilm.onnx --dim sequence=128 --int-range 0:30000
+  unisono bench minilm.onnx --dim sequence_length=128 --int-range 0:30000
   unisono bench silero_vad.onnx --shapes 'input=1,512' --fill sr=16000
   unisono bench model.onnx --json | jq .rows_per_s
   unisono bench --roofline
@@ -61,6 +61,9 @@ With --json, one object a line:
   batches, mean_batch_rows       batches run meanwhile, and the rows of one in the mean
   batch_rows_p50, batch_rows_max rows of batches, rounded down by at most a fifth
   mean_queue_ms                  time from a request's arrival to the start of its batch
+  mean_run_ms, run_p99_ms        time that a batch ran
+  compiles, evictions            plans made and forgotten meanwhile: 0 once all shapes have been seen
+  failed                         requests that ended with an error meanwhile
   secs                           how long that was
   threads, isa, seed, shapes     the circumstances
 and with --rate:
@@ -116,6 +119,10 @@ pub struct BenchArgs {
     /// Let every request run alone, to see what sharing batches is worth
     #[arg(long)]
     no_coalesce: bool,
+
+    /// Say on standard error what requests wait for that make no progress for so long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    stall_watchdog: Option<f64>,
 
     /// Shapes of inputs, such as 'x=1,3,224,224;y=1,2'; without, the model's own
     #[arg(long, value_name = "SHAPES")]
@@ -274,7 +281,11 @@ impl BenchArgs {
         // All that are in flight have room: one that waits for room may be passed by later ones as long as there are any.
         let longest = self.in_flight.iter().copied().max().unwrap_or(0);
         let capacity = options.queue_capacity.max(longest.into());
-        options.queue_capacity(capacity)
+        let options = options.queue_capacity(capacity);
+        match self.stall_watchdog {
+            Some(secs) => options.stall_watchdog(Duration::from_secs_f64(secs)),
+            None => options,
+        }
     }
 
     /// What to measure, all of one kind.
