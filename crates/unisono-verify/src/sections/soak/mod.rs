@@ -266,6 +266,8 @@ fn history_of(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Ch
 fn growth(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Check {
     /// Growth of so few bytes in all is the allocator's, which takes memory in steps.
     const STEP: f64 = 4e6;
+    /// The least by which resident memory can move, in bytes.
+    const PAGE: f64 = 4_096.0;
     let mut running = start(case, "memory", "memory", "samples", progress);
     let check = running.check();
     // The first fifth fills caches and arenas.
@@ -276,7 +278,7 @@ fn growth(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Check 
         .copied()
         .filter(|p| p.0 >= from)
         .collect();
-    let Some(slope) = theil_sen(&late) else {
+    let Some(slope) = theil_sen(&late, PAGE) else {
         check.verdict = Verdict::NotDistinguishable;
         check.notes.push(match watched.memory.is_empty() {
             true => "this system does not say how much memory a process has".to_owned(),
