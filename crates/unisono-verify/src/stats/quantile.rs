@@ -53,6 +53,13 @@ impl Latencies {
         self.largest = self.largest.max(other.largest);
     }
 
+    /// Forgets all, and keeps the buckets.
+    pub fn clear(&mut self) {
+        self.counts.fill(0);
+        self.total = 0;
+        self.largest = 0;
+    }
+
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.total
@@ -146,6 +153,10 @@ mod tests {
         }
         let (low, high) = own.interval(0.99).unwrap();
         assert!(low < 9_900_000.0 && high > 9_900_000.0);
+        own.clear();
+        assert_eq!((own.count(), own.quantile(0.5)), (0, None));
+        own.add(5);
+        assert_eq!((own.quantile(0.5), own.largest()), (Some(5.0), 5));
         assert_eq!(Latencies::new().quantile(0.5), None);
         assert_eq!([0.99, 0.999].map(needed), [1_000, 10_000]);
     }

@@ -19,8 +19,10 @@ use crate::subject::Subject;
 /// How long a call with a deadline is given: so long that only a stall is late.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Calls that begin in the first so many milliseconds of each second are recorded.
-const RECORDED_MS: u128 = 50;
+/// How long a window of records is.
+pub(super) const RECORDED: Duration = Duration::from_millis(50);
+/// A slow caller records at least so many calls of a window, a fast one at most so many.
+const STRETCH: std::ops::RangeInclusive<usize> = 4..=1_024;
 
 /// What a caller keeps.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +32,6 @@ pub(super) struct Kept {
     pub cancelled: u64,
     pub differences: Vec<Difference>,
     pub latencies: Latencies,
-    /// Stretches without a gap.
-    pub records: Vec<Vec<Record>>,
 }
 
 impl Kept {
@@ -42,9 +42,11 @@ impl Kept {
         self.differences.extend(other.differences);
         self.differences.truncate(KEPT_DIFFERENCES);
         self.latencies.merge(&other.latencies);
-        self.records.extend(other.records);
     }
 }
+
+/// When a window began, and what a caller recorded in it.
+pub(super) type Handed = Option<(u64, Vec<Record>)>;
 
 /// What callers and the thread that watches them share.
 pub(super) struct Shared {
@@ -57,13 +59,77 @@ pub(super) struct Shared {
     pub ended: Vec<AtomicU64>,
     /// For each caller, latencies since the watcher last looked.
     pub window: Vec<Mutex<Latencies>>,
+    /// When the next window of records begins, in nanoseconds since the beginning.
+    pub record_from: AtomicU64,
+    /// For each caller, what it recorded in the window that began at that time, once it is done with it. The memory goes to and fro between callers
+    /// and watcher and is taken before the soak, so that what watches memory does not grow itself.
+    pub recorded: Vec<Mutex<Handed>>,
 }
 
 impl Shared {
+    pub fn recorded(&self, caller: usize) -> MutexGuard<'_, Handed> {
+        self.recorded[caller]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn window(&self, caller: usize) -> MutexGuard<'_, Latencies> {
         self.window[caller]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for one caller's records of a window, with its pages there.
+pub(super) fn room() -> Vec<Record> {
+    let blank = Record {
+        caller: 0,
+        call: 0,
+        asked: 0,
+        began: 0,
+        ended: 0,
+        deadline: None,
+        end: End::Cancelled,
+    };
+    let mut room = vec![blank; *STRETCH.end()];
+    room.clear();
+    room
+}
+
+/// The records of one caller.
+struct Recorder {
+    caller: usize,
+    /// The window that was handed over last.
+    done: Option<u64>,
+    records: Vec<Record>,
+}
+
+impl Recorder {
+    /// Keeps a call if it belongs to the window, and hands the window over when it is complete.
+    fn add(&mut self, shared: &Shared, record: Record) {
+        // Acquire: with the watcher's release, so that whoever hears of a window finds room at its place.
+        let from = shared.record_from.load(Ordering::Acquire);
+        if self.done == Some(from) || record.began < from {
+            return;
+        }
+        let until = from.saturating_add(RECORDED.as_nanos() as u64);
+        let enough = self.records.len() >= *STRETCH.start() && record.began >= until;
+        if !enough {
+            self.records.push(record);
+        }
+        if enough || self.records.len() >= *STRETCH.end() {
+            self.hand_over(shared, from);
+        }
+    }
+
+    fn hand_over(&mut self, shared: &Shared, window: u64) {
+        self.done = Some(window);
+        let mut place = shared.recorded(self.caller);
+        // The watcher leaves room there before it opens a window.
+        let room = place.take().map(|(_, room)| room).unwrap_or_default();
+        *place = Some((window, std::mem::replace(&mut self.records, room)));
+        drop(place);
+        self.records.clear();
     }
 }
 
@@ -79,8 +145,12 @@ enum Manner {
 pub(super) fn run(shared: &Shared, caller: usize) -> Kept {
     let mut kept = Kept::default();
     let mut random = Random::new(0, &[0x50a4, caller as u64]);
+    let mut recorder = Recorder {
+        caller,
+        done: None,
+        records: room(),
+    };
     let mut call = 0;
-    let mut recording = false;
     // Relaxed: the flag and the counters order nothing; what is kept comes with the thread's end.
     while !shared.stop.load(Ordering::Relaxed) {
         let asked = random.below(REQUESTS);
@@ -91,7 +161,6 @@ pub(super) fn run(shared: &Shared, caller: usize) -> Kept {
             _ => Manner::Plain,
         };
         let began = shared.started.elapsed();
-        let record_this = began.as_millis() % 1_000 < RECORDED_MS;
         let deadline = matches!(manner, Manner::Deadline).then(|| began + PATIENCE);
         let end = one(shared, caller, call, asked, &manner, deadline, &mut kept);
         let ended = shared.started.elapsed();
@@ -100,25 +169,22 @@ pub(super) fn run(shared: &Shared, caller: usize) -> Kept {
             kept.latencies.add(nanoseconds);
             shared.window(caller).add(nanoseconds);
         }
-        if record_this {
-            if !recording {
-                kept.records.push(Vec::new());
-            }
-            if let Some(stretch) = kept.records.last_mut() {
-                stretch.push(Record {
-                    caller,
-                    call,
-                    asked,
-                    began: began.as_nanos() as u64,
-                    ended: ended.as_nanos() as u64,
-                    deadline: deadline.map(|d| d.as_nanos() as u64),
-                    end,
-                });
-            }
-        }
-        recording = record_this;
+        let record = Record {
+            caller,
+            call,
+            asked,
+            began: began.as_nanos() as u64,
+            ended: ended.as_nanos() as u64,
+            deadline: deadline.map(|d| d.as_nanos() as u64),
+            end,
+        };
+        recorder.add(shared, record);
         call += 1;
         shared.ended[caller].store(call, Ordering::Relaxed);
+    }
+    if !recorder.records.is_empty() {
+        let window = shared.record_from.load(Ordering::Relaxed);
+        recorder.hand_over(shared, window);
     }
     kept
 }

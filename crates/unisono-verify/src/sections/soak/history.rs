@@ -1,6 +1,7 @@
 //! A judge of what the callers recorded.
 //!
-//! The one idea: a pure function over records of the client's side. It knows nothing of how answers are made, and so believes nothing.
+//! The one idea: a pure function over records of the client's side. It knows nothing of how answers are made, and so believes nothing. Records
+//! come in windows, each judged and forgotten, so that a day's soak takes no more memory than a minute's.
 //!
 //! # Overtaking
 //!
@@ -10,7 +11,7 @@
 //! callers. A caller that loses its core on the way out looks overtaken as well, however fair the session is; that happens to few. So calls that were
 //! overtaken too often count as wrong if they are more than one in a hundred.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One call, as its caller saw it. Times are nanoseconds since the soak began.
@@ -132,90 +133,137 @@ pub struct Judged {
     pub most_overtaken: usize,
     /// Calls that were overtaken more often than is allowed; violations only if they are many.
     pub overtaken: u64,
-    /// What is wrong.
+    /// How much is wrong.
+    pub wrong: u64,
+    /// The first of it.
     pub violations: Vec<Violation>,
 }
+
+impl Judged {
+    fn blame(&mut self, violation: Violation) {
+        self.wrong += 1;
+        if self.violations.len() < KEPT {
+            self.violations.push(violation);
+        }
+    }
+}
+
+/// How many violations of a kind are kept; further ones are only counted.
+const KEPT: usize = 100;
 
 /// A caller reads the clock after its answer has come; it may have lost its core in between.
 const READING_NS: u64 = 2_000_000_000;
 
 /// One call in so many may have lost its core on the way out.
-const LOST_CORE: usize = 100;
+const LOST_CORE: u64 = 100;
 
-/// Judges records in any order. A caller's calls must be numbered; it records in stretches, each without a gap, and says at the first
-/// record of a stretch nothing of what was before.
-pub fn judge(records: &[Vec<Record>], rules: &Rules) -> Judged {
-    let mut judged = Judged::default();
-    let mut all: Vec<Record> = Vec::new();
-    let mut calls = BTreeMap::new();
-    for stretch in records {
-        for (i, record) in stretch.iter().enumerate() {
-            judged.calls += 1;
-            judged.with_deadline += u64::from(record.deadline.is_some());
-            judged.cancelled += u64::from(record.end == End::Cancelled);
-            if calls.insert((record.caller, record.call), ()).is_some() {
-                judged.violations.push(Violation::Twice(*record));
-            }
-            if let Some(before) = i.checked_sub(1).and_then(|i| stretch.get(i)) {
-                let missing = (before.call + 1)..record.call;
-                judged
-                    .violations
-                    .extend(missing.map(|call| Violation::Lost {
-                        caller: record.caller,
-                        call,
-                    }));
-                if record.began < before.ended {
-                    judged.violations.push(Violation::OutOfOrder(*record));
-                }
-            }
-            judge_one(record, &mut judged.violations);
-        }
-        all.extend(stretch);
-    }
-    overtaking(&all, rules, &mut judged);
-    judged
+/// Judges one window of records after the other.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    rules: Rules,
+    judged: Judged,
+    /// For each caller, the last call of the windows before.
+    last: BTreeMap<usize, u64>,
+    /// The first of those that were overtaken too often.
+    too_often: Vec<Violation>,
 }
 
-fn judge_one(record: &Record, violations: &mut Vec<Violation>) {
+impl Judge {
+    /// Of a history that begins.
+    pub fn new(rules: Rules) -> Judge {
+        Judge {
+            rules,
+            judged: Judged::default(),
+            last: BTreeMap::new(),
+            too_often: Vec::new(),
+        }
+    }
+
+    /// Judges all that was recorded in one window. A caller's calls must be numbered; it records in stretches, each without a gap, and says at
+    /// the first record of a stretch nothing of what was before. Overtaking is seen within a window.
+    pub fn add(&mut self, window: &[Vec<Record>]) {
+        let mut seen = BTreeSet::new();
+        for stretch in window {
+            for (i, record) in stretch.iter().enumerate() {
+                self.judged.calls += 1;
+                self.judged.with_deadline += u64::from(record.deadline.is_some());
+                self.judged.cancelled += u64::from(record.end == End::Cancelled);
+                let known = self.last.get(&record.caller);
+                if known.is_some_and(|last| record.call <= *last)
+                    || !seen.insert((record.caller, record.call))
+                {
+                    self.judged.blame(Violation::Twice(*record));
+                }
+                if let Some(before) = i.checked_sub(1).and_then(|i| stretch.get(i)) {
+                    for call in (before.call + 1)..record.call {
+                        self.judged.blame(Violation::Lost {
+                            caller: record.caller,
+                            call,
+                        });
+                    }
+                    if record.began < before.ended {
+                        self.judged.blame(Violation::OutOfOrder(*record));
+                    }
+                }
+                judge_one(record, &mut self.judged);
+            }
+        }
+        for (caller, call) in seen {
+            let last = self.last.entry(caller).or_insert(call);
+            *last = call.max(*last);
+        }
+        self.overtaking(window);
+    }
+
+    /// Counts, for each call, those that began later and ended earlier.
+    fn overtaking(&mut self, window: &[Vec<Record>]) {
+        let answered = window.iter().flatten().filter(|r| r.end != End::Cancelled);
+        let mut by_begin: Vec<&Record> = answered.collect();
+        by_begin.sort_unstable_by_key(|record| record.began);
+        for (i, record) in by_begin.iter().enumerate() {
+            let later = by_begin[i + 1..].iter();
+            // None of those that began after this one had ended can have overtaken it.
+            let times = later
+                .take_while(|other| other.began < record.ended)
+                .filter(|other| other.began > record.began && other.ended < record.ended)
+                .count();
+            self.judged.most_overtaken = self.judged.most_overtaken.max(times);
+            if times > self.rules.allowed() {
+                self.judged.overtaken += 1;
+                if self.too_often.len() < KEPT {
+                    self.too_often.push(Violation::Overtaken(**record, times));
+                }
+            }
+        }
+    }
+
+    /// What there is to say of all windows.
+    pub fn finish(mut self) -> Judged {
+        if self.judged.overtaken > self.judged.calls / LOST_CORE {
+            self.judged.wrong += self.judged.overtaken;
+            self.judged.violations.extend(self.too_often);
+        }
+        self.judged
+    }
+}
+
+fn judge_one(record: &Record, judged: &mut Judged) {
     match record.end {
         End::Answer(of) if of != Some(record.asked) => {
-            violations.push(Violation::NotItsOwn(*record));
+            judged.blame(Violation::NotItsOwn(*record));
         }
         End::Error => match record.deadline {
             // An error is right once the deadline has passed.
             Some(deadline) if record.ended >= deadline => {}
-            _ => violations.push(Violation::Refused(*record)),
+            _ => judged.blame(Violation::Refused(*record)),
         },
         End::Answer(_) => match record.deadline {
             Some(deadline) if record.ended > deadline + READING_NS => {
-                violations.push(Violation::Late(*record));
+                judged.blame(Violation::Late(*record));
             }
             _ => {}
         },
         End::Cancelled => {}
-    }
-}
-
-/// Counts, for each call, those that began later and ended earlier.
-fn overtaking(all: &[Record], rules: &Rules, judged: &mut Judged) {
-    let mut too_often = Vec::new();
-    let mut by_begin: Vec<&Record> = all.iter().filter(|r| r.end != End::Cancelled).collect();
-    by_begin.sort_unstable_by_key(|record| record.began);
-    for (i, record) in by_begin.iter().enumerate() {
-        let later = by_begin[i + 1..].iter();
-        // None of those that began after this one had ended can have overtaken it.
-        let times = later
-            .take_while(|other| other.began < record.ended)
-            .filter(|other| other.began > record.began && other.ended < record.ended)
-            .count();
-        judged.most_overtaken = judged.most_overtaken.max(times);
-        if times > rules.allowed() {
-            too_often.push(Violation::Overtaken(**record, times));
-        }
-    }
-    judged.overtaken = too_often.len() as u64;
-    if too_often.len() > all.len() / LOST_CORE {
-        judged.violations.extend(too_often);
     }
 }
 
@@ -238,6 +286,12 @@ mod tests {
             deadline: None,
             end: End::Answer(Some(5)),
         }
+    }
+
+    fn judge(records: &[Vec<Record>], rules: &Rules) -> Judged {
+        let mut judge = Judge::new(*rules);
+        judge.add(records);
+        judge.finish()
     }
 
     fn verdict(records: &[Vec<Record>]) -> Vec<Violation> {
@@ -303,5 +357,28 @@ mod tests {
         let judged = judge(&[vec![slow], quick(200)], &RULES);
         assert_eq!((judged.overtaken, judged.most_overtaken), (1, 49));
         assert_eq!(judged.violations, []);
+    }
+
+    #[test]
+    fn what_was_answered_in_an_earlier_window_is_not_answered_again() {
+        let mut judge = Judge::new(RULES);
+        judge.add(&[vec![record(0, 4, 0, 10)], vec![record(1, 9, 0, 10)]]);
+        judge.add(&[vec![record(0, 7, 100, 110)], vec![record(1, 9, 100, 110)]]);
+        let judged = judge.finish();
+        assert_eq!(
+            judged.violations,
+            [Violation::Twice(record(1, 9, 100, 110))]
+        );
+        assert_eq!((judged.calls, judged.wrong), (4, 1));
+    }
+
+    #[test]
+    fn a_history_that_is_wrong_throughout_is_counted_in_full_and_kept_in_part() {
+        let refused = |call| Record {
+            end: End::Error,
+            ..record(0, call, 10 * call, 10 * call + 5)
+        };
+        let judged = judge(&[(0..5_000).map(refused).collect()], &RULES);
+        assert_eq!((judged.wrong, judged.violations.len()), (5_000, KEPT));
     }
 }

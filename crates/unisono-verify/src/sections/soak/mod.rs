@@ -29,7 +29,7 @@ use crate::verdict::Verdict;
 
 use caller::Kept;
 use history::Rules;
-use watch::Watched;
+use watch::{Watched, Window};
 
 /// What it says of itself.
 /// Evidence: same-bits-callers, every-call-ends, bounded-overtaking
@@ -55,7 +55,7 @@ pub const DESCRIPTION: Description = Description {
         ),
         (
             "history",
-            "what the callers recorded in the first twentieth of each second: answered exactly once, by its own answer, not after its deadline, \
+            "what the callers recorded in the first twentieth of each second, and at least four calls of each: answered exactly once, by its own answer, not after its deadline, \
              not overtaken by more later requests than the session allows",
         ),
         (
@@ -90,7 +90,13 @@ const REQUESTS: usize = 64;
 const ORIGINAL: (f64, f64) = (488_570.0, 8_141.0);
 
 /// How many later requests a session lets overtake one; the default of a session's options.
-const MAX_OVERTAKEN: u32 = 256;
+const MAX_OVERTAKEN: usize = 256;
+
+/// What the history is judged by.
+const RULES: Rules = Rules {
+    max_overtaken: MAX_OVERTAKEN,
+    callers: CALLERS,
+};
 
 fn length(options: &Options) -> Duration {
     let seconds = options.effort.choose(10, 60, 900);
@@ -112,10 +118,10 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
         Err(error) => return vec![running.could_not_run(&error)].into(),
     };
     let before = subject.counters();
-    let watched = watch::soak(case, &pool, &subject, length, &mut |seconds, answers| {
+    let asked = (length, RULES);
+    let watched = watch::soak(case, &pool, &subject, asked, &mut |seconds| {
         let (done, total) = (seconds.as_secs(), length.as_secs().max(1));
         running.step(done.min(total), total);
-        let _ = answers;
     });
     let counters = subject.counters();
     let mut findings = Findings::default();
@@ -245,15 +251,11 @@ fn progress_of_callers(case: &Case, watched: &Watched, progress: &mut dyn Progre
 
 fn history_of(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Check {
     let mut running = start(case, "history", "history", "recorded calls", progress);
-    let rules = Rules {
-        max_overtaken: MAX_OVERTAKEN as usize,
-        callers: CALLERS,
-    };
-    let judged = history::judge(&watched.kept.records, &rules);
+    let judged = &watched.history;
     let check = running.check();
-    check.conclude(judged.calls, judged.violations.len() as u64);
+    check.conclude(judged.calls, judged.wrong);
     check.figure("most overtaken", judged.most_overtaken as f64, "");
-    check.figure("allowed", rules.allowed() as f64, "");
+    check.figure("allowed", RULES.allowed() as f64, "");
     check.figure("overtaken more often", judged.overtaken as f64, "");
     check.figure("with a deadline", judged.with_deadline as f64, "");
     check.figure("cancelled", judged.cancelled as f64, "");
@@ -324,12 +326,13 @@ fn charts(case: &Case, watched: &Watched, before: &Counters, after: &Counters) -
         band: None,
         dashed: false,
     };
-    let of = |share: f64| -> Vec<(f64, f64)> {
+    let of = |which: usize| -> Vec<(f64, f64)> {
         let windows = watched.windows.iter();
-        windows
-            .filter_map(|(at, window)| Some((*at, window.quantile(share)? / 1e6)))
-            .collect()
+        let point = |window: &Window| Some((window.at, (*window.quantiles.get(which)?)? / 1e6));
+        windows.filter_map(point).collect()
     };
+    let quantiles = ["p50", "p99", "p99.9"].into_iter().enumerate();
+    let quantiles = quantiles.map(|(which, name)| series(name, of(which)));
     let mut charts = vec![Chart {
         id: id("latency"),
         title: format!("Latency over the soak, {}", case.name),
@@ -337,7 +340,8 @@ fn charts(case: &Case, watched: &Watched, before: &Counters, after: &Counters) -
         kind: ChartKind::Lines,
         x: axis("s", Scale::Linear),
         y: axis("ms", Scale::Log10),
-        series: vec![series("p50", of(0.5)), series("p99", of(0.99))],
+        // A soak too short for the higher ones has none of them to show.
+        series: quantiles.filter(|s| !s.points.is_empty()).collect(),
     }];
     if !watched.memory.is_empty() {
         let points = watched.memory.iter().map(|&(at, bytes)| (at, bytes / 1e6));

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::super::load::Pool;
 use super::CALLERS;
-use super::caller::{self, Kept, Shared};
+use super::caller::{self, Kept, Shared, room};
+use super::history::{Judge, Judged, Record, Rules};
 use super::memory::resident;
 use crate::case::Case;
-use crate::stats::quantile::Latencies;
+use crate::stats::quantile::{Latencies, needed};
 use crate::subject::Subject;
 
 /// What was seen.
@@ -21,24 +22,42 @@ pub(super) struct Watched {
     pub stuck: Vec<String>,
     /// Seconds since the beginning, and resident bytes.
     pub memory: Vec<(f64, f64)>,
-    /// The end of each stretch of time in seconds, and the latencies in it.
-    pub windows: Vec<(f64, Latencies)>,
+    /// What is to be said of the recorded history.
+    pub history: Judged,
+    pub windows: Vec<Window>,
     pub seconds: f64,
 }
 
-/// How many stretches of time latencies are told for.
+/// Latencies in a stretch of time.
+pub(super) struct Window {
+    /// Its end, in seconds since the beginning.
+    pub at: f64,
+    /// The quantiles of [`SHARES`], in nanoseconds; `None` with too few latencies.
+    pub quantiles: [Option<f64>; SHARES.len()],
+}
+
+/// The quantiles that are told over time.
+pub(super) const SHARES: [f64; 3] = [0.5, 0.99, 0.999];
+
+/// How many stretches of time latencies are told for, each at least a second.
 const WINDOWS: u32 = 60;
 
 /// How many samples of memory are taken, at most one in a tenth of a second.
 const SAMPLES: u32 = 600;
+
+/// How often callers are looked after, at least.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// From one window of records to the next.
+const WINDOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Lets the callers loose for so long. `tick` hears how far it is.
 pub(super) fn soak(
     case: &Case,
     pool: &Arc<Pool>,
     subject: &Arc<dyn Subject>,
-    length: Duration,
-    tick: &mut dyn FnMut(Duration, u64),
+    (length, rules): (Duration, Rules),
+    tick: &mut dyn FnMut(Duration),
 ) -> Watched {
     let shared = Arc::new(Shared {
         pool: Arc::clone(pool),
@@ -48,7 +67,15 @@ pub(super) fn soak(
         stop: AtomicBool::new(false),
         ended: (0..CALLERS).map(|_| AtomicU64::new(0)).collect(),
         window: (0..CALLERS).map(|_| Mutex::new(Latencies::new())).collect(),
+        // The first one begins with the soak.
+        record_from: AtomicU64::new(0),
+        recorded: (0..CALLERS).map(|_| Mutex::default()).collect(),
     });
+    let mut records = Records {
+        judge: Judge::new(rules),
+        window: (0..CALLERS).map(|_| room()).collect(),
+    };
+    records.open(&shared, Duration::ZERO);
     let (send, receive) = mpsc::channel();
     let mut stuck = Vec::new();
     for number in 0..CALLERS {
@@ -68,11 +95,13 @@ pub(super) fn soak(
         kept: Kept::default(),
         each: Vec::new(),
         stuck: Vec::new(),
-        memory: Vec::new(),
-        windows: Vec::new(),
+        memory: Vec::with_capacity(SAMPLES as usize + 1),
+        history: Judged::default(),
+        windows: Vec::with_capacity(WINDOWS as usize + 1),
         seconds: 0.0,
     };
-    stuck.extend(look(&shared, case.patience, length, &mut watched, tick));
+    let timing = (case.patience, length);
+    stuck.extend(look(&shared, timing, &mut records, &mut watched, tick));
     watched.seconds = shared.started.elapsed().as_secs_f64();
     shared.stop.store(true, Ordering::Relaxed);
     for _ in 0..CALLERS - stuck.len().min(CALLERS) {
@@ -93,36 +122,107 @@ pub(super) fn soak(
         .map(|n| n.load(Ordering::Relaxed))
         .collect();
     watched.stuck = stuck;
+    watched.history = records.finish(&shared);
     watched
+}
+
+/// Takes what callers record, window by window, and has it judged.
+struct Records {
+    judge: Judge,
+    /// One caller's records each; between windows, room for them.
+    window: Vec<Vec<Record>>,
+}
+
+impl Records {
+    /// Leaves room at each caller's place and lets the next window begin.
+    fn open(&mut self, shared: &Shared, from: Duration) {
+        for (number, room) in self.window.iter_mut().enumerate() {
+            room.clear();
+            // A window of no time: this is room and no records.
+            *shared.recorded(number) = Some((u64::MAX, std::mem::take(room)));
+        }
+        // Release: after the room.
+        shared
+            .record_from
+            .store(from.as_nanos() as u64, Ordering::Release);
+    }
+
+    /// Judges a window that all callers are done with, and opens the next one.
+    fn look(&mut self, shared: &Shared) {
+        let window = shared.record_from.load(Ordering::Relaxed);
+        let done = |number| matches!(&*shared.recorded(number), Some((of, _)) if *of == window);
+        if !(0..shared.recorded.len()).all(done) {
+            return;
+        }
+        self.take(shared, window);
+        self.judge.add(&self.window);
+        let next = shared.started.elapsed() + Duration::from_millis(10);
+        self.open(
+            shared,
+            next.max(Duration::from_nanos(window) + WINDOW_EVERY),
+        );
+    }
+
+    fn take(&mut self, shared: &Shared, window: u64) {
+        for (number, records) in self.window.iter_mut().enumerate() {
+            records.clear();
+            if let Some((of, taken)) = shared.recorded(number).take() {
+                *records = taken;
+                if of != window {
+                    records.clear();
+                }
+            }
+        }
+    }
+
+    /// Judges the last window as far as it came.
+    fn finish(mut self, shared: &Shared) -> Judged {
+        let window = shared.record_from.load(Ordering::Relaxed);
+        self.take(shared, window);
+        self.judge.add(&self.window);
+        self.judge.finish()
+    }
 }
 
 /// Looks until the time is over, or nobody gets on. Returns who does not.
 fn look(
     shared: &Shared,
-    patience: Duration,
-    length: Duration,
+    (patience, length): (Duration, Duration),
+    records: &mut Records,
     watched: &mut Watched,
-    tick: &mut dyn FnMut(Duration, u64),
+    tick: &mut dyn FnMut(Duration),
 ) -> Vec<String> {
     let every = (length / SAMPLES).max(Duration::from_millis(100));
-    let window = (length / WINDOWS).max(Duration::from_millis(250));
-    let mut window_ends = window;
+    let window = (length / WINDOWS).max(Duration::from_secs(1));
+    let (mut window_ends, mut sample_at) = (window, every);
+    let mut all = Latencies::new();
     let mut seen: Vec<(u64, Instant)> = vec![(0, shared.started); CALLERS];
     loop {
         let left = length.saturating_sub(shared.started.elapsed());
-        std::thread::sleep(every.min(left));
+        std::thread::sleep(every.min(LOOK).min(left));
         let now = shared.started.elapsed();
-        if let Some(bytes) = resident() {
-            watched.memory.push((now.as_secs_f64(), bytes as f64));
+        if now >= sample_at {
+            if let Some(bytes) = resident() {
+                watched.memory.push((now.as_secs_f64(), bytes as f64));
+            }
+            sample_at = now + every;
         }
         if now >= window_ends {
-            let mut all = Latencies::new();
+            all.clear();
             for number in 0..CALLERS {
-                all.merge(&std::mem::take(&mut *shared.window(number)));
+                let mut own = shared.window(number);
+                all.merge(&own);
+                own.clear();
             }
-            watched.windows.push((now.as_secs_f64(), all));
+            let known = |share| all.count() >= needed(share);
+            let quantile = |share: f64| known(share).then(|| all.quantile(share)).flatten();
+            watched.windows.push(Window {
+                at: now.as_secs_f64(),
+                quantiles: SHARES.map(quantile),
+            });
             window_ends = now + window;
         }
+        records.look(shared);
         let mut stuck = Vec::new();
         for (number, (calls, since)) in seen.iter_mut().enumerate() {
             let ended = shared.ended[number].load(Ordering::Relaxed);
@@ -138,6 +238,6 @@ fn look(
         if !stuck.is_empty() || now >= length {
             return stuck;
         }
-        tick(now, seen.iter().map(|(calls, _)| calls).sum());
+        tick(now);
     }
 }
