@@ -114,11 +114,11 @@ fn section(out: &mut String, section: &Section) {
     for check in &section.checks {
         explain(out, check);
     }
-    for (model, warning) in words::warnings(section.checks.iter()) {
-        let of = if model.is_empty() {
+    for (models, warning) in words::warnings(section.checks.iter()) {
+        let of = if models.is_empty() {
             String::new()
         } else {
-            format!(" on {}", safe(model))
+            format!(" on {}", safe(&models))
         };
         let _ = writeln!(out, "\n> Note{of}: {}", safe(warning));
     }

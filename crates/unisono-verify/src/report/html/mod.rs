@@ -58,7 +58,7 @@ fn head(out: &mut String, report: &Report) {
     );
     let _ = write!(
         out,
-        "<header>\n<h1>Unisono verification report</h1>\n<p class=\"headline\">{} {}</p>\n",
+        "<header>\n<h1>Unisono verification report {}</h1>\n<p class=\"headline\">{}</p>\n",
         badge(report.verdict),
         words::headline(report)
     );

@@ -46,11 +46,11 @@ pub(super) fn section(out: &mut String, section: &Section, more: impl FnOnce(&mu
         alert(out, check);
     }
     process(out, section);
-    for (model, warning) in words::warnings(section.checks.iter()) {
-        let of = if model.is_empty() {
+    for (models, warning) in words::warnings(section.checks.iter()) {
+        let of = if models.is_empty() {
             String::new()
         } else {
-            format!(" on {}", escaped(model))
+            format!(" on {}", escaped(&models))
         };
         let _ = writeln!(
             out,
