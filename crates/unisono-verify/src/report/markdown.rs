@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn names_are_never_markup() {
         assert_eq!(safe("a|b*c_<d>&`e`"), "a\\|b\\*c\\_&lt;d&gt;&amp;\\`e\\`");
-        assert_eq!(safe("![x](y)\n# z"), "\\!\\[x\\](y)\\u{a}\\# z");
+        assert_eq!(safe("![x](y)\n# z"), "\\!\\[x\\](y)\\\\u{a}\\# z");
         assert_eq!(code("a`b|c"), "`a'b¦c`");
     }
 }
