@@ -65,7 +65,7 @@ fn the_score() -> Command {
         "unisono-cli",
     ]);
     command.args(["--features", "mutants", "--lib", "--test", "mutants"]);
-    command.args(["--no-fail-fast", "mutation", "a_broken_part"]);
+    command.args(["--no-fail-fast", "--", "mutation", "a_broken_part"]);
     command
 }
 

@@ -40,6 +40,50 @@ fn inspect_tells_ports_costs_operators_and_the_batch_contract() {
 }
 
 #[test]
+fn inspect_tells_how_many_rows_it_pays_to_batch_and_what_running_did() {
+    let folder = Folder::with_model();
+    let plan = |report: &serde_json::Value| report["plan"].clone();
+    let looked = folder
+        .unisono(&["inspect", "model.onnx", "--json"])
+        .ok()
+        .json();
+    assert!(looked.get("session").is_none(), "nothing ran: {looked}");
+    let limit = plan(&looked)["row_limit"].as_u64().expect("a number");
+    assert!(plan(&looked)["shares"] == true && limit > 1, "{looked}");
+    assert_eq!(plan(&looked)["cache_bytes"], 256 << 20);
+    assert!(plan(&looked)["bytes"].as_u64().is_some_and(|n| n > 0));
+    assert!(plan(&looked)["fixed_us"].as_f64().is_some_and(|n| n > 0.0));
+
+    let line = ["inspect", "model.onnx", "--run", "7", "--json"];
+    let ran = folder.unisono(&line).ok().json();
+    assert_eq!(plan(&ran), plan(&looked));
+    let session = &ran["session"];
+    for (key, value) in [
+        ("requests", 7),
+        ("rows", 7),
+        ("batches", 7),
+        ("compiles", 1),
+    ] {
+        assert_eq!(session[key], value, "{key} in {session}");
+    }
+    assert_eq!(session["hits"], 7);
+    assert!(session["mean_run_us"].as_f64().is_some_and(|n| n > 0.0));
+
+    let text = folder.unisono(&["inspect", "model.onnx", "--run"]).ok().out;
+    for expected in [
+        "batches pay up to",
+        "of plans",
+        "after 10 requests",
+        "1 compiled",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+    }
+    folder.write("mixing.onnx", &common::softmax_over_rows());
+    let text = folder.unisono(&["inspect", "mixing.onnx"]).ok().out;
+    assert!(text.contains("requests are not batched"), "{text}");
+}
+
+#[test]
 fn inspect_names_the_node_that_stands_in_the_way_of_batches() {
     let folder = Folder::new();
     folder.write("mixing.onnx", &common::softmax_over_rows());
@@ -247,6 +291,10 @@ fn bench_gives_one_json_object_a_line() {
         assert_eq!(line["shapes"]["x"], serde_json::json!([line["rows"], 3]));
         assert_eq!(line["coalesce"], true);
         assert!(number("batches") >= 1.0 && number("mean_queue_ms") >= 0.0);
+        assert!(number("mean_run_ms") > 0.0 && number("run_p99_ms") > 0.0);
+        assert_eq!((number("evictions"), number("failed")), (0.0, 0.0));
+        // Its shape was seen while it warmed up.
+        assert_eq!(number("compiles"), 0.0, "{line}");
         let (mean, most) = (number("mean_batch_rows"), number("batch_rows_max"));
         // Told sizes are rounded down, by at most a fifth.
         // And the mean is read while requests run, when sum and count may be apart by those under way.
@@ -381,4 +429,26 @@ fn devices_lists_the_cpu() {
     let isas = device["available_isas"].as_array().expect("a list");
     assert!(isas.contains(&device["isa"]) && isas.contains(&"scalar".into()));
     assert!(folder.unisono(&["devices"]).ok().out.contains("cpu"));
+}
+
+#[test]
+fn bench_measures_the_ceilings_of_the_machine_without_a_model() {
+    let folder = Folder::new();
+    let out = folder
+        .unisono(&["bench", "--roofline", "--json", "--threads", "1"])
+        .ok()
+        .out;
+    assert!(!out.is_empty());
+    for line in out.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        for field in [
+            "gflops",
+            "gflops_one_thread",
+            "weights_gb_per_s",
+            "memory_gb_per_s",
+        ] {
+            let rate = line[field].as_f64().expect("a number");
+            assert!(rate > 0.0, "{field}: {line}");
+        }
+    }
 }

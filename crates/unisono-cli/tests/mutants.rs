@@ -1,4 +1,6 @@
 //! The mutation score end to end: a part is broken in a process of the program, and the section that guards it sees it.
+//!
+//! Evidence: checks-can-fail
 #![cfg(feature = "mutants")]
 
 use std::path::PathBuf;

@@ -12,6 +12,7 @@
 //! | [`gemm`], [`conv`] | the matrix product, convolution and pooling on slices |
 //! | [`simd`] | vectors with equal bits on every instruction set |
 //! | [`memory`] | aligned buffers, scratch memory per thread |
+//! | [`roofline`] | what the machine can do at best, to compare with |
 //!
 //! It never locks, spawns or waits itself: threads and lanes are `unisono-runtime`'s.
 
@@ -21,6 +22,7 @@ pub mod exec;
 pub mod gemm;
 pub mod kernels;
 pub mod memory;
+pub mod roofline;
 pub mod simd;
 
 pub use device::{CpuOptions, backend, device};

@@ -27,11 +27,13 @@ pub enum Resource {
     Lane,
     /// Threads that lead for futures.
     Thread,
+    /// Threads that look whether a session stands still.
+    Watchdog,
 }
 
 impl Resource {
     /// All classes, in the order of reports.
-    pub const ALL: [Resource; 7] = [
+    pub const ALL: [Resource; 8] = [
         Resource::Session,
         Resource::Request,
         Resource::Model,
@@ -39,6 +41,7 @@ impl Resource {
         Resource::Batch,
         Resource::Lane,
         Resource::Thread,
+        Resource::Watchdog,
     ];
 
     /// The name in reports.
@@ -51,6 +54,7 @@ impl Resource {
             Resource::Batch => "batches",
             Resource::Lane => "lanes",
             Resource::Thread => "threads",
+            Resource::Watchdog => "watchdogs",
         }
     }
 

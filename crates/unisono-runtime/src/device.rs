@@ -8,10 +8,11 @@ use crate::background::Leaders;
 use crate::census::{Census, Resource, Token};
 use crate::error::{Error, ErrorKind};
 use crate::fork;
-use crate::lane::{Lane, LaneGuard, LanePool};
+use crate::lane::{Lane, LanePool};
 use crate::model::ModelGraph;
 use crate::plan::{Backend, DeviceInfo, Executable};
 use crate::session::Scratch;
+use crate::stall::notes::Notes;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -29,6 +30,7 @@ struct Inner {
     /// few models, so a list is enough. Held while a model is prepared: a second session of the same model waits.
     prepared: Mutex<Vec<(Weak<ModelGraph>, Weak<Prepared>)>>,
     lane_count: usize,
+    notes: Notes,
     /// The process it was made in; see [`crate::fork`].
     generation: u64,
 }
@@ -94,6 +96,7 @@ impl Device {
         Ok(Device(Arc::new(Inner {
             leaders: Leaders::new(lane_count, backend.spin(), census.clone()),
             lane_count,
+            notes: Notes::new(),
             generation: fork::generation(),
             backend,
             lanes: LanePool::new(lanes),
@@ -136,8 +139,17 @@ impl Device {
         self.0.backend.lend_a_hand()
     }
 
-    pub(crate) fn lane(&self) -> LaneGuard<'_, CountedLane> {
-        self.0.lanes.acquire()
+    pub(crate) fn lanes(&self) -> &LanePool<CountedLane> {
+        &self.0.lanes
+    }
+
+    /// How many lanes there are, and how many nobody holds.
+    pub(crate) fn lanes_and_free(&self) -> (usize, usize) {
+        (self.0.lane_count, self.0.lanes.free())
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.0.notes
     }
 
     pub(crate) fn prepare(&self, model: &Arc<ModelGraph>) -> Result<Arc<Prepared>, Error> {

@@ -51,6 +51,12 @@ impl Gate {
         }
     }
 
+    /// How many are inside.
+    pub fn inside(&self) -> usize {
+        // Relaxed: a number to show.
+        self.inside.load(Ordering::Relaxed) & !CLOSED
+    }
+
     /// Lets nobody in any more.
     pub fn close(&self) {
         self.inside.fetch_or(CLOSED, Ordering::AcqRel);

@@ -5,8 +5,9 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::time::Instant;
 
-use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::sync::{Arc, Condvar, Mutex, lock, wait_until};
 
 /// The private part of a lane, which only its device understands: an arena, a stream.
 pub trait Lane: Any + Send {
@@ -58,14 +59,26 @@ impl<T> LanePool<T> {
 
     /// A lane, at once if one is free, else when this caller's turn comes.
     pub fn acquire(&self) -> LaneGuard<'_, T> {
-        let mut state = lock(&self.state);
+        loop {
+            // Without a deadline there is only one way to end.
+            if let Some(lane) = self.acquire_until(None) {
+                return lane;
+            }
+        }
+    }
+
+    /// A lane if one is free.
+    pub fn try_acquire(&self) -> Option<LaneGuard<'_, T>> {
         // The last one released is the one whose arena is still in cache.
+        let lane = lock(&self.state).free.pop()?;
+        Some(self.guard(lane, None))
+    }
+
+    /// A lane, at once if one is free, else when this caller's turn comes; `None` if the deadline passes first.
+    pub fn acquire_until(&self, deadline: Option<Instant>) -> Option<LaneGuard<'_, T>> {
+        let mut state = lock(&self.state);
         if let Some(lane) = state.free.pop() {
-            return LaneGuard {
-                pool: self,
-                lane: Some(lane),
-                waiter: None,
-            };
+            return Some(self.guard(lane, None));
         }
         let waiter = state.spare.pop().unwrap_or_else(|| {
             Arc::new(Waiter {
@@ -75,18 +88,42 @@ impl<T> LanePool<T> {
         });
         state.waiters.push_back(Arc::clone(&waiter));
         drop(state);
-        let mut slot = lock(&waiter.lane);
-        let lane = loop {
-            match slot.take() {
-                Some(lane) => break lane,
-                None => slot = wait(&waiter.arrived, slot),
+        let mut deadline = deadline;
+        loop {
+            let mut slot = lock(&waiter.lane);
+            if let Some(lane) = slot.take() {
+                drop(slot);
+                return Some(self.guard(lane, Some(waiter)));
             }
-        };
-        drop(slot);
+            if wait_until(&waiter.arrived, slot, deadline) {
+                continue;
+            }
+            let mut state = lock(&self.state);
+            if let Some(at) = state.waiters.iter().position(|w| Arc::ptr_eq(w, &waiter)) {
+                state.waiters.remove(at);
+                state.spare.push(waiter);
+                return None;
+            }
+            // A releaser has taken us out of the queue and is about to leave a lane here, which must not be lost.
+            deadline = None;
+        }
+    }
+
+    /// How many wait for a lane.
+    pub fn waiting(&self) -> usize {
+        lock(&self.state).waiters.len()
+    }
+
+    /// How many lanes nobody holds.
+    pub fn free(&self) -> usize {
+        lock(&self.state).free.len()
+    }
+
+    fn guard(&self, lane: T, waiter: Option<Arc<Waiter<T>>>) -> LaneGuard<'_, T> {
         LaneGuard {
             pool: self,
             lane: Some(lane),
-            waiter: Some(waiter),
+            waiter,
         }
     }
 
@@ -175,6 +212,25 @@ mod tests {
         pool.for_each_free(|n| sum += *n);
         assert_eq!(sum, 8_000);
     }
+
+    #[test]
+    fn who_waits_in_vain_leaves_and_does_not_keep_the_next_from_its_turn() {
+        let pool = LanePool::new(vec![7u32]);
+        let held = pool.acquire();
+        assert!(pool.try_acquire().is_none());
+        let soon = Instant::now() + std::time::Duration::from_millis(5);
+        assert!(pool.acquire_until(Some(soon)).is_none());
+        assert_eq!(pool.waiting(), 0);
+        std::thread::scope(|s| {
+            let next = s.spawn(|| *pool.acquire());
+            while pool.waiting() == 0 {
+                std::thread::yield_now();
+            }
+            drop(held);
+            assert_eq!(next.join().unwrap(), 7);
+        });
+        assert!(pool.try_acquire().is_some());
+    }
 }
 
 #[cfg(all(test, loom))]
@@ -197,6 +253,25 @@ mod loom_tests {
                 t.join().unwrap();
             }
             assert_eq!(*pool.acquire(), 3);
+        });
+    }
+    #[test]
+    fn a_lane_that_is_given_to_one_who_gives_up_is_not_lost() {
+        loom::model(|| {
+            let pool = Arc::new(LanePool::new(vec![0u32]));
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let pool = Arc::clone(&pool);
+                    // In a model every deadline may have passed.
+                    loom::thread::spawn(move || drop(pool.acquire_until(Some(Instant::now()))))
+                })
+                .collect();
+            *pool.acquire() += 1;
+            for t in threads {
+                t.join().unwrap();
+            }
+            assert_eq!(*pool.try_acquire().unwrap(), 1);
+            assert_eq!(pool.waiting(), 0);
         });
     }
 }

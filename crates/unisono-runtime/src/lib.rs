@@ -11,6 +11,7 @@
 //! | [`plan_cache`] | compile once per key, bounded in bytes |
 //! | [`coalescer`] | callers become batches: the queue, leadership, who shares a batch |
 //! | [`stats`] | what a session did |
+//! | [`stall`] | who waits for what, when nothing moves |
 //! | [`lane`] | what a batch in flight needs, handed out in turn |
 //! | [`team`] | worker threads that take tiles of a leader's work |
 //! | [`census`] | exact counts of what is made and unmade |
@@ -29,6 +30,7 @@ pub mod plan;
 pub mod plan_cache;
 pub mod request;
 pub mod session;
+pub mod stall;
 pub mod stats;
 pub mod sync;
 pub mod team;

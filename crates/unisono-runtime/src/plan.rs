@@ -198,7 +198,7 @@ const WORTHWHILE_PARTS: u64 = 100;
 
 impl Cost {
     /// From how many rows on another one makes a batch no cheaper a row, to speak of: what all rows share is then
-    /// 4 % of what they need each for themselves. 1 means that batching does not pay.
+    /// 1 % of what they need each for themselves. 1 means that batching does not pay; `usize::MAX`, that it always does.
     pub fn worthwhile_rows(&self) -> usize {
         match self
             .fixed_ns
@@ -217,6 +217,22 @@ impl Cost {
             (self.fixed_ns - self.shared_ns.min(self.fixed_ns)).saturating_add(self.row_ns);
         self.shared_ns > 0 && self.shared_ns.saturating_mul(50) >= by_itself
     }
+}
+
+/// What can be known of a request before it runs: made by [`Session::plan_for`](crate::Session::plan_for).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlanInfo {
+    /// Bytes that the plan holds, of those that a session keeps.
+    pub bytes: u64,
+    /// What running it costs, by estimate.
+    pub cost: Cost,
+    /// Rows of the request.
+    pub rows: usize,
+    /// May it share batches? It may not where the contract or the session does not allow it.
+    pub shares: bool,
+    /// No batch of several requests gets more rows than this: the session's bound, or the rows from which on more do not pay.
+    pub row_limit: usize,
 }
 
 /// A model compiled for one device and one [`PlanKey`].

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use unisono::{Error, ErrorKind, ForeignBytes, Outputs, Tensor};
-use unisono_verify::progress::Silent;
+use unisono_verify::progress::{Progress, Silent};
 use unisono_verify::report::Check;
 use unisono_verify::sections::platform::crew::{Broken, Pulse, Watch};
 use unisono_verify::sections::platform::dekker::dekker;
@@ -326,11 +326,25 @@ fn assert_acceptable(checks: &[Check]) {
     }
 }
 
+/// Hears how far checks are, which is never beyond their end.
+struct Steps(u64);
+
+impl Progress for Steps {
+    fn section(&mut self, _: &str) {}
+
+    fn step(&mut self, _: &str, _: &str, done: u64, total: u64) {
+        assert!(done <= total, "{done} of {total}");
+        self.0 += 1;
+    }
+
+    fn finished(&mut self, _: &Check) {}
+}
+
 #[test]
 fn an_honest_subject_passes_all_rows() {
-    assert_acceptable(&on_bench(Honest, LONG, |bench| {
-        check_on(bench, &mut Silent)
-    }));
+    let mut steps = Steps(0);
+    assert_acceptable(&on_bench(Honest, LONG, |bench| check_on(bench, &mut steps)));
+    assert!(steps.0 >= 8);
 }
 
 #[test]
@@ -349,7 +363,7 @@ fn a_real_device_passes_all_rows() {
 
 #[test]
 fn every_fault_of_a_device_turns_its_row_red() {
-    type Row = fn(&Bench<'_>, &mut dyn unisono_verify::progress::Progress) -> Check;
+    type Row = fn(&Bench<'_>, &mut dyn Progress) -> Check;
     const TIMELINE: (&str, Row) = ("a.001", timeline::check);
     const QUEUE: (&str, Row) = ("a.002", queue::check);
     const MEMORY: (&str, Row) = ("a.004", memory::check);
@@ -463,6 +477,11 @@ struct Forgetful;
 impl Memory for Forgetful {
     const NAME: &'static str = "forgetful";
 
+    // Whoever is let in as well gets there.
+    fn dwell() {
+        std::thread::yield_now();
+    }
+
     fn store(_: &AtomicU32, _: u32) {}
 
     fn load(cell: &AtomicU32) -> u32 {
@@ -504,19 +523,12 @@ fn memory_that_breaks_its_promise_is_caught() {
     assert!(matches!(outcome, Err(Broken::Hung(_))), "{outcome:?}");
 }
 
-/// Can two threads be inside of something at the same time?
-fn is_parallel() -> bool {
-    std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)
-}
-
 #[test]
 fn exclusion_that_does_not_exclude_is_caught() {
-    let outcome = watched(LONG, |watch| dekker::<SequentiallyConsistent>(5, watch)).unwrap();
+    let outcome = watched(LONG, |watch| dekker::<SequentiallyConsistent>(5, 1, watch)).unwrap();
     assert_eq!((outcome.rounds, outcome.forbidden), (10_000, 0));
-    if is_parallel() {
-        let outcome = watched(LONG, |watch| dekker::<Forgetful>(2_000, watch));
-        assert!(part::<Forgetful>("Dekker", outcome).failures > 0);
-    }
+    let outcome = watched(LONG, |watch| dekker::<Forgetful>(20, 1, watch));
+    assert!(part::<Forgetful>("Dekker", outcome).failures > 0);
 }
 
 /// Lets everybody in.
@@ -525,6 +537,11 @@ struct NoLock;
 
 impl Monitor for NoLock {
     const NAME: &'static str = "no lock";
+
+    // Whoever is let in as well gets there.
+    fn dwell() {
+        std::thread::yield_now();
+    }
 
     fn attempt(&self, pulse: &Pulse, attempt: &mut dyn FnMut() -> bool) {
         pulse.spin_until(attempt);
@@ -553,9 +570,7 @@ impl Monitor for NeverWakes {
 fn locks_that_do_not_lock_and_wake_ups_that_are_lost_are_caught() {
     let part = watched(LONG, hand_over_with::<handoff::StdCondvar>);
     assert_eq!((part.trials, part.failures), (5_000, 0));
-    if is_parallel() {
-        assert!(watched(LONG, hand_over_with::<NoLock>).failures > 0);
-    }
+    assert!(watched(LONG, hand_over_with::<NoLock>).failures > 0);
     let part = watched(SHORT, hand_over_with::<NeverWakes>);
     assert!(matches!(part.broken, Some(Broken::Hung(_))), "{part:?}");
 }

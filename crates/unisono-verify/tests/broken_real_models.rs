@@ -134,9 +134,7 @@ impl Fake {
         let most = self.shared.most.fetch_max(own, SeqCst).max(own);
         let by = 2.0 + self.which as f32;
         Ok(match self.wrong {
-            IsWrongWithTwoCallers if self.shared.calls[self.which].load(SeqCst) == 7 => {
-                scaled(inputs, by + 1e-6)
-            }
+            IsWrongWithTwoCallers if most > 1 => scaled(inputs, by + 1e-6),
             IsWrongWithEightCallers if most > 4 => scaled(inputs, by + 1e-6),
             MixesUpModels if beside => scaled(inputs, 5.0 - by),
             RefusesBesideAnother if beside => {

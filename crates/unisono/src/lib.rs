@@ -115,6 +115,24 @@
 //! # Ok::<(), unisono::Error>(())
 //! ```
 //!
+//! # When nothing moves
+//!
+//! A watchdog tells of requests that have made no progress for a while, and what they wait for: which thread runs the batch
+//! ahead of them, who holds the lanes, who compiles their plan. Without [`on_stall`](SessionOptions::on_stall) it prints on standard error.
+//!
+//! ```
+//! # use unisono::{Device, Model, SessionOptions};
+//! # use std::time::Duration;
+//! let options = SessionOptions::default()
+//!     .stall_watchdog(Duration::from_secs(10))
+//!     .on_stall(|report| eprintln!("{report}"));
+//! let session = Model::load("examples/classifier.onnx")?.session_with(&Device::cpu()?, &options)?;
+//!
+//! // Any thread can ask at any time, with a watchdog or without.
+//! assert!(session.stalled(Duration::from_secs(1)).is_empty());
+//! # Ok::<(), unisono::Error>(())
+//! ```
+//!
 //! # What a model is, and whether its rows are independent
 //!
 //! ```
@@ -158,7 +176,7 @@ pub use unisono_graph::{Dim, Symbol};
 pub use unisono_onnx::{LoadLimits, LoadOptions, ModelBytes, ModelInfo};
 pub use unisono_runtime::census::{Census, Count, Resource};
 pub use unisono_runtime::model::Port;
-pub use unisono_runtime::plan::DeviceInfo;
+pub use unisono_runtime::plan::{Cost as PlanCost, DeviceInfo, PlanInfo};
 pub use unisono_runtime::plan_cache::CacheCounts;
 pub use unisono_runtime::request::{Inputs, Outputs, RunOptions};
 pub use unisono_runtime::session::{RunFuture, SessionOptions, Shutdown, WhenFull};
@@ -176,9 +194,20 @@ pub mod graph {
     pub use unisono_graph::*;
 }
 
+/// What the processor can do at best, to set measured speeds beside it.
+pub mod roofline {
+    pub use unisono_cpu::roofline::{MEMORY_STREAM_BYTES, Rate, Roofline, RooflineProbe};
+}
+
 /// Model files: the range of opsets that can be read, and a writer of small models.
 pub mod onnx {
     pub use unisono_onnx::{OPSETS, write};
+}
+
+/// Who waits for what, when a session makes no progress: what [`Session::stalled`] and a
+/// [watchdog](SessionOptions::stall_watchdog) tell.
+pub mod stall {
+    pub use unisono_runtime::stall::{Caller, OnStall, RunningBatch, StallReport, Wait, WaitsFor};
 }
 
 /// Parts that can be broken on purpose, so that every check can be seen to fail.

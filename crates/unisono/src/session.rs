@@ -1,10 +1,13 @@
 //! Running a model.
 
 use std::fmt;
+use std::time::Duration;
 
+use unisono_runtime::plan::PlanInfo;
 use unisono_runtime::plan_cache::CacheCounts;
 use unisono_runtime::request::{Inputs, Outputs, RunOptions};
 use unisono_runtime::session::{RunFuture, SessionOptions, Shutdown};
+use unisono_runtime::stall::StallReport;
 use unisono_runtime::stats::SessionStats;
 use unisono_runtime::{Error, session};
 
@@ -152,6 +155,47 @@ impl Session {
     /// What it did since it was made: requests, batches and their sizes, times, plans.
     pub fn stats(&self) -> SessionStats {
         self.inner.stats()
+    }
+
+    /// What can be known of a request with these inputs before it runs: the estimated cost of its plan, and up to how many rows
+    /// it pays to share batches. Compiles the plan if there is none yet.
+    ///
+    /// ```
+    /// # use unisono::{Device, Model, Tensor};
+    /// # let session = Model::load("examples/classifier.onnx")?.session(&Device::cpu()?)?;
+    /// let plan = session.plan_for(&Tensor::from_slice(&[1, 4], &[0f32; 4])?)?;
+    /// assert!(plan.shares && plan.row_limit > 1);
+    /// assert_eq!(session.plans().compiles, 1);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of a request that ends before it runs: inputs that do not fit, a plan that cannot be compiled, a session that was
+    /// shut down.
+    pub fn plan_for<'a>(&self, inputs: impl Into<Inputs<'a>>) -> Result<PlanInfo, Error> {
+        self.inner.plan_for(inputs)
+    }
+
+    /// What has made no progress for so long, and what it waits for: see [`StallReport`]. Any thread may ask at any time, and
+    /// waits for nobody.
+    ///
+    /// Without a [watchdog](SessionOptions::stall_watchdog), notes are taken from the first call on, until the session goes: of
+    /// requests that were inside by then it tells only how many there are. Ask once at the start to have them all.
+    ///
+    /// ```
+    /// # use unisono::{Device, Model, Tensor};
+    /// # use std::time::Duration;
+    /// # let session = Model::load("examples/classifier.onnx")?.session(&Device::cpu()?)?;
+    /// session.stalled(Duration::ZERO);
+    /// let future = session.run_async(&Tensor::from_slice(&[1, 4], &[0f32; 4])?);
+    /// let report = session.stalled(Duration::ZERO);
+    /// // Nobody has polled it: it waits for its batch, is in it, or has an answer to be looked at.
+    /// println!("{report}");
+    /// assert!(!report.is_empty());
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    pub fn stalled(&self, older_than: Duration) -> StallReport {
+        self.inner.stalled(older_than)
     }
 
     /// How often a plan was found, compiled and forgotten. A plan is made for the shapes of a request's inputs without

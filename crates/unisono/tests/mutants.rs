@@ -20,7 +20,8 @@ use unisono::mutant::{self, Mutant};
 use unisono::onnx::write::{Dim, Graph, Node, Tensor as Weights, ValueInfo};
 use unisono::reference::interpret::{Interpreter, Precision};
 use unisono::{
-    Device, Error, Isa, Model, Resource, RunOptions, Session, SessionOptions, Tensor, WhenFull,
+    Device, Error, ErrorKind, Isa, Model, Resource, RunOptions, Session, SessionOptions, Tensor,
+    WhenFull,
 };
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Backend, DeviceInfo, Executable, Group, Member, Plan, PlanKey};

@@ -42,6 +42,11 @@ fn isa(name: &str) -> Result<Isa, String> {
 }
 
 impl DeviceArgs {
+    /// The instruction set that was asked for.
+    pub fn isa(&self) -> Option<Isa> {
+        self.isa
+    }
+
     /// The device.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ requests everywhere, and the digests in two reports tell whether the answers wer
 Examples:
   unisono verify
   unisono verify --quick
-  unisono verify --model minilm.onnx --dim sequence=64
+  unisono verify --model minilm.onnx --dim sequence_length=64
   unisono verify --model silero_vad.onnx --value sr=16000 --dim sequence=576
   unisono verify --section correctness --json | jq .verdict
   unisono verify compare before/report.json after/report.json

@@ -96,9 +96,38 @@ pub enum Room {
     Wait,
 }
 
+impl Room {
+    /// Until when a request with this deadline waits for room, and what it is told then; `None` if it does not wait.
+    pub fn patience(self, deadline: Option<Instant>) -> Option<(Option<Instant>, Refusal)> {
+        match self {
+            Room::Refuse => None,
+            Room::Until(until) if deadline.is_none_or(|d| until < d) => {
+                Some((Some(until), Refusal::Full))
+            }
+            Room::Wait | Room::Until(_) => Some((deadline, Refusal::Late)),
+        }
+    }
+}
+
 /// The permit to lead. Dropping it hands leadership on.
 pub struct Leadership<'a, R: Send> {
     coalescer: &'a Coalescer<R>,
+}
+
+/// What a thread does while it waits, and is told of its wait.
+pub trait Meanwhile {
+    /// It may work for others, and says whether it did. Called before it sleeps.
+    fn lend(&mut self) -> bool;
+    /// The queue is full: it waits for room.
+    fn waits_for_room(&mut self) {}
+    /// It has found room.
+    fn found_room(&mut self) {}
+}
+
+impl<F: FnMut() -> bool> Meanwhile for F {
+    fn lend(&mut self) -> bool {
+        self()
+    }
 }
 
 impl<R: Send> Coalescer<R> {
@@ -161,22 +190,23 @@ impl<R: Send> Coalescer<R> {
         Leadership { coalescer: self }
     }
 
-    /// Lets a thread's request wait for its turn or its answer. Before the thread sleeps, `lend` is called: it may
-    /// work for others meanwhile and says whether it did.
+    /// Lets a thread's request wait for its turn or its answer.
     pub fn turn(
         &self,
         request: R,
         traits: Traits,
         deadline: Option<Instant>,
         room: Room,
-        mut lend: impl FnMut() -> bool,
+        mut meanwhile: impl Meanwhile,
     ) -> Turn<'_, R> {
         let mut place = match self.queue.put(request, traits, Owner::Thread) {
             Ok(place) => place,
-            Err(request) => match self.wait_for_room(request, traits, deadline, room) {
-                Ok(place) => place,
-                Err((request, why)) => return Turn::Refused(request, why),
-            },
+            Err(request) => {
+                match self.wait_for_room(request, traits, deadline, room, &mut meanwhile) {
+                    Ok(place) => place,
+                    Err((request, why)) => return Turn::Refused(request, why),
+                }
+            }
         };
         // Our request is counted in the queue; the leader gives its permit back, then looks at the count. See the protocol.
         fence(Ordering::SeqCst);
@@ -209,7 +239,7 @@ impl<R: Send> Coalescer<R> {
                     };
                 }
             }
-            if lend() {
+            if meanwhile.lend() {
                 continue;
             }
             if in_time {
@@ -231,20 +261,20 @@ impl<R: Send> Coalescer<R> {
         traits: Traits,
         deadline: Option<Instant>,
         room: Room,
+        meanwhile: &mut impl Meanwhile,
     ) -> Result<Place, (R, Refusal)> {
-        let (until, why) = match room {
-            Room::Refuse => return Err((request, Refusal::Full)),
-            Room::Wait => (deadline, Refusal::Late),
-            Room::Until(until) if deadline.is_none_or(|d| until < d) => {
-                (Some(until), Refusal::Full)
-            }
-            Room::Until(_) => (deadline, Refusal::Late),
+        let Some((until, why)) = room.patience(deadline) else {
+            return Err((request, Refusal::Full));
         };
+        meanwhile.waits_for_room();
         let mut place = self.queue.enter_room(Owner::Thread);
         let mut in_time = true;
         loop {
             match self.queue.enter_from(place, request, traits, Owner::Thread) {
-                Ok(place) => return Ok(place),
+                Ok(place) => {
+                    meanwhile.found_room();
+                    return Ok(place);
+                }
                 Err(back) => (request, place) = back,
             }
             let closed = self.closed.load(Ordering::Relaxed);

@@ -9,12 +9,13 @@ use std::time::Instant;
 use unisono_tensor::mutant;
 
 use super::lead::Request;
-use super::{Admitted, Inner, Visit, WhenFull, in_time};
+use super::{Admitted, Inner, Visit, WhenFull, in_time, note_stage};
 use crate::coalescer::Refusal;
 use crate::coalescer::queue::{Owner, Place, Traits};
 use crate::coalescer::room::RoomPlace;
 use crate::error::Error;
 use crate::request::{Inputs, Outputs, RunOptions};
+use crate::stall::notes::{Note, Stage, Tag, Who};
 use crate::stats::tick;
 
 /// The answer to a request, to come: made by [`Session::run_async`](crate::Session::run_async).
@@ -25,6 +26,8 @@ use crate::stats::tick;
 pub struct RunFuture {
     session: Arc<Inner>,
     state: State,
+    /// What is noted of it, if anybody watches.
+    note: Option<Note>,
 }
 
 enum State {
@@ -40,13 +43,18 @@ enum State {
 
 impl RunFuture {
     pub(super) fn new(session: &Arc<Inner>, inputs: Inputs<'_>, options: &RunOptions) -> RunFuture {
-        let state = match RunFuture::start(session, inputs, options) {
+        let mut note = None;
+        let state = match RunFuture::start(session, inputs, options, &mut note) {
             Ok(state) => state,
-            Err(error) => State::Failed(error),
+            Err(error) => {
+                note = None;
+                State::Failed(error)
+            }
         };
         RunFuture {
             session: Arc::clone(session),
             state,
+            note,
         }
     }
 
@@ -54,10 +62,13 @@ impl RunFuture {
         session: &Arc<Inner>,
         inputs: Inputs<'_>,
         options: &RunOptions,
+        note: &mut Option<Note>,
     ) -> Result<State, Error> {
         let admitted = session.admit(inputs)?;
         let visit = session.enter(admitted.rows)?;
-        let queued = RunFuture::queue(session, admitted, visit, options);
+        // For now: its plan is found, and maybe compiled, on the calling thread.
+        *note = session.note(&admitted, Who::me);
+        let queued = RunFuture::queue(session, admitted, visit, options, note.as_deref());
         session.count_failure(queued.as_ref().err());
         queued
     }
@@ -67,19 +78,26 @@ impl RunFuture {
         admitted: Admitted,
         visit: Visit,
         options: &RunOptions,
+        tag: Option<&Tag>,
     ) -> Result<State, Error> {
         in_time(options.deadline)?;
-        let plan = session.plan(&admitted.key)?;
+        let plan = session.plan(&admitted.key, tag)?;
         let traits = session.traits(&plan, &admitted, options);
         let mut outputs = Outputs::new();
         outputs.prepare(&session.model);
         let outputs = outputs.tensors;
-        let request = Request::new(plan, admitted, outputs, options.deadline, Some(visit));
+        let request = Request::new(plan, admitted, outputs, options.deadline, Some(visit), tag);
+        // Before it can be claimed: from then on, whoever claims it knows better.
+        if let Some(tag) = tag {
+            tag.is_a_future();
+            tag.enter(Stage::Queue);
+        }
         match session.coalescer.submit(request, traits) {
             Ok(place) => Ok(State::Waiting(place)),
             Err((mut request, Refusal::Full)) if session.options.when_full != WhenFull::Error => {
                 // Not under way yet: who drains the session does not wait for it.
                 request.leave();
+                note_stage(tag, Stage::Room);
                 let until = match session.options.when_full {
                     WhenFull::WaitAtMost(time) => Instant::now().checked_add(time),
                     _ => None,
@@ -91,7 +109,8 @@ impl RunFuture {
         }
     }
 
-    fn end(&self, result: Result<Outputs, Error>) -> Poll<Result<Outputs, Error>> {
+    fn end(&mut self, result: Result<Outputs, Error>) -> Poll<Result<Outputs, Error>> {
+        self.note = None;
         self.session.count_failure(result.as_ref().err());
         Poll::Ready(result)
     }
@@ -137,7 +156,12 @@ impl Future for RunFuture {
                         }
                     };
                     match session.coalescer.submit_from(room, request, traits, cx) {
-                        Ok(Ok(place)) => future.state = State::Waiting(place),
+                        Ok(Ok(place)) => {
+                            future.state = State::Waiting(place);
+                            if let Some(note) = &future.note {
+                                note.found_room();
+                            }
+                        }
                         Ok(Err((mut request, room))) => {
                             request.leave();
                             if until.is_some_and(|until| Instant::now() >= until) {

@@ -8,17 +8,18 @@ use std::time::Instant;
 
 use unisono_tensor::{Tensor, mutant};
 
-use super::{Admitted, Inner, Visit, in_time, in_time_at, shut_down};
+use super::{Admitted, Inner, Visit, in_time, in_time_at, late, note_stage, shut_down};
 use crate::background::Post;
 use crate::census::Resource;
-use crate::coalescer::Leadership;
 use crate::coalescer::choice::Rules;
 use crate::coalescer::queue::{Claim, Traits, Waiting};
+use crate::coalescer::{Leadership, Refusal};
 use crate::device::CountedLane;
 use crate::error::{Error, ErrorKind};
-use crate::lane::Lane;
+use crate::lane::{Lane, LaneGuard};
 use crate::plan::{CountedPlan, Group, Member};
 use crate::request::RunOptions;
+use crate::stall::notes::{BatchNote, Stage, Tag, Who};
 use crate::stats::tick;
 use crate::sync::atomic::Ordering;
 
@@ -38,6 +39,8 @@ pub(crate) struct Request {
     asked: Instant,
     /// A future's place in the session, given up with the answer: it may be looked at much later. A thread's is on its stack.
     pub(super) visit: Option<Visit>,
+    /// Where its stage is noted, if anybody watches.
+    tag: Option<Tag>,
     pub(super) result: Result<(), Error>,
 }
 
@@ -48,6 +51,7 @@ impl Request {
         outputs: Vec<Option<Tensor>>,
         deadline: Option<Instant>,
         visit: Option<Visit>,
+        tag: Option<&Tag>,
     ) -> Request {
         Request {
             member: Some(Member {
@@ -60,13 +64,20 @@ impl Request {
             deadline,
             asked: Instant::now(),
             visit,
+            tag: tag.cloned(),
             result: Err(unanswered()),
         }
     }
 
-    /// Gives up its place in the session: it is answered.
+    /// Gives up its place in the session.
     pub(super) fn leave(&mut self) {
         self.visit = None;
+    }
+
+    /// It is answered, and out of the session.
+    pub(super) fn answered(&mut self) {
+        note_stage(self.tag.as_ref(), Stage::Answered);
+        self.leave();
     }
 
     pub(super) fn into_outputs(self) -> Vec<Option<Tensor>> {
@@ -113,7 +124,7 @@ impl Drop for Flight<'_, '_> {
         }
         let seats = self.scratch.seats.drain(..);
         let answered = seats.filter_map(|mut seat| {
-            seat.request.leave();
+            seat.request.answered();
             Some((seat.claim?, seat.request))
         });
         self.leadership.finish(answered);
@@ -153,9 +164,10 @@ impl Inner {
         admitted: &Admitted,
         outputs: &mut [Option<Tensor>],
         options: &RunOptions,
+        tag: Option<&Tag>,
     ) -> Result<(), Error> {
         let asked = Instant::now();
-        let mut lane = self.device.lane();
+        let mut lane = self.lane_for_one(options.deadline, tag)?;
         // The wait for a lane may have been long.
         let began = Instant::now();
         in_time_at(began, options.deadline)?;
@@ -164,6 +176,7 @@ impl Inner {
         }
         let _batch = self.device.census().count(Resource::Batch, 0);
         let (rows, tensors) = (admitted.rows, &admitted.tensors);
+        let _note = tag.map(|tag| tag.begin_alone(rows));
         let result = run_one(plan, &mut *lane.lane, rows, tensors, outputs);
         self.recount(&mut lane);
         if mutant!(LaneKeptOnError) && result.is_err() {
@@ -176,6 +189,31 @@ impl Inner {
         self.stats.queue_ns.count(nanoseconds(asked, began));
         self.stats.run_ns.count(nanoseconds(began, Instant::now()));
         result
+    }
+
+    /// A lane for a request that is in no queue. At most so many threads as the queue has places wait for one; what becomes of
+    /// others is the policy of a full queue.
+    fn lane_for_one(
+        &self,
+        deadline: Option<Instant>,
+        tag: Option<&Tag>,
+    ) -> Result<LaneGuard<'_, CountedLane>, Error> {
+        let lanes = self.device.lanes();
+        if let Some(lane) = lanes.try_acquire() {
+            return Ok(lane);
+        }
+        let _place = match self.line.try_acquire() {
+            Some(place) => place,
+            None => {
+                let patience = self.room().patience(deadline);
+                let (until, why) = patience.ok_or_else(|| self.refusal(Refusal::Full))?;
+                note_stage(tag, Stage::Room);
+                let place = self.line.acquire_until(until);
+                place.ok_or_else(|| self.refusal(why))?
+            }
+        };
+        note_stage(tag, Stage::Lane);
+        lanes.acquire_until(deadline).ok_or_else(late)
     }
 
     fn recount(&self, lane: &mut CountedLane) {
@@ -208,7 +246,24 @@ impl Inner {
         traits: Traits,
     ) -> Option<Request> {
         leadership.recall();
-        let mut lane = self.device.lane();
+        let deadline = own.as_ref().and_then(|request| request.deadline);
+        let tag = own.as_ref().and_then(|request| request.tag.as_ref());
+        note_stage(tag, Stage::Lane);
+        // One who leads for others, which cannot be seen from any request of its own.
+        let leader = match own {
+            Some(_) => None,
+            None => {
+                let notes = self.device.notes();
+                notes.begin(self.watched.session, Who::me, None, || Stage::Lane)
+            }
+        };
+        let Some(mut lane) = self.device.lanes().acquire_until(deadline) else {
+            // Those who wait go on with the next leader.
+            return own.take().map(|mut request| {
+                request.result = Err(late());
+                request
+            });
+        };
         let rules = Rules {
             max_overtaken: self.options.max_overtaken,
             max_kinds: MAX_KINDS,
@@ -223,10 +278,13 @@ impl Inner {
                 group: 0,
             });
         });
+        // Declared before the flight: it ends after all in it are answered.
+        let _note;
         let flight = Flight {
             leadership,
             scratch: &mut lane.scratch,
         };
+        drop(leader);
         if let Some(request) = own.take_if(|_| own_is_in) {
             flight.scratch.seats.push(Seat {
                 request,
@@ -234,9 +292,14 @@ impl Inner {
                 group: 0,
             });
         }
+        if let Some(request) = own {
+            // Older ones go first.
+            note_stage(request.tag.as_ref(), Stage::Queue);
+        }
         if flight.scratch.seats.is_empty() {
             return None;
         }
+        _note = self.note_batch(&flight.scratch.seats);
         self.run_batch(&mut *lane.lane, flight.scratch);
         let seats = &mut flight.scratch.seats;
         let own_seat = seats.iter().position(|seat| seat.claim.is_none());
@@ -244,6 +307,14 @@ impl Inner {
         lane.token.set_bytes(lane.lane.bytes());
         self.prepared.recount();
         answered
+    }
+
+    fn note_batch(&self, seats: &[Seat]) -> Option<BatchNote> {
+        let tags = || seats.iter().filter_map(|seat| seat.request.tag.as_ref());
+        let first = tags().next()?;
+        let members = seats.iter().filter_map(|s| s.request.member.as_ref());
+        let rows = members.map(|m| m.rows).sum();
+        Some(first.begin_batch(seats.len(), rows, tags()))
     }
 
     fn run_batch(&self, lane: &mut dyn Lane, scratch: &mut Scratch) {

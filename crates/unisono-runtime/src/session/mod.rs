@@ -9,22 +9,26 @@ mod options;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use unisono_tensor::{Tensor, mutant};
 
 use crate::census::{Resource, Token};
-use crate::coalescer::{Coalescer, Refusal, Room, Turn};
+use crate::coalescer::{Coalescer, Meanwhile, Refusal, Room, Turn};
 use crate::device::{Device, Prepared};
 use crate::error::{Error, ErrorKind};
 use crate::gate::Gate;
+use crate::lane::LanePool;
 use crate::model::ModelGraph;
-use crate::plan::{CountedPlan, PlanKey};
+use crate::plan::{CountedPlan, PlanInfo, PlanKey};
 use crate::plan_cache::{CacheCounts, PlanCache};
 use crate::request::{Inputs, Outputs, RunOptions};
+use crate::stall::notes::{Note, Stage, Tag, Watching, Who};
+use crate::stall::{StallReport, Watchdog, Watched};
 use crate::stats::{SessionStats, Stats, tick};
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, lock};
 
 pub use future::RunFuture;
 pub(crate) use lead::Scratch;
@@ -50,11 +54,18 @@ impl Drop for Handle {
 }
 
 struct Inner {
+    /// First, so that its thread has ended before anything else goes.
+    _watchdog: Option<Watchdog>,
+    watched: Arc<Watched>,
+    /// There once somebody watches.
+    watching: Mutex<Option<Watching>>,
     model: Arc<ModelGraph>,
     device: Device,
     prepared: Arc<Prepared>,
     plans: PlanCache<PlanKey, CountedPlan, Error>,
     coalescer: Coalescer<Request>,
+    /// Places for those who are in no queue and wait for a lane.
+    line: LanePool<()>,
     gate: Arc<Gate>,
     /// Requests that have not begun are refused.
     refusing: AtomicBool,
@@ -101,6 +112,21 @@ impl Session {
     ) -> Result<Session, Error> {
         device.check_process()?;
         let prepared = device.prepare(&model)?;
+        let gate = Arc::new(Gate::new());
+        let watched = Arc::new(Watched {
+            device: device.clone(),
+            model: Arc::clone(&model),
+            gate: Arc::clone(&gate),
+            session: device.notes().number(),
+            capacity: options.queue_capacity.max(1),
+        });
+        let mut watching = None;
+        let mut watchdog = None;
+        if let Some(older_than) = options.stall_watchdog {
+            watching = Some(device.notes().watch());
+            let (watched, on_stall) = (Arc::clone(&watched), options.on_stall.clone());
+            watchdog = Some(Watchdog::start(watched, older_than, on_stall)?);
+        }
         let token = device.census().count(Resource::Session, 0);
         let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
             let weak = Weak::clone(weak);
@@ -111,6 +137,9 @@ impl Session {
                 }
             };
             Inner {
+                _watchdog: watchdog,
+                watched,
+                watching: Mutex::new(watching),
                 shares_inputs: model.inputs().iter().any(|p| p.rows_axis.is_none()),
                 model,
                 device: device.clone(),
@@ -123,7 +152,8 @@ impl Session {
                     },
                     Box::new(background),
                 ),
-                gate: Arc::new(Gate::new()),
+                line: LanePool::new(vec![(); options.queue_capacity.max(1)]),
+                gate,
                 refusing: AtomicBool::new(false),
                 stats: Stats::new(),
                 options: options.clone(),
@@ -162,6 +192,35 @@ impl Session {
         let inner = self.inner();
         let waiting = inner.coalescer.queue().waiting() as u64;
         inner.stats.read(waiting, inner.plans.counts())
+    }
+
+    /// What can be known of a request with these inputs before it runs. Compiles its plan if there is none yet.
+    ///
+    /// # Errors
+    /// Those of a request that ends before it runs.
+    pub fn plan_for<'a>(&self, inputs: impl Into<Inputs<'a>>) -> Result<PlanInfo, Error> {
+        let inner = self.inner();
+        let admitted = inner.admit(inputs.into())?;
+        let _visit = inner.visit()?;
+        let plan = inner.plan(&admitted.key, None)?;
+        let traits = inner.traits(&plan, &admitted, &RunOptions::default());
+        Ok(PlanInfo {
+            bytes: plan.plan.bytes(),
+            cost: plan.plan.cost(),
+            rows: admitted.rows,
+            shares: admitted.shares,
+            row_limit: traits.row_limit,
+        })
+    }
+
+    /// What has made no progress for so long, and what it waits for. Any thread may ask at any time, and waits for nobody.
+    ///
+    /// Without a [watchdog](SessionOptions::stall_watchdog), notes are taken from the first call on, until the session goes: of
+    /// requests that were inside by then it tells only how many there are. Ask once at the start to have them all.
+    pub fn stalled(&self, older_than: Duration) -> StallReport {
+        let inner = self.inner();
+        lock(&inner.watching).get_or_insert_with(|| inner.device.notes().watch());
+        inner.watched.report(older_than)
     }
 
     /// Runs one request and returns its outputs.
@@ -203,8 +262,9 @@ impl Session {
         let inner = &**self.inner();
         let admitted = inner.admit(inputs.into())?;
         let visit = inner.enter(admitted.rows)?;
+        let note = inner.note(&admitted, Who::me);
         let result = inner
-            .answer(admitted, outputs, options)
+            .answer(admitted, outputs, options, note.as_deref())
             .and_then(|()| in_time(options.deadline));
         inner.count_failure(result.as_ref().err());
         match mutant!(RefusedKept) && result.is_err() {
@@ -237,6 +297,8 @@ impl Session {
         let inner = self.inner();
         inner.close(how);
         if how == Shutdown::Drain {
+            let (number, notes) = (inner.watched.session, inner.device.notes());
+            let _note = notes.begin(number, Who::me, None, || Stage::Drain);
             inner.gate.wait_until_empty();
         }
     }
@@ -250,7 +312,7 @@ impl Inner {
             self.refusing.store(true, Ordering::Relaxed);
             self.coalescer.refuse_all(|request| {
                 request.result = Err(shut_down());
-                request.leave();
+                request.answered();
             });
         }
     }
@@ -286,6 +348,13 @@ impl Inner {
         })
     }
 
+    /// Notes a request, if anybody watches.
+    fn note(&self, admitted: &Admitted, who: impl FnOnce() -> Who) -> Option<Note> {
+        let stage = || Stage::Plan(admitted.key.clone());
+        let (session, rows) = (self.watched.session, Some(admitted.rows));
+        self.device.notes().begin(session, who, rows, stage)
+    }
+
     fn count_failure(&self, error: Option<&Error>) {
         let Some(error) = error else { return };
         tick(&self.stats.failed);
@@ -300,28 +369,36 @@ impl Inner {
         admitted: Admitted,
         outputs: &mut Outputs,
         options: &RunOptions,
+        tag: Option<&Tag>,
     ) -> Result<(), Error> {
         in_time(options.deadline)?;
-        let plan = self.plan(&admitted.key)?;
+        let plan = self.plan(&admitted.key, tag)?;
         outputs.prepare(&self.model);
         if !admitted.shares {
-            return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options);
+            return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options, tag);
         }
         let leadership = self.coalescer.try_lead();
         if let (Some(_), true) = (&leadership, self.coalescer.is_quiet()) {
-            return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options);
+            return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options, tag);
         }
         let traits = self.traits(&plan, &admitted, options);
         let tensors = std::mem::take(&mut outputs.tensors);
-        let request = Request::new(plan, admitted, tensors, options.deadline, None);
+        let request = Request::new(plan, admitted, tensors, options.deadline, None, tag);
+        // Before it can be claimed: from then on, whoever claims it knows better.
+        note_stage(tag, Stage::Queue);
         let until = options.deadline.filter(|_| !mutant!(DeadlineIgnored));
         let turn = match leadership {
             Some(leadership) => Turn::Lead(leadership, request, self.coalescer.queue().ticket()),
-            None => self
-                .coalescer
-                .turn(request, traits, until, self.room(), || {
-                    self.device.lend_a_hand()
-                }),
+            None => self.coalescer.turn(
+                request,
+                traits,
+                until,
+                self.room(),
+                Waiter {
+                    device: &self.device,
+                    tag,
+                },
+            ),
         };
         let request = match turn {
             Turn::Answered(request) => request,
@@ -357,7 +434,7 @@ impl Inner {
             Refusal::Full => Error::new(
                 ErrorKind::Limit,
                 format!(
-                    "the queue is full with {} requests; it was not run",
+                    "the queue is full with {} requests; this one was not run",
                     self.coalescer.queue().capacity()
                 ),
             )
@@ -365,7 +442,7 @@ impl Inner {
         }
     }
 
-    fn plan(&self, key: &PlanKey) -> Result<CountedPlan, Error> {
+    fn plan(&self, key: &PlanKey, tag: Option<&Tag>) -> Result<CountedPlan, Error> {
         let orphaned = || {
             Error::new(
                 ErrorKind::Panic,
@@ -373,6 +450,9 @@ impl Inner {
             )
         };
         let compile = || {
+            if let Some(tag) = tag {
+                tag.enter(Stage::Compile(key.clone()));
+            }
             let compiled = catch_unwind(AssertUnwindSafe(|| self.prepared.executable.compile(key)));
             let plan =
                 compiled.unwrap_or_else(|panic| Err(panicked("compiling a plan", &*panic)))?;
@@ -387,6 +467,34 @@ impl Inner {
             Ok(plan)
         };
         self.plans.get_or_compile(key, compile, orphaned)
+    }
+}
+
+/// A thread in the queue.
+struct Waiter<'a> {
+    device: &'a Device,
+    tag: Option<&'a Tag>,
+}
+
+impl Meanwhile for Waiter<'_> {
+    fn lend(&mut self) -> bool {
+        self.device.lend_a_hand()
+    }
+
+    fn waits_for_room(&mut self) {
+        note_stage(self.tag, Stage::Room);
+    }
+
+    fn found_room(&mut self) {
+        if let Some(tag) = self.tag {
+            tag.found_room();
+        }
+    }
+}
+
+fn note_stage(tag: Option<&Tag>, stage: Stage) {
+    if let Some(tag) = tag {
+        tag.enter(stage);
     }
 }
 

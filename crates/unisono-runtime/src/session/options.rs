@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::stall::{OnStall, StallReport};
+
 /// Settings of a session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -11,8 +13,8 @@ pub struct SessionOptions {
     /// Do requests that come together share batches, where the batch contract allows it? No bit of an answer depends on
     /// it. Default: yes.
     pub coalesce: bool,
-    /// How many requests may be in the queue: those that wait, and those in the running batch but for its leader's own.
-    /// Default: 1,024.
+    /// How many requests may be in the queue: those that wait, and those in the running batch but for its leader's own. As many
+    /// threads whose requests cannot be batched may wait for a lane. Default: 1,024.
     pub queue_capacity: usize,
     /// What happens to a request when it is full. Default: it waits for room.
     pub when_full: WhenFull,
@@ -23,6 +25,10 @@ pub struct SessionOptions {
     pub max_overtaken: u32,
     /// What becomes of futures that wait when the last handle of the session is dropped. Default: they are answered.
     pub on_drop: Shutdown,
+    /// Has a thread look for requests that have made no progress for so long, and tell `on_stall` of them. Default: none.
+    pub stall_watchdog: Option<Duration>,
+    /// Whom the watchdog tells. Default: it prints on standard error.
+    pub on_stall: OnStall,
 }
 
 /// What happens to a request when the queue is full.
@@ -57,6 +63,8 @@ impl Default for SessionOptions {
             max_batch_rows: 1024,
             max_overtaken: 256,
             on_drop: Shutdown::Drain,
+            stall_watchdog: None,
+            on_stall: OnStall::default(),
         }
     }
 }
@@ -108,6 +116,22 @@ impl SessionOptions {
     #[must_use]
     pub fn on_drop(mut self, how: Shutdown) -> Self {
         self.on_drop = how;
+        self
+    }
+    /// Has a thread look for requests that have made no progress for so long. It reports what it finds, and again when something
+    /// else stands still, at most once in that time. It ends with the session, or with its last future.
+    ///
+    /// While it watches, requests of all sessions on the device note where they are, which takes a few locks a request.
+    #[must_use]
+    pub fn stall_watchdog(mut self, older_than: Duration) -> Self {
+        self.stall_watchdog = Some(older_than);
+        self
+    }
+
+    /// Sets whom the watchdog tells. It is called on the watchdog's thread, and must not wait for a thread that drops the session.
+    #[must_use]
+    pub fn on_stall(mut self, tell: impl Fn(&StallReport) + Send + Sync + 'static) -> Self {
+        self.on_stall = OnStall::new(tell);
         self
     }
 }

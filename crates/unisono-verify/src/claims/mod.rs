@@ -34,14 +34,24 @@ pub fn join(ledger: &Ledger, report: &Report) -> Vec<ClaimRecord> {
         let sections = sections.filter_map(|e| SectionId::from_name(&e.name));
         let seen = |id: SectionId| Some((id, report.section(id)?.verdict));
         let looked_at_by: Vec<(SectionId, Verdict)> = sections.filter_map(seen).collect();
-        let verdicts = looked_at_by.iter().map(|(_, verdict)| *verdict);
         ClaimRecord {
             claim: claim.clone(),
-            verdict: (!looked_at_by.is_empty()).then(|| Verdict::of_all(verdicts)),
+            verdict: joint_verdict(&looked_at_by),
             looked_at_by,
         }
     };
     ledger.claims.iter().map(record).collect()
+}
+
+/// The verdict on a claim by what its sections came to; `None` if none was run. A section that could not tell does not take away what
+/// another has seen.
+fn joint_verdict(seen: &[(SectionId, Verdict)]) -> Option<Verdict> {
+    let told = |v: &Verdict| !matches!(v, Verdict::NotDistinguishable | Verdict::OutOfReach);
+    let all = || seen.iter().map(|(_, verdict)| *verdict);
+    if all().any(|verdict| told(&verdict)) {
+        return Some(Verdict::of_all(all().filter(told)));
+    }
+    (!seen.is_empty()).then(|| Verdict::of_all(all()))
 }
 
 #[cfg(test)]

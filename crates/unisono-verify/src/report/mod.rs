@@ -26,6 +26,7 @@ use crate::claims::ClaimRecord;
 use crate::compare::Difference;
 use crate::options::Effort;
 use crate::sections::SectionId;
+use crate::stats::interval;
 use crate::verdict::{Verdict, rate_bound};
 
 pub use changes::{Changes, ReadError};
@@ -394,6 +395,15 @@ impl Check {
         } else {
             None
         };
+        if failures > 0 && trials >= failures {
+            let (low, high) = interval::rate(failures, trials);
+            self.notes.push(format!(
+                "{failures} of {trials} {} are wrong: between {:.2} and {:.2} % of all such, at 95 %",
+                self.unit,
+                100.0 * low,
+                100.0 * high
+            ));
+        }
     }
 
     /// States that it could not look.

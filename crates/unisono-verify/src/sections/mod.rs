@@ -18,6 +18,7 @@ mod load;
 pub mod platform;
 pub mod real_models;
 pub mod soak;
+mod speed;
 pub mod status;
 pub mod stress;
 pub mod success_metrics;

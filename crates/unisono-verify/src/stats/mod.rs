@@ -4,4 +4,5 @@
 
 pub mod interval;
 pub mod quantile;
+pub mod scalability;
 pub mod slope;

@@ -5,14 +5,15 @@ mod executor;
 mod in_flight;
 mod open_loop;
 mod report;
+mod roofline;
 mod window;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use unisono::{Session, SessionOptions, SessionStats, Tensor};
+use unisono::{Isa, Session, SessionOptions, SessionStats, Tensor};
 
 use super::{DeviceArgs, load};
 use crate::console::{Progress, grouped, plain};
@@ -45,9 +46,10 @@ Examples:
   unisono bench model.onnx --callers 32 --rows 1 --no-coalesce
   unisono bench model.onnx --in-flight 64,1024 --rows 1
   unisono bench model.onnx --rate 100,1000,10000 --rows 1
-  unisono bench minilm.onnx --dim sequence=128 --int-range 0:30000
+  unisono bench minilm.onnx --dim sequence_length=128 --int-range 0:30000
   unisono bench silero_vad.onnx --shapes 'input=1,512' --fill sr=16000
   unisono bench model.onnx --json | jq .rows_per_s
+  unisono bench --roofline
 
 With --json, one object a line:
   model, device, rows            what was measured
@@ -59,6 +61,9 @@ With --json, one object a line:
   batches, mean_batch_rows       batches run meanwhile, and the rows of one in the mean
   batch_rows_p50, batch_rows_max rows of batches, rounded down by at most a fifth
   mean_queue_ms                  time from a request's arrival to the start of its batch
+  mean_run_ms, run_p99_ms        time that a batch ran
+  compiles, evictions            plans made and forgotten meanwhile: 0 once all shapes have been seen
+  failed                         requests that ended with an error meanwhile
   secs                           how long that was
   threads, isa, seed, shapes     the circumstances
 and with --rate:
@@ -67,14 +72,25 @@ and with --rate:
   not_sent                       could not be sent: the queue was full and 4096 more waited, or the sender too slow
   unanswered                     given up; their time until then counts in the latencies
   backlog_at_opening, ..._at_end outstanding when the measurement began, and at least in its last quarter
-  sent_late_p99_ms               how late the sender was; if much of p50_ms, the sender is what was measured";
+  sent_late_p99_ms               how late the sender was; if much of p50_ms, the sender is what was measured
+and with --roofline, one object for each instruction set:
+  gflops, gflops_one_thread      multiply-adds in registers, f32, each two operations
+  weights_gb_per_s               reading weight_bytes over and over, all threads, each its part
+  memory_gb_per_s                reading what no cache holds
+  ..._median                     the median of the rounds of which the others are the best";
 
 /// Measure throughput and latency under load
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     /// The ONNX model
-    model: PathBuf,
+    #[arg(required_unless_present = "roofline")]
+    model: Option<PathBuf>,
+
+    /// Measure instead what the processor can do at best: multiply-adds a second, and bytes read a second from memory
+    /// and from where the model's weights lie (those of a small transformer if no model is given)
+    #[arg(long, conflicts_with_all = ["callers", "in_flight", "rate", "rows", "no_coalesce", "shapes"])]
+    roofline: bool,
 
     /// Numbers of concurrent callers to measure
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,2,8,32",
@@ -103,6 +119,10 @@ pub struct BenchArgs {
     /// Let every request run alone, to see what sharing batches is worth
     #[arg(long)]
     no_coalesce: bool,
+
+    /// Say on standard error what requests wait for that make no progress for so long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    stall_watchdog: Option<f64>,
 
     /// Shapes of inputs, such as 'x=1,3,224,224;y=1,2'; without, the model's own
     #[arg(long, value_name = "SHAPES")]
@@ -141,7 +161,40 @@ const OUTSIDE: usize = 4096;
 /// # Errors
 /// The model or the options do not work, or a request failed.
 pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let model = load(&args.model)?;
+    match &args.model {
+        _ if args.roofline => ceilings(args, out),
+        Some(path) => bench_model(args, path, out),
+        None => Err(Failure::bad_input("there is no model to measure")),
+    }
+}
+
+/// What the processor can do at best.
+fn ceilings(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let (name, parameters) = match &args.model {
+        Some(path) => {
+            let parameters = load(path)?.summary_as_loaded().parameters;
+            (path.display().to_string(), parameters)
+        }
+        // The model of the verification's story.
+        None => ("a small transformer".to_owned(), 1_579_520),
+    };
+    let subject = roofline::Subject {
+        isas: match args.device.isa() {
+            Some(isa) => vec![isa],
+            // Without vectors only where there are none.
+            None => Isa::available()
+                .filter(|isa| *isa != Isa::Scalar || Isa::detect() == Isa::Scalar)
+                .collect(),
+        },
+        threads: args.device.build()?.info().threads,
+        model: &plain(&name),
+        weight_bytes: usize::try_from(parameters).unwrap_or(usize::MAX / 8) * size_of::<f32>(),
+    };
+    roofline::roofline(&subject, args.json, out)
+}
+
+fn bench_model(args: &BenchArgs, path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    let model = load(path)?;
     let given = GivenShapes::merged(&args.shapes)?;
     let mut lengths = args.made_up.assumptions.lengths(&model, &given)?;
     let rows = choose_rows(args, &lengths, &given);
@@ -150,12 +203,12 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let options = args.options();
     let session = model
         .session_with(&device, &options)
-        .map_err(|e| Failure::of_model(&e, &args.model))?;
+        .map_err(|e| Failure::of_model(&e, path))?;
     let loads = args.loads();
 
     // Made once before the head is printed, so that what cannot be made up is known, and the defaults are.
     args.made_up.inputs(&mut lengths, &given, 1, 0)?;
-    let name = args.model.display().to_string();
+    let name = path.display().to_string();
     let around = Circumstances {
         model: &name,
         device: info.id.to_string(),
@@ -228,7 +281,11 @@ impl BenchArgs {
         // All that are in flight have room: one that waits for room may be passed by later ones as long as there are any.
         let longest = self.in_flight.iter().copied().max().unwrap_or(0);
         let capacity = options.queue_capacity.max(longest.into());
-        options.queue_capacity(capacity)
+        let options = options.queue_capacity(capacity);
+        match self.stall_watchdog {
+            Some(secs) => options.stall_watchdog(Duration::from_secs_f64(secs)),
+            None => options,
+        }
     }
 
     /// What to measure, all of one kind.

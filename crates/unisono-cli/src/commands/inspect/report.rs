@@ -8,6 +8,7 @@ use unisono::{Dim, Model, Port};
 
 use super::contract::Contract;
 use super::cost::Cost;
+use super::plan::{Plan, Runs};
 
 /// Everything about a model.
 #[derive(Serialize)]
@@ -32,6 +33,13 @@ pub struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_unknown: Option<String>,
     pub contract: Contract,
+    /// How a request of one row runs on the device; null with `plan_unknown` saying why.
+    pub plan: Option<Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_unknown: Option<String>,
+    /// With `--run`, what the session's statistics say afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Runs>,
 }
 
 /// How many nodes there are of each operator.
@@ -95,11 +103,21 @@ impl PortReport<'_> {
 
 impl Report<'_> {
     /// The report on a model.
-    pub fn new(name: String, model: &Model, cost: Result<Cost, String>) -> Report<'_> {
+    pub fn new(
+        name: String,
+        model: &Model,
+        cost: Result<Cost, String>,
+        plan: Result<Plan, String>,
+        session: Option<Runs>,
+    ) -> Report<'_> {
         let info = model.info();
         let (loaded, rewritten) = (model.summary_as_loaded(), model.summary());
         let (cost, cost_unknown) = match cost {
             Ok(cost) => (Some(cost), None),
+            Err(why) => (None, Some(why)),
+        };
+        let (plan, plan_unknown) = match plan {
+            Ok(plan) => (Some(plan), None),
             Err(why) => (None, Some(why)),
         };
         Report {
@@ -128,6 +146,9 @@ impl Report<'_> {
             cost,
             cost_unknown,
             contract: Contract::of(model),
+            plan,
+            plan_unknown,
+            session,
         }
     }
 }

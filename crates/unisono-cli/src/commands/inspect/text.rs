@@ -38,6 +38,7 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     ports("outputs", &report.outputs, out)?;
     contract(&report.contract, out)?;
     cost(report, out)?;
+    plan(report, out)?;
     operators(report, out)
 }
 
@@ -96,6 +97,29 @@ fn cost(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
             "  {n} nodes are not counted: loops, or shapes that depend on data"
         ),
     }
+}
+
+fn plan(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+    match (&report.plan, &report.plan_unknown) {
+        (Some(plan), _) => {
+            writeln!(out, "\nplan for one row on {}", plain(&plan.device))?;
+            for line in plan.lines() {
+                writeln!(out, "  {line}")?;
+            }
+        }
+        (None, why) => {
+            let why = why.as_deref().unwrap_or("unknown");
+            writeln!(out, "\nplan: not known, because {}", plain(why))?;
+        }
+    }
+    let Some(runs) = &report.session else {
+        return Ok(());
+    };
+    writeln!(out, "\nafter {} requests", grouped(runs.requests))?;
+    for line in runs.lines() {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
 }
 
 fn operators(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::crew::{Broken, Pulse, Rendezvous, Watch, crew};
-use super::litmus::{Memory, Outcome};
+use super::litmus::{Memory, Outcome, Pace};
 
 #[derive(Default)]
 #[repr(align(128))]
@@ -43,6 +43,7 @@ impl Gate {
         }
         // Relaxed, and in two steps on purpose: only the exclusion keeps an entry from being lost.
         let entries = self.entries.load(Ordering::Relaxed);
+        M::dwell();
         self.entries.store(entries + 1, Ordering::Relaxed);
         M::store(turn, other as u32);
         M::store(own, 0);
@@ -57,14 +58,20 @@ const ENTRIES: u64 = 1_000;
 ///
 /// # Errors
 /// The threads hung, or could not be had.
-pub fn dekker<M: Memory>(batches: usize, watch: &mut Watch<'_>) -> Result<Outcome, Broken> {
+pub fn dekker<M: Memory>(
+    batches: usize,
+    seed: u64,
+    watch: &mut Watch<'_>,
+) -> Result<Outcome, Broken> {
     let gate = Gate::default();
     let meeting = Rendezvous::new(2);
+    let pace = Pace::default();
     let counted = crew(2, watch, move |me, pulse| {
+        let mut steps = pace.steps(me, seed);
         for batch in 0..batches {
             meeting.meet(batch, pulse);
             for _ in 0..ENTRIES {
-                if !gate.pass::<M>(me, pulse) {
+                if !steps.next(pulse) || !gate.pass::<M>(me, pulse) {
                     return 0;
                 }
             }

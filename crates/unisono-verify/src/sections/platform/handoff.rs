@@ -37,6 +37,10 @@ pub trait Monitor: Default + Send + Sync + 'static {
     const NAME: &'static str;
     /// Attempts under the lock until it succeeds. Ends early if the crew was given up.
     fn attempt(&self, pulse: &Pulse, attempt: &mut dyn FnMut() -> bool);
+    /// What is done in the middle of a visit: a moment, so that somebody else who is inside as well is noticed.
+    fn dwell() {
+        std::hint::spin_loop();
+    }
 }
 
 /// Attempts, by entering through `enter`, until one succeeds; others get their turn in between.
@@ -110,14 +114,15 @@ struct Desk {
 }
 
 impl Desk {
-    fn visit(&self) {
+    fn visit<M: Monitor>(&self) {
         let visits = self.visits.load(Ordering::Relaxed);
+        M::dwell();
         self.visits.store(visits + 1, Ordering::Relaxed);
     }
 
     /// Lays something down, if there is room.
-    fn put(&self, turn: u64) -> bool {
-        self.visit();
+    fn put<M: Monitor>(&self, turn: u64) -> bool {
+        self.visit::<M>();
         if self.full.load(Ordering::Relaxed) {
             return false;
         }
@@ -129,8 +134,8 @@ impl Desk {
     }
 
     /// Takes it, if it is there; then says what is wrong with it.
-    fn take(&self, turn: u64) -> Option<Option<Difference>> {
-        self.visit();
+    fn take<M: Monitor>(&self, turn: u64) -> Option<Option<Difference>> {
+        self.visit::<M>();
         if !self.full.load(Ordering::Relaxed) {
             return None;
         }
@@ -163,9 +168,9 @@ pub fn hand_over<M: Monitor>(hand_offs: usize, watch: &mut Watch<'_>) -> Part {
             monitor.attempt(pulse, &mut || {
                 visits += 1;
                 match me {
-                    0 => desk.put(turn),
+                    0 => desk.put::<M>(turn),
                     _ => {
-                        taken = desk.take(turn);
+                        taken = desk.take::<M>(turn);
                         taken.is_some()
                     }
                 }
@@ -252,7 +257,7 @@ pub fn check(bench: &Bench<'_>, progress: &mut dyn Progress) -> Check {
         Ok(opened) => opened,
         Err(error) => return running.could_not_run(&error),
     };
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
     let times = bench.effort.choose(1, 2, 50);
     let started = Instant::now();

@@ -91,7 +91,7 @@ impl Queue<'_> {
         let (third, x) = self.pattern(3 * turn + 2, 1)?;
         let answer = self.subject.run_in_place(&[x], &mut self.kept);
         self.judge(third, 1, answer);
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             // Its tensor is the queue's alone again, and will be written in place.
             self.given.pop();
         }
@@ -104,7 +104,7 @@ impl Queue<'_> {
         for Given { tag, rows, answer } in &self.given {
             let fault = match words_of(answer) {
                 Ok(words) => tag.difference(words, rows * ROW_WORDS),
-                Err(difference) => Some(difference),
+                Err(difference) => Some(*difference),
             };
             let during = format!(
                 "the answer to queue {}, turn {}, read again",
@@ -176,7 +176,7 @@ pub fn check(bench: &Bench<'_>, progress: &mut dyn Progress) -> Check {
         Err(error) => return running.could_not_run(&error),
     };
     let rounds = bench.effort.choose(1, 5, 100);
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
     let started = Instant::now();
     let [first, first_again] = queues(own, rounds, &mut watch);

@@ -1,13 +1,16 @@
 //! Litmus tests of the memory model: store buffering and message passing.
 //!
-//! The one idea: two threads meet, run over a thousand independent cells at the same time and in the same order, and meet again.
-//! Neither waits for the other at any one cell, so they drift through all alignments that the machine has, and a reordering
-//! that lasts for nanoseconds is met by chance. The same code runs with the ordering that is needed and with one that is not
+//! The one idea: two threads run over a thousand independent cells in the same order. A reordering lasts for nanoseconds, so for
+//! store buffering they are brought in step before each cell and then held back by a few random nanoseconds each, which takes
+//! them through all alignments that the machine has ([`Pace`]); for message passing the reader waits at each flag, which is the
+//! moment that matters. The same code runs with the ordering that is needed and with one that is not
 //! enough; the second shows whether the first could have been seen to fail.
 //!
 //! Names as in Alglave, Maranget, Tautschnig: "Herding Cats" (2014).
 
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use std::hint::black_box;
 
 use super::crew::{Broken, Pulse, Rendezvous, Watch, crew};
 use crate::random::Random;
@@ -20,6 +23,10 @@ pub trait Memory: 'static {
     fn store(cell: &AtomicU32, value: u32);
     /// Reads.
     fn load(cell: &AtomicU32) -> u32;
+    /// What is done in the middle of what these words guard: a moment, so that somebody else who is there as well is noticed.
+    fn dwell() {
+        std::hint::spin_loop();
+    }
 }
 
 /// One order of all writes and reads, for all threads.
@@ -84,6 +91,51 @@ pub const CELLS: usize = 1_000;
 #[repr(align(128))]
 struct Line(AtomicU32);
 
+/// Brings two threads in step, to within a few random nanoseconds.
+#[derive(Default)]
+pub(super) struct Pace([Line; 2]);
+
+/// One thread's steps.
+pub(super) struct Steps<'a> {
+    own: &'a AtomicU32,
+    others: &'a AtomicU32,
+    done: u32,
+    random: Random,
+}
+
+impl Pace {
+    /// The steps of one thread, 0 or 1.
+    pub fn steps(&self, me: usize, seed: u64) -> Steps<'_> {
+        Steps {
+            own: &self.0[me].0,
+            others: &self.0[1 - me].0,
+            done: 0,
+            random: Random::new(seed, &[me as u64]),
+        }
+    }
+}
+
+impl Steps<'_> {
+    /// Waits until the other thread is here as well. `false` if the crew was given up.
+    pub fn next(&mut self, pulse: &Pulse) -> bool {
+        // Who arrives last goes on at once and the other one a cache line's way later; the delay makes up for that. Below a
+        // hundred turns of an empty loop, a fraction of a nanosecond each.
+        let delay = self.random.below(100);
+        self.done = self.done.wrapping_add(1);
+        let step = self.done;
+        // Relaxed: it orders nothing, and must not, lest it hide what is looked for. The other one is at most one step ahead.
+        self.own.store(step, Ordering::Relaxed);
+        let other = || self.others.load(Ordering::Relaxed).wrapping_sub(step);
+        if !pulse.spin_until(|| other() <= 1) {
+            return false;
+        }
+        for turn in 0..delay {
+            black_box(turn);
+        }
+        true
+    }
+}
+
 fn lines() -> Vec<Line> {
     (0..CELLS).map(|_| Line::default()).collect()
 }
@@ -119,7 +171,9 @@ pub fn store_buffering<M: Memory>(
     // Did the thread read the other's old word?
     let old = [lines(), lines()];
     let meeting = Rendezvous::new(2);
+    let pace = Pace::default();
     let forbidden = crew(2, watch, move |me, pulse| {
+        let mut steps = pace.steps(me, seed);
         let ([own, other], [mine, theirs]) = match me {
             0 => ([&words[0], &words[1]], [&old[0], &old[1]]),
             _ => ([&words[1], &words[0]], [&old[1], &old[0]]),
@@ -129,6 +183,9 @@ pub fn store_buffering<M: Memory>(
             let mark = mark(batch);
             meeting.meet(2 * batch, pulse);
             for i in walk(seed, batch) {
+                if !steps.next(pulse) {
+                    return forbidden;
+                }
                 M::store(&own[i].0, mark);
                 let found = M::load(&other[i].0);
                 mine[i].0.store(u32::from(found != mark), Ordering::Relaxed);

@@ -176,7 +176,7 @@ pub fn same_memory(subject: &dyn Subject, turns: usize) -> Result<(Part, u64), E
                     last = place;
                     words_difference(found, &plus_one(&words))
                 }
-                Err(difference) => Some(difference),
+                Err(difference) => Some(*difference),
             },
         };
         judge(&mut part, fault, WORDS, || format!("turn {turn}"));

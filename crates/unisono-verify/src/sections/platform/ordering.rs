@@ -74,17 +74,20 @@ pub fn check_consistency(bench: &Bench<'_>, progress: &mut dyn Progress) -> Chec
     /// What all of them run with.
     type Strong = SequentiallyConsistent;
     let mut running = CONSISTENCY.start(progress);
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
-    let times = bench.effort.choose(1, 4, 100);
+    let times = bench.effort.choose(1, 2, 100);
     let cells = 2 * DEKKER_BATCHES * times;
     let watch = &mut watch;
     let started = Instant::now();
-    let first = part::<Strong>("Dekker", dekker::<Strong>(DEKKER_BATCHES, watch));
+    let first = part::<Strong>(
+        "Dekker",
+        dekker::<Strong>(DEKKER_BATCHES, bench.seed, watch),
+    );
     let at_original_size = started.elapsed();
     let mut exclusion = first;
     if times > 1 {
-        let more = dekker::<Strong>((times - 1) * DEKKER_BATCHES, watch);
+        let more = dekker::<Strong>((times - 1) * DEKKER_BATCHES, bench.seed ^ 1, watch);
         exclusion.add(part::<Strong>("Dekker", more));
     }
     let buffering = store_buffering::<Strong>(cells, bench.seed, watch);
@@ -92,7 +95,10 @@ pub fn check_consistency(bench: &Bench<'_>, progress: &mut dyn Progress) -> Chec
     let buffering = store_buffering::<Relaxed>(cells, bench.seed, watch);
     let twins = [
         twin::<Relaxed>("store buffering", buffering),
-        twin::<Relaxed>("Dekker", dekker::<Relaxed>(times * DEKKER_BATCHES, watch)),
+        twin::<Relaxed>(
+            "Dekker",
+            dekker::<Relaxed>(times * DEKKER_BATCHES, bench.seed, watch),
+        ),
     ];
     conclude(&CONSISTENCY, running, parts, &twins, Some(at_original_size))
 }
@@ -112,7 +118,7 @@ pub fn check_passing(bench: &Bench<'_>, progress: &mut dyn Progress) -> Check {
         Ok(opened) => opened,
         Err(error) => return running.could_not_run(&error),
     };
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
     let watch = &mut watch;
     let started = Instant::now();

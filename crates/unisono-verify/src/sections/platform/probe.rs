@@ -126,7 +126,7 @@ impl Tag {
             Err(error) => Some(refusal(error)),
             Ok(tensors) => match words_of(tensors) {
                 Ok(words) => self.difference(words, rows * ROW_WORDS),
-                Err(difference) => Some(difference),
+                Err(difference) => Some(*difference),
             },
         }
     }
@@ -171,16 +171,13 @@ pub fn random_words(seed: u64, path: &[u64], count: usize) -> Vec<f32> {
 ///
 /// # Errors
 /// What is there instead.
-pub fn words_of(answer: &[Tensor]) -> Result<&[f32], Difference> {
+pub fn words_of(answer: &[Tensor]) -> Result<&[f32], Box<Difference>> {
+    let instead = |found: String, expected| Box::new(Difference::of_kind("y", found, expected));
     match answer {
         [y] => y
             .as_slice::<f32>()
-            .map_err(|error| Difference::of_kind("y", error.to_string(), "floats")),
-        _ => Err(Difference::of_kind(
-            "",
-            format!("{} outputs", answer.len()),
-            "1 output",
-        )),
+            .map_err(|error| instead(error.to_string(), "floats")),
+        _ => Err(instead(format!("{} outputs", answer.len()), "1 output")),
     }
 }
 
@@ -193,7 +190,7 @@ pub fn answer_difference(
         Err(error) => Some(refusal(error)),
         Ok(tensors) => match words_of(tensors) {
             Ok(words) => words_difference(words, expected),
-            Err(difference) => Some(difference),
+            Err(difference) => Some(*difference),
         },
     }
 }

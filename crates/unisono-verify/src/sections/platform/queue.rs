@@ -78,7 +78,7 @@ pub fn check(bench: &Bench<'_>, progress: &mut dyn Progress) -> Check {
         Err(error) => return running.could_not_run(&error),
     };
     let rounds = bench.effort.choose(1, 5, 100);
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
     let started = Instant::now();
     let own = submit(own, rounds, bench.seed, &mut watch);

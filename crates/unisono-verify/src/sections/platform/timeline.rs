@@ -230,7 +230,7 @@ pub fn check(bench: &Bench<'_>, progress: &mut dyn Progress) -> Check {
         Err(error) => return running.could_not_run(&error),
     };
     let rounds = bench.effort.choose(4, 20, 400);
-    let mut step = |done| running.step(done, 0);
+    let mut step = |_| running.step(0, 0);
     let mut watch = bench.watch(&mut step);
     let strong = signal_rounds::<Atomic>(&subject, rounds, &mut watch);
     let weak = signal_rounds::<ReadThenWrite>(&subject, rounds, &mut watch);

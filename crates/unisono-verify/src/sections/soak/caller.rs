@@ -19,8 +19,13 @@ use crate::subject::Subject;
 /// How long a call with a deadline is given: so long that only a stall is late.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Calls that begin in the first so many milliseconds of each second are recorded.
-const RECORDED_MS: u128 = 50;
+/// Calls that begin in the first twentieth of each second are recorded, in soaks of up to a minute. Longer ones record a smaller share, so
+/// that all of it is looked at in the same memory.
+const RECORDED: Duration = Duration::from_millis(50);
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// The most that a caller records.
+const MOST_RECORDS: usize = 1 << 14;
 
 /// What a caller keeps.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +57,7 @@ pub(super) struct Shared {
     pub subject: Arc<dyn Subject>,
     pub outputs: Arc<[OutputSpec]>,
     pub started: Instant,
+    pub length: Duration,
     pub stop: AtomicBool,
     /// For each caller, calls that have ended.
     pub ended: Vec<AtomicU64>,
@@ -75,9 +81,28 @@ enum Manner {
     Dropped,
 }
 
+/// Memory for all records, resident from the beginning: the soak watches the memory of this process.
+fn records() -> Vec<Record> {
+    let nothing = Record {
+        caller: usize::MAX,
+        call: 0,
+        asked: 0,
+        began: 0,
+        ended: 0,
+        deadline: None,
+        end: End::Cancelled,
+    };
+    let mut records = vec![nothing; MOST_RECORDS];
+    records.clear();
+    records
+}
+
 /// Asks until it is told to stop.
 pub(super) fn run(shared: &Shared, caller: usize) -> Kept {
     let mut kept = Kept::default();
+    let (mut records, mut stretches) = (records(), Vec::with_capacity(1 << 10));
+    let share = WITHIN.as_secs_f64() / shared.length.max(WITHIN).as_secs_f64();
+    let recorded = RECORDED.mul_f64(share).as_nanos();
     let mut random = Random::new(0, &[0x50a4, caller as u64]);
     let mut call = 0;
     let mut recording = false;
@@ -91,7 +116,8 @@ pub(super) fn run(shared: &Shared, caller: usize) -> Kept {
             _ => Manner::Plain,
         };
         let began = shared.started.elapsed();
-        let record_this = began.as_millis() % 1_000 < RECORDED_MS;
+        let record_this =
+            began.as_nanos() % 1_000_000_000 < recorded && records.len() < MOST_RECORDS;
         let deadline = matches!(manner, Manner::Deadline).then(|| began + PATIENCE);
         let end = one(shared, caller, call, asked, &manner, deadline, &mut kept);
         let ended = shared.started.elapsed();
@@ -102,24 +128,25 @@ pub(super) fn run(shared: &Shared, caller: usize) -> Kept {
         }
         if record_this {
             if !recording {
-                kept.records.push(Vec::new());
+                stretches.push(records.len());
             }
-            if let Some(stretch) = kept.records.last_mut() {
-                stretch.push(Record {
-                    caller,
-                    call,
-                    asked,
-                    began: began.as_nanos() as u64,
-                    ended: ended.as_nanos() as u64,
-                    deadline: deadline.map(|d| d.as_nanos() as u64),
-                    end,
-                });
-            }
+            records.push(Record {
+                caller,
+                call,
+                asked,
+                began: began.as_nanos() as u64,
+                ended: ended.as_nanos() as u64,
+                deadline: deadline.map(|d| d.as_nanos() as u64),
+                end,
+            });
         }
         recording = record_this;
         call += 1;
         shared.ended[caller].store(call, Ordering::Relaxed);
     }
+    let ends = stretches.iter().skip(1).copied().chain([records.len()]);
+    let stretch = |(&from, to): (&usize, usize)| records.get(from..to).map(<[Record]>::to_vec);
+    kept.records = stretches.iter().zip(ends).filter_map(stretch).collect();
     kept
 }
 

@@ -322,12 +322,9 @@ fn charts(case: &Case, watched: &Watched, before: &Counters, after: &Counters) -
         band: None,
         dashed: false,
     };
-    let of = |share: f64| -> Vec<(f64, f64)> {
-        let windows = watched.windows.iter();
-        windows
-            .filter_map(|(at, window)| Some((*at, window.quantile(share)? / 1e6)))
-            .collect()
-    };
+    let windows = || watched.windows.iter();
+    let p50 = windows().map(|&(at, p50, _)| (at, p50 / 1e6)).collect();
+    let p99 = windows().map(|&(at, _, p99)| (at, p99 / 1e6)).collect();
     let mut charts = vec![Chart {
         id: id("latency"),
         title: format!("Latency over the soak, {}", case.name),
@@ -335,7 +332,7 @@ fn charts(case: &Case, watched: &Watched, before: &Counters, after: &Counters) -
         kind: ChartKind::Lines,
         x: axis("s", Scale::Linear),
         y: axis("ms", Scale::Log10),
-        series: vec![series("p50", of(0.5)), series("p99", of(0.99))],
+        series: vec![series("p50", p50), series("p99", p99)],
     }];
     if !watched.memory.is_empty() {
         let points = watched.memory.iter().map(|&(at, bytes)| (at, bytes / 1e6));

@@ -21,8 +21,8 @@ pub(super) struct Watched {
     pub stuck: Vec<String>,
     /// Seconds since the beginning, and resident bytes.
     pub memory: Vec<(f64, f64)>,
-    /// The end of each stretch of time in seconds, and the latencies in it.
-    pub windows: Vec<(f64, Latencies)>,
+    /// The end of each stretch of time in seconds, and p50 and p99 of the latencies in it, in nanoseconds.
+    pub windows: Vec<(f64, f64, f64)>,
     pub seconds: f64,
 }
 
@@ -45,6 +45,7 @@ pub(super) fn soak(
         subject: Arc::clone(subject),
         outputs: Arc::clone(&case.outputs),
         started: Instant::now(),
+        length,
         stop: AtomicBool::new(false),
         ended: (0..CALLERS).map(|_| AtomicU64::new(0)).collect(),
         window: (0..CALLERS).map(|_| Mutex::new(Latencies::new())).collect(),
@@ -68,8 +69,8 @@ pub(super) fn soak(
         kept: Kept::default(),
         each: Vec::new(),
         stuck: Vec::new(),
-        memory: Vec::new(),
-        windows: Vec::new(),
+        memory: Vec::with_capacity(2 * SAMPLES as usize),
+        windows: Vec::with_capacity(2 * WINDOWS as usize),
         seconds: 0.0,
     };
     stuck.extend(look(&shared, case.patience, length, &mut watched, tick));
@@ -120,7 +121,9 @@ fn look(
             for number in 0..CALLERS {
                 all.merge(&std::mem::take(&mut *shared.window(number)));
             }
-            watched.windows.push((now.as_secs_f64(), all));
+            if let (Some(p50), Some(p99)) = (all.quantile(0.5), all.quantile(0.99)) {
+                watched.windows.push((now.as_secs_f64(), p50, p99));
+            }
             window_ends = now + window;
         }
         let mut stuck = Vec::new();

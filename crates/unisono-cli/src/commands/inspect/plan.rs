@@ -1,0 +1,209 @@
+//! How a request of one row would run on a device, and what a few of them did.
+//!
+//! The one idea: the session itself is asked, so that what is told is what decides. Until `--run` is given, no node runs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use unisono::{Device, Model, PlanInfo, Session, SessionOptions, Tensor};
+
+use crate::console::{bytes, grouped, milliseconds, three_digits};
+use crate::failure::Failure;
+use crate::request::MadeUp;
+use crate::request::shapes::GivenShapes;
+
+/// What is known before anything runs.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    pub device: String,
+    /// Bytes of the plan, and of all plans that a session keeps by default.
+    pub bytes: u64,
+    pub cache_bytes: u64,
+    /// Estimates, from counted work: what a batch costs however many rows it has, the part of it that requests of different
+    /// shapes share, and what a row adds.
+    pub fixed_us: f64,
+    pub shared_us: f64,
+    pub row_us: f64,
+    /// May the request share batches?
+    pub shares: bool,
+    /// From how many rows on more do not pay; null if they always do.
+    pub worthwhile_rows: Option<usize>,
+    /// Does it pay to put requests of different shapes into one batch?
+    pub mixes: bool,
+    /// No batch of several requests gets more rows than this by default.
+    pub row_limit: usize,
+}
+
+/// What the session's statistics say after some requests.
+#[derive(Debug, Serialize)]
+pub struct Runs {
+    pub requests: u64,
+    pub rows: u64,
+    pub batches: u64,
+    pub failed: u64,
+    pub compiles: u64,
+    pub hits: u64,
+    pub evictions: u64,
+    pub plan_bytes: u64,
+    pub mean_queue_us: f64,
+    pub mean_run_us: f64,
+    /// Rounded up, by at most a quarter.
+    pub run_p50_us: f64,
+    pub run_max_us: f64,
+}
+
+/// A request of one row that has been planned and not run.
+pub struct First {
+    pub plan: Plan,
+    session: Session,
+    request: Vec<Tensor>,
+}
+
+/// Plans a request of one row, or says why that cannot be done.
+///
+/// # Errors
+/// An option does not fit the model.
+pub fn first_request(
+    model: &Model,
+    device: &Device,
+    made_up: &MadeUp,
+) -> Result<Result<First, String>, Failure> {
+    let given = GivenShapes::default();
+    let mut lengths = made_up.assumptions.lengths(model, &given)?;
+    let mut shapes = model.inputs().iter().map(|port| lengths.shape(port, 1));
+    if shapes.any(|shape| shape.is_err()) {
+        return Ok(Err("the rank of an input is not known".to_owned()));
+    }
+    let request = made_up.inputs(&mut lengths, &given, 1, 0)?;
+    let options = SessionOptions::default();
+    let planned = model.session_with(device, &options).and_then(|session| {
+        let plan = session.plan_for(&request)?;
+        Ok((session, plan))
+    });
+    Ok(planned
+        .map_err(|error| error.to_string())
+        .map(|(session, info)| First {
+            plan: Plan::of(device, &options, info),
+            session,
+            request,
+        }))
+}
+
+impl First {
+    /// Runs it so many times.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub fn run(&self, times: u32) -> Result<Runs, Failure> {
+        for _ in 0..times {
+            self.session.run(&self.request)?;
+        }
+        let stats = self.session.stats();
+        let us = |ns: u64| ns as f64 / 1e3;
+        Ok(Runs {
+            requests: stats.requests,
+            rows: stats.rows,
+            batches: stats.batches,
+            failed: stats.failed,
+            compiles: stats.plans.compiles,
+            hits: stats.plans.hits,
+            evictions: stats.plans.evictions,
+            plan_bytes: stats.plans.bytes,
+            mean_queue_us: stats.queue_ns.mean() / 1e3,
+            mean_run_us: stats.run_ns.mean() / 1e3,
+            run_p50_us: us(stats.run_ns.quantile(0.5)),
+            run_max_us: us(stats.run_ns.quantile(1.0)),
+        })
+    }
+}
+
+impl Plan {
+    fn of(device: &Device, options: &SessionOptions, info: PlanInfo) -> Plan {
+        let us = |ns: u64| ns as f64 / 1e3;
+        let device = device.info();
+        let worthwhile = info.cost.worthwhile_rows();
+        Plan {
+            device: format!("{} ({} threads, {})", device.id, device.threads, device.isa),
+            bytes: info.bytes,
+            cache_bytes: options.plan_cache_bytes,
+            fixed_us: us(info.cost.fixed_ns),
+            shared_us: us(info.cost.shared_ns),
+            row_us: us(info.cost.row_ns),
+            shares: info.shares,
+            worthwhile_rows: Some(worthwhile).filter(|&rows| rows < usize::MAX),
+            mixes: info.cost.mixes(),
+            row_limit: info.row_limit,
+        }
+    }
+
+    /// For people.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!(
+                "it takes {}; a session keeps {} of plans, one for each set of lengths but the rows",
+                bytes(self.bytes),
+                bytes(self.cache_bytes)
+            ),
+            format!(
+                "estimated from counted work: {} a batch, and {} a row",
+                microseconds(self.fixed_us),
+                microseconds(self.row_us)
+            ),
+        ];
+        if !self.shares {
+            lines.push("requests are not batched: each has the cost of a batch".to_owned());
+            return lines;
+        }
+        let limit = grouped(self.row_limit as u64);
+        lines.push(match self.worthwhile_rows {
+            Some(1) => "batches do not pay: what rows share is below 1 % of a row".to_owned(),
+            Some(rows) if rows == self.row_limit => {
+                format!("batches pay up to {limit} rows: from there on rows share less than 1 %")
+            }
+            _ => format!("batches pay up to {limit} rows, which is the bound (max_batch_rows)"),
+        });
+        lines.push(match self.mixes {
+            true => format!(
+                "requests of other lengths share them: {} of a batch is then paid once",
+                microseconds(self.shared_us)
+            ),
+            false => "requests of other lengths run in batches of their own".to_owned(),
+        });
+        lines
+    }
+}
+
+impl Runs {
+    /// For people.
+    pub fn lines(&self) -> Vec<String> {
+        vec![
+            format!(
+                "{} rows in {} batches, {} failed",
+                grouped(self.rows),
+                grouped(self.batches),
+                grouped(self.failed)
+            ),
+            format!(
+                "plans: {} compiled, {} found, {} forgotten, {} held",
+                grouped(self.compiles),
+                grouped(self.hits),
+                grouped(self.evictions),
+                bytes(self.plan_bytes)
+            ),
+            format!(
+                "a request waited {} and a batch ran {} in the mean (half within {}, all within {})",
+                microseconds(self.mean_queue_us),
+                microseconds(self.mean_run_us),
+                microseconds(self.run_p50_us),
+                microseconds(self.run_max_us)
+            ),
+        ]
+    }
+}
+
+fn microseconds(us: f64) -> String {
+    match us {
+        us if us < 1e3 => format!("{} us", three_digits(us)),
+        us => milliseconds(Duration::from_secs_f64(us / 1e6)),
+    }
+}
