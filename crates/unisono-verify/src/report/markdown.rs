@@ -59,9 +59,18 @@ fn summary(out: &mut String, report: &Report) {
         report.verdict,
         words::conclusion(report)
     );
+    for (section, why) in words::faults(report) {
+        let _ = writeln!(
+            out,
+            "- `{}` {}: {}",
+            section.verdict,
+            safe(&section.title),
+            safe(&why)
+        );
+    }
     let claims = words::claims(report);
     if !claims.is_empty() {
-        out.push_str("On this machine:\n\n");
+        out.push_str("\nWhat holds on this machine:\n\n");
         for claim in claims {
             let _ = writeln!(out, "- {}", safe(claim));
         }

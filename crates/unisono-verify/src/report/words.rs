@@ -167,13 +167,9 @@ pub(crate) fn conclusion(report: &Report) -> String {
         counts(report.checks()),
         seconds(report.seconds)
     );
-    text += match report.verdict {
-        Verdict::Fail => {
-            "Something on this machine does what it must not do. Please report it with the file report.json. "
-        }
-        Verdict::CouldNotRun => "Something that was asked for could not be checked. ",
-        _ => "",
-    };
+    if report.verdict == Verdict::Fail {
+        text += "Please report it with the file report.json. ";
+    }
     text.trim_end().to_owned()
 }
 
@@ -245,8 +241,10 @@ pub(crate) fn seen_in(section: &Section) -> Vec<String> {
             None => units.push((&check.unit, check.trials, check.failures)),
         }
     }
-    // What is wrong first, then what there is most of.
-    units.sort_by_key(|(_, trials, wrong)| std::cmp::Reverse((*wrong, *trials)));
+    // What is wrong first, then answers, then what there is most of.
+    units.sort_by_key(|(unit, trials, wrong)| {
+        std::cmp::Reverse((*wrong, matches!(*unit, "answers" | "rows"), *trials))
+    });
     let mut parts: Vec<String> = Vec::new();
     parts.extend(
         units
@@ -479,4 +477,23 @@ pub(crate) fn crashes(report: &Report) -> Vec<(&'static str, String)> {
         ));
     }
     lines
+}
+
+/// What did not pass, section by section, in a line each: how, and the first reason.
+pub(crate) fn faults(report: &Report) -> Vec<(&Section, String)> {
+    let bad = report
+        .sections
+        .iter()
+        .filter(|s| !s.verdict.is_acceptable());
+    bad.map(|section| {
+        let checks = section.checks.iter().filter(|c| !c.verdict.is_acceptable());
+        let what: Vec<String> = checks.map(|check| printable(&check.what)).collect();
+        let why = match what.split_first() {
+            Some((first, [])) => first.clone(),
+            Some((first, rest)) => format!("{first}, and {}", counted(rest.len(), "more check")),
+            None => unexplained(section).unwrap_or_default(),
+        };
+        (section, why)
+    })
+    .collect()
 }

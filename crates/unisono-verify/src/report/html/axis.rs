@@ -195,7 +195,7 @@ fn decades(low: f64, high: f64, most: usize) -> (f64, f64, Vec<(f64, String)>) {
     } else {
         tens.iter()
             .copied()
-            .step_by(tens.len().div_ceil(most.max(1)).max(1))
+            .step_by(tens.len().div_ceil(most + 1))
             .collect()
     };
     let ticks = chosen
@@ -258,7 +258,7 @@ mod tests {
             (Log2, &[1.0, 64.0], "1|2|4|8|16|32|64"),
             (Log2, &[1.0, 4096.0], "1|4|16|64|256|1,024|4,096"),
             (Log10, &[0.4, 30.0], "0.2|0.5|1|2|5|10|20|50"),
-            (Log10, &[0.01, 30_000.0], "0.01|1|100|10 k"),
+            (Log10, &[0.01, 30_000.0], "0.01|0.1|1|10|100|1,000|10 k"),
         ];
         for (scale, values, wanted) in cases {
             assert_eq!(

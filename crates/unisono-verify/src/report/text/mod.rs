@@ -210,7 +210,13 @@ fn explain(out: &mut String, check: &Check) {
     if check.verdict == Verdict::Pass {
         return;
     }
-    let _ = writeln!(out, "\n{} {}", check.verdict, printable(&check.id));
+    out.push('\n');
+    hanging(
+        out,
+        &format!("{} ", check.verdict),
+        2,
+        &printable(&check.id),
+    );
     for note in check.warnings.iter().chain(&check.notes) {
         wrapped(out, "  ", &printable(note));
     }
