@@ -13,6 +13,7 @@ mod cross;
 mod models;
 mod mutants;
 mod peers;
+mod report;
 mod shell;
 mod test;
 mod tsan;
@@ -75,6 +76,12 @@ const CHORES: &[Chore] = &[
         about: "show where onnxruntime's own bits depend on the batch",
         help: compare::ORT_BITS_HELP,
         run: compare::ort_bits,
+    },
+    Chore {
+        name: "report",
+        about: "open the report's page in headless Chromium; screenshots",
+        help: report::HELP,
+        run: report::run,
     },
     Chore {
         name: "neon",

@@ -6,7 +6,7 @@
 mod small_case;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,7 @@ enum Wrong {
     GivesAnotherErrorWhenClosed,
     LeaksAClosedSession,
     ComesToNoPlace,
+    HasRoomForAll,
 }
 
 use Wrong::*;
@@ -90,6 +91,9 @@ struct Fake {
     inside: AtomicU64,
     runs: AtomicU64,
     lane: Mutex<()>,
+    /// Places in the queue, and how many are taken.
+    places: Option<usize>,
+    taken: Arc<AtomicUsize>,
 }
 
 impl Lab for FakeLab {
@@ -102,7 +106,7 @@ impl Lab for FakeLab {
 }
 
 impl Rig for FakeRig {
-    fn open_with(&self, _: &Opening) -> Result<Arc<dyn Subject>, Error> {
+    fn open_with(&self, opening: &Opening) -> Result<Arc<dyn Subject>, Error> {
         let packed = Tensor::zeros(unisono::DType::F32, &[16]);
         let broken = packed.is_err() && self.wrong == IsWrongAfterAFailedStart;
         if !broken {
@@ -117,6 +121,8 @@ impl Rig for FakeRig {
             contagion: AtomicU64::new(0),
             delayed: AtomicBool::new(false),
             inside: AtomicU64::new(0),
+            places: opening.queue_capacity,
+            taken: Arc::default(),
             runs: AtomicU64::new(0),
             lane: Mutex::new(()),
         }))
@@ -288,8 +294,20 @@ impl Subject for Fake {
     }
 
     fn start(&self, inputs: &[Tensor]) -> Result<Box<dyn Pending>, Error> {
+        let taken = self.taken.fetch_add(1, SeqCst);
+        let full = self.places.is_some_and(|places| taken > places);
+        if full && self.wrong != HasRoomForAll {
+            self.taken.fetch_sub(1, SeqCst);
+            return Err(error(ErrorKind::Limit));
+        }
+        // With a queue, only the first of those that wait runs.
+        let answer = match self.places {
+            Some(_) if taken > 0 => Ok(model(inputs)),
+            _ => self.run(inputs),
+        };
         Ok(Box::new(Started {
-            answer: Some(Ready(self.run(inputs))),
+            answer: Some(Ready(answer)),
+            taken: Arc::clone(&self.taken),
             made: Arc::clone(&self.made),
             leaks: self.wrong == LeaksACancelledRequest,
             dirties: self.wrong == IsDirtyAfterACancel,
@@ -310,6 +328,7 @@ impl Subject for Fake {
 
 struct Started {
     answer: Option<Ready>,
+    taken: Arc<AtomicUsize>,
     made: Arc<Made>,
     leaks: bool,
     dirties: bool,
@@ -323,6 +342,7 @@ impl Pending for Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
+        self.taken.fetch_sub(1, SeqCst);
         if self.answer.is_some() && self.leaks {
             self.made.requests[0].fetch_add(1, SeqCst);
         }
@@ -342,6 +362,7 @@ fn verify(wrong: Wrong) -> Vec<Check> {
 }
 
 const CAUGHT: &[Caught<Wrong>] = &[
+    (HasRoomForAll, "faults/fake/crowd", "nobody was refused"),
     (CarriesPoisonOn, "faults/fake/poisoned-row", "NaN"),
     (SpreadsPoisonToNeighbours, "faults/fake/poisoned-row", "NaN"),
     (

@@ -36,6 +36,8 @@ fn quick(models: Vec<PathBuf>) -> Options {
     let mut options = Options::default();
     options.effort = Effort::Quick;
     options.models = models;
+    // Those that break nothing on purpose in this process, which other tests share.
+    options.sections = vec![SectionId::ThreadSafety, SectionId::Correctness];
     options
 }
 

@@ -6,6 +6,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use unisono_verify::progress::Silent;
 use unisono_verify::report::Report;
+use unisono_verify::seed::SeedModel;
 use unisono_verify::{Effort, Options, SectionId, run};
 
 fn schema() -> Value {
@@ -44,10 +45,16 @@ fn reports_of_all_verdicts_with_and_without_what_is_optional_are_valid() {
 
 #[test]
 fn the_report_of_a_real_run_is_valid() {
+    let name = format!("unisono-schema-{}.onnx", std::process::id());
+    let model = std::env::temp_dir().join(name);
+    std::fs::write(&model, SeedModel::Mlp.to_bytes()).unwrap();
     let mut options = Options::default();
     options.effort = Effort::Quick;
+    options.models = vec![model.clone()];
     options.sections = vec![SectionId::ThreadSafety, SectionId::Status];
-    assert_valid(&run(&options, &mut Silent).unwrap());
+    let report = run(&options, &mut Silent);
+    std::fs::remove_file(&model).unwrap();
+    assert_valid(&report.unwrap());
 }
 
 /// Every object of a report, as a pointer to it.

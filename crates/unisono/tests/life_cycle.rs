@@ -3,6 +3,7 @@
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::{input, mlp};
 use unisono::{Device, ErrorKind, Resource, SessionOptions, Shutdown};
@@ -32,8 +33,9 @@ fn sessions_of_one_model_share_its_packed_weights() {
 fn after_the_last_session_everything_is_released_but_the_lanes() {
     let device = Device::cpu().unwrap();
     let lanes = device.census().get(Resource::Lane).alive();
+    let watched = SessionOptions::default().stall_watchdog(Duration::from_secs(3600));
     for _ in 0..3 {
-        let session = mlp(16, 8, 4).session(&device).unwrap();
+        let session = mlp(16, 8, 4).session_with(&device, &watched).unwrap();
         for rows in [1, 5] {
             session.run(&input(rows, 16, 1)).unwrap();
             assert!(session.run(&input(rows, 17, 1)).is_err());

@@ -115,7 +115,11 @@ pub(crate) fn amount(value: f64, unit: &str) -> String {
         }
         unit => (value, unit),
     };
-    let gap = if unit.is_empty() { "" } else { " " };
+    let gap = if unit.is_empty() || unit.starts_with('/') {
+        ""
+    } else {
+        " "
+    };
     format!("{}{gap}{}", number(value), printable(unit))
 }
 
@@ -162,6 +166,7 @@ mod tests {
         assert_eq!(amount(3.0 * 1048576.0, "bytes"), "3 MiB");
         assert_eq!(amount(12.0, "bytes"), "12 bytes");
         assert_eq!(amount(2.5, "ms"), "2.50 ms");
+        assert_eq!(amount(2112.0, "/s"), "2,112/s");
         assert_eq!(amount(7.0, ""), "7");
     }
 }

@@ -59,9 +59,18 @@ fn summary(out: &mut String, report: &Report) {
         report.verdict,
         words::conclusion(report)
     );
+    for (section, why) in words::faults(report) {
+        let _ = writeln!(
+            out,
+            "- `{}` {}: {}",
+            section.verdict,
+            safe(&section.title),
+            safe(&why)
+        );
+    }
     let claims = words::claims(report);
     if !claims.is_empty() {
-        out.push_str("On this machine:\n\n");
+        out.push_str("\nWhat holds on this machine:\n\n");
         for claim in claims {
             let _ = writeln!(out, "- {}", safe(claim));
         }
@@ -114,11 +123,11 @@ fn section(out: &mut String, section: &Section) {
     for check in &section.checks {
         explain(out, check);
     }
-    for (model, warning) in words::warnings(section.checks.iter()) {
-        let of = if model.is_empty() {
+    for (models, warning) in words::warnings(section.checks.iter()) {
+        let of = if models.is_empty() {
             String::new()
         } else {
-            format!(" on {}", safe(model))
+            format!(" on {}", safe(&models))
         };
         let _ = writeln!(out, "\n> Note{of}: {}", safe(warning));
     }
@@ -336,7 +345,7 @@ mod tests {
     #[test]
     fn names_are_never_markup() {
         assert_eq!(safe("a|b*c_<d>&`e`"), "a\\|b\\*c\\_&lt;d&gt;&amp;\\`e\\`");
-        assert_eq!(safe("![x](y)\n# z"), "\\!\\[x\\](y)\\u{a}\\# z");
+        assert_eq!(safe("![x](y)\n# z"), "\\!\\[x\\](y)\\\\u{a}\\# z");
         assert_eq!(code("a`b|c"), "`a'b¦c`");
     }
 }

@@ -167,13 +167,9 @@ pub(crate) fn conclusion(report: &Report) -> String {
         counts(report.checks()),
         seconds(report.seconds)
     );
-    text += match report.verdict {
-        Verdict::Fail => {
-            "Something on this machine does what it must not do. Please report it with the file report.json. "
-        }
-        Verdict::CouldNotRun => "Something that was asked for could not be checked. ",
-        _ => "",
-    };
+    if report.verdict == Verdict::Fail {
+        text += "Please report it with the file report.json. ";
+    }
     text.trim_end().to_owned()
 }
 
@@ -213,12 +209,7 @@ pub(crate) fn seen(check: &Check) -> String {
         (Some(error), Some(bound)) if check.trials > 0 => {
             format!("{:.1e} of {:.1e} allowed", error.value, bound.value)
         }
-        _ if check.trials > 0 => format!(
-            "{} of {} {} wrong",
-            grouped(check.failures),
-            grouped(check.trials),
-            printable(&check.unit)
-        ),
+        _ if check.trials > 0 => wrong_of(check.failures, check.trials, &check.unit),
         // A conclusion from figures has no trials.
         _ if check.verdict != Verdict::CouldNotRun => check
             .figures
@@ -226,6 +217,16 @@ pub(crate) fn seen(check: &Check) -> String {
             .map_or_else(String::new, |figure| amount(figure.value, &figure.unit)),
         _ => "nothing".to_owned(),
     }
+}
+
+fn wrong_of(wrong: u64, trials: u64, unit: &str) -> String {
+    let unit = if unit.is_empty() { "trials" } else { unit };
+    format!(
+        "{} of {} {} wrong",
+        grouped(wrong),
+        grouped(trials),
+        printable(unit)
+    )
 }
 
 /// What a section saw, short: how often it looked, and its first rate where it has one.
@@ -240,17 +241,16 @@ pub(crate) fn seen_in(section: &Section) -> Vec<String> {
             None => units.push((&check.unit, check.trials, check.failures)),
         }
     }
-    // What is wrong first, then what there is most of.
-    units.sort_by_key(|(_, trials, wrong)| std::cmp::Reverse((*wrong, *trials)));
+    // What is wrong first, then answers, then what there is most of.
+    units.sort_by_key(|(unit, trials, wrong)| {
+        std::cmp::Reverse((*wrong, matches!(*unit, "answers" | "rows"), *trials))
+    });
     let mut parts: Vec<String> = Vec::new();
-    parts.extend(units.first().map(|(unit, trials, wrong)| {
-        format!(
-            "{} of {} {} wrong",
-            grouped(*wrong),
-            grouped(*trials),
-            printable(unit)
-        )
-    }));
+    parts.extend(
+        units
+            .first()
+            .map(|(unit, trials, wrong)| wrong_of(*wrong, *trials, unit)),
+    );
     let figures = section.checks.iter().flat_map(|check| &check.figures);
     let rate = figures
         .into_iter()
@@ -346,17 +346,22 @@ pub(crate) fn explanations(
     all.filter(|(name, _)| section.checks.iter().any(|c| c.what.starts_with(name)))
 }
 
-/// The warnings of checks that passed, once for each model, with the model's name.
-pub(crate) fn warnings<'a>(checks: impl Iterator<Item = &'a Check>) -> Vec<(&'a str, &'a str)> {
-    let mut told: Vec<(&str, &str)> = Vec::new();
+/// The warnings of checks that passed, each once, with the names of the models that it is about.
+pub(crate) fn warnings<'a>(checks: impl Iterator<Item = &'a Check>) -> Vec<(String, &'a str)> {
+    let mut told: Vec<(Vec<&str>, &str)> = Vec::new();
     for check in checks.filter(|check| check.verdict == Verdict::Pass) {
         for warning in &check.warnings {
-            if !told.contains(&(&check.model, warning)) {
-                told.push((&check.model, warning));
+            let known = told.iter().position(|(_, known)| known == warning);
+            match known.and_then(|at| told.get_mut(at)) {
+                Some((models, _)) if models.contains(&&*check.model) => {}
+                Some((models, _)) => models.push(&check.model),
+                None => told.push((vec![&check.model], warning)),
             }
         }
     }
-    told
+    told.into_iter()
+        .map(|(models, warning)| (models.join(", "), warning))
+        .collect()
 }
 
 /// The heading of a group of sections, where one begins.
@@ -472,4 +477,23 @@ pub(crate) fn crashes(report: &Report) -> Vec<(&'static str, String)> {
         ));
     }
     lines
+}
+
+/// What did not pass, section by section, in a line each: how, and the first reason.
+pub(crate) fn faults(report: &Report) -> Vec<(&Section, String)> {
+    let bad = report
+        .sections
+        .iter()
+        .filter(|s| !s.verdict.is_acceptable());
+    bad.map(|section| {
+        let checks = section.checks.iter().filter(|c| !c.verdict.is_acceptable());
+        let what: Vec<String> = checks.map(|check| printable(&check.what)).collect();
+        let why = match what.split_first() {
+            Some((first, [])) => first.clone(),
+            Some((first, rest)) => format!("{first}, and {}", counted(rest.len(), "more check")),
+            None => unexplained(section).unwrap_or_default(),
+        };
+        (section, why)
+    })
+    .collect()
 }

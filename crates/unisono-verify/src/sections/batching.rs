@@ -47,6 +47,10 @@ pub const DESCRIPTION: Description = Description {
 const CALLERS: usize = 8;
 /// Rounds are shorter than those of chapter 2, which has more to measure in each.
 const MORE_ROUNDS: usize = 2;
+/// The second leg, for messages.
+const SHARING: &str = "8 callers x 1 row, sharing batches";
+/// The third.
+const ALONE: &str = "8 callers x 1 row, sharing nothing";
 /// Cycles of the wake-up probe in a round.
 const CYCLES: usize = 40;
 
@@ -151,8 +155,9 @@ impl Legs {
             tally,
         };
         // Equally warm.
-        for subject in [&legs.on, &legs.off].map(Arc::clone) {
-            legs.callers(case, &subject, 1, "warming up");
+        for (subject, what) in [(&legs.on, SHARING), (&legs.off, ALONE)] {
+            let seen = timed(subject, case, &legs.singles, 1, what);
+            legs.tally.add(seen.tally);
         }
         legs.whole(case, 1);
         Ok(legs)
@@ -187,9 +192,9 @@ impl Legs {
         let turns = work.turns(CALLERS);
         let explicit = self.whole(case, turns);
         let on = Arc::clone(&self.on);
-        let cycle = self.callers(case, &on, turns, "8 callers x 1 row, sharing batches");
+        let cycle = self.callers(case, &on, turns, SHARING);
         let off = Arc::clone(&self.off);
-        let twin = self.callers(case, &off, turns, "8 callers x 1 row, sharing nothing");
+        let twin = self.callers(case, &off, turns, ALONE);
         let wake = wake_up::cycle(CALLERS, CYCLES)
             .map_err(|why| format!("a thread could not be started: {why}"))?;
         if self.tally.abandoned.is_some() {

@@ -166,15 +166,16 @@ fn start<'a>(id: &str, what: &str, progress: &'a mut dyn Progress) -> Running<'a
     Running::start_of_device(SectionId::CompileStress, id, what, "answers", progress)
 }
 
-/// Two different requests for every size, and the answers to them on an idle session.
+/// Two different requests for every size, and the answers to them on an idle session that has seen no other size.
 struct Jobs(BTreeMap<usize, [Arc<Job>; 2]>);
 
 impl Jobs {
     fn new(case: &Case, seed: u64) -> Result<Jobs, Error> {
         let rig = case.lab.rig(Setup::DEFAULT)?;
-        let idle = rig.open()?;
         let sizes = (0..30).map(own_size).chain([128]);
         let of_size = |size: usize| {
+            // A session of its own: what compiles sizes into each other must not spoil the truth.
+            let idle = rig.open()?;
             let maker = RequestMaker::new(seed, resized(case.maker.inputs(), size));
             let job = |number: u32| -> Result<Arc<Job>, Error> {
                 let request = maker.request(&[RowId::ordinary(number)])?;

@@ -59,6 +59,8 @@ pub const CURVE: &str = "callers";
 pub mod figures {
     /// Multiply-adds on all threads, in GFLOP/s.
     pub const PEAK: &str = "peak of the processor";
+    /// The same on one thread.
+    pub const PEAK_OF_ONE: &str = "peak of one thread";
     /// The best rate of all configurations, in samples/s.
     pub const BEST_RATE: &str = "best rate measured";
     /// The 99th percentile of one caller's calls, in ms.
@@ -335,7 +337,7 @@ impl Measured {
         if let Some(roofline) = roofline {
             let giga = |rate: unisono::roofline::Rate| rate.best / 1e9;
             check.figure(figures::PEAK, giga(roofline.all_threads), "GFLOP/s");
-            check.figure("peak of one thread", giga(roofline.one_thread), "GFLOP/s");
+            check.figure(figures::PEAK_OF_ONE, giga(roofline.one_thread), "GFLOP/s");
             check.figure("reading the weights", giga(roofline.weights), "GB/s");
             check.figure("reading memory", giga(roofline.memory), "GB/s");
             let share = best * flops as f64 / roofline.all_threads.best;

@@ -3,7 +3,7 @@
 //! Theil and Sen: the median of the slopes of all pairs of points (Theil 1950, Sen 1968). Its interval is Sen's, from the ranks of those slopes under
 //! Kendall's tau, which assumes nothing about how points scatter but that they do so independently.
 //!
-//! Memory in use does not: what is a little too high now will be so a moment later, and an interval that took such points for independent would be
+//! Memory in use does not: what is a little too high now will be so a moment later, and an interval that took such points for independent can be
 //! several times too narrow. So the variance is widened by the correlation of the ranks of what is left after the slope (Hamed and Rao, "A
 //! modified Mann-Kendall trend test for autocorrelated data", Journal of Hydrology 204, 1998). It is never narrowed.
 
@@ -65,7 +65,7 @@ pub fn theil_sen(points: &[(f64, f64)], step: f64) -> Option<Slope> {
     })
 }
 
-/// By how much correlation over time widens the variance of Kendall's sum (Hamed and Rao's equation 17), at least 1.
+/// By how much correlation over time widens the variance of Kendall's sum (Hamed and Rao), at least 1.
 fn widening(rest: &[f64]) -> f64 {
     let ranks = ranks(rest);
     let n = ranks.len() as f64;

@@ -195,7 +195,7 @@ fn decades(low: f64, high: f64, most: usize) -> (f64, f64, Vec<(f64, String)>) {
     } else {
         tens.iter()
             .copied()
-            .step_by(tens.len().div_ceil(most.max(1)).max(1))
+            .step_by(tens.len().div_ceil(most + 1))
             .collect()
     };
     let ticks = chosen

@@ -266,7 +266,7 @@ fn legend(out: &mut String, chart: &Chart) {
             (ChartKind::Bars, false) => {
                 let _ = write!(
                     out,
-                    "<rect class=\"bar s{style}\" x=\"9\" width=\"12\" height=\"12\"/>"
+                    "<rect class=\"bar s{style}\" x=\"18\" width=\"12\" height=\"12\"/>"
                 );
             }
             (_, true) => {

@@ -58,7 +58,7 @@ fn head(out: &mut String, report: &Report) {
     );
     let _ = write!(
         out,
-        "<header>\n<h1>Unisono verification report</h1>\n<p class=\"headline\">{} {}</p>\n",
+        "<header>\n<h1>Unisono verification report {}</h1>\n<p class=\"headline\">{}</p>\n",
         badge(report.verdict),
         words::headline(report)
     );
@@ -77,12 +77,27 @@ fn head(out: &mut String, report: &Report) {
 
 fn summary(out: &mut String, report: &Report) {
     out.push_str("<section id=\"summary\">\n<h2>Executive summary</h2>\n");
+    let faults = words::faults(report);
+    if !faults.is_empty() {
+        out.push_str("<p>What is not well:</p>\n<ul class=\"faults\">\n");
+        for (section, why) in faults {
+            let _ = writeln!(
+                out,
+                "<li>{} <a href=\"#{}\">{}</a>: {}</li>",
+                badge(section.verdict),
+                section.id.name(),
+                Escaped(&section.title),
+                escaped(&why)
+            );
+        }
+        out.push_str("</ul>\n");
+    }
     if let Some(metrics) = report.section(SectionId::SuccessMetrics) {
         section::tiles(out, metrics);
     }
     let claims = words::claims(report);
     if !claims.is_empty() {
-        out.push_str("<p>On this machine:</p>\n<ul class=\"claims\">\n");
+        out.push_str("<p>What holds on this machine:</p>\n<ul class=\"claims\">\n");
         for claim in claims {
             let _ = writeln!(out, "<li>{}</li>", escaped(claim));
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::format::{counted, seconds};
+use super::super::format::{amount, counted, seconds};
 use super::super::markup::{Escaped, escaped};
 use super::super::{Check, Section, words};
 use super::{badge, chart, scrolling};
@@ -46,11 +46,11 @@ pub(super) fn section(out: &mut String, section: &Section, more: impl FnOnce(&mu
         alert(out, check);
     }
     process(out, section);
-    for (model, warning) in words::warnings(section.checks.iter()) {
-        let of = if model.is_empty() {
+    for (models, warning) in words::warnings(section.checks.iter()) {
+        let of = if models.is_empty() {
             String::new()
         } else {
-            format!(" on {}", escaped(model))
+            format!(" on {}", escaped(&models))
         };
         let _ = writeln!(
             out,
@@ -79,13 +79,18 @@ pub(super) fn tiles(out: &mut String, section: &Section) {
             .figure_named("target")
             .or_else(|| check.figure_named("bound"));
         let _ = write!(out, "<li><span>{}</span>", Escaped(&check.what));
-        if let Some(figure) = measured {
-            let _ = write!(
-                out,
-                "<b>{}</b>",
-                escaped(&super::super::format::amount(figure.value, &figure.unit))
-            );
-        }
+        let value = match measured {
+            Some(figure) => amount(figure.value, &figure.unit),
+            None => words::seen(check),
+        };
+        // The unit is smaller: the number is what one looks for.
+        let (number, unit) = value.split_once(' ').unwrap_or((&value, ""));
+        let _ = write!(
+            out,
+            "<b>{} <small>{}</small></b>",
+            Escaped(number),
+            Escaped(unit)
+        );
         if let Some(figure) = wanted {
             let _ = write!(
                 out,

@@ -190,16 +190,16 @@ fn targets(out: &mut String, section: &Section) {
     }
 }
 
-/// What a reader must know of checks that passed, once for each model.
+/// What a reader must know of checks that passed, once with all of their models.
 fn warnings(out: &mut String, report: &Report) {
     let told = words::warnings(report.checks());
     if !told.is_empty() {
         let _ = writeln!(out);
     }
-    for (model, warning) in told {
-        let first = match model {
+    for (models, warning) in told {
+        let first = match &*models {
             "" => "  note: ".to_owned(),
-            model => format!("  note on {}: ", printable(model)),
+            models => format!("  note on {}: ", printable(models)),
         };
         hanging(out, &first, 4, &printable(warning));
     }
@@ -210,7 +210,13 @@ fn explain(out: &mut String, check: &Check) {
     if check.verdict == Verdict::Pass {
         return;
     }
-    let _ = writeln!(out, "\n{} {}", check.verdict, printable(&check.id));
+    out.push('\n');
+    hanging(
+        out,
+        &format!("{} ", check.verdict),
+        2,
+        &printable(&check.id),
+    );
     for note in check.warnings.iter().chain(&check.notes) {
         wrapped(out, "  ", &printable(note));
     }
@@ -253,7 +259,7 @@ pub fn differences(differences: &[Difference]) -> String {
 }
 
 fn conclusion(out: &mut String, report: &Report) {
-    let _ = writeln!(out, "\n{}", report.verdict);
+    let _ = writeln!(out, "\n{}: {}", report.verdict, words::headline(report));
     if let (Some(mutation), true) = (&report.mutation, report.sections.is_empty()) {
         return mutation_text::conclude(out, mutation);
     }

@@ -142,6 +142,20 @@ fn what_the_peak_does_not_allow_is_out_of_reach_with_the_arithmetic() {
 }
 
 #[test]
+fn a_peak_that_was_measured_beside_a_neighbour_excuses_nothing() {
+    let run = Run {
+        rate: (1_100.0, 1_000.0, 1_200.0),
+        peak: 230.0,
+        ..GOOD
+    };
+    let mut report = of(&run);
+    report.header.device.threads = 64;
+    let curve = &mut report.sections[0].checks[0];
+    curve.figure(figures::PEAK_OF_ONE, 120.0, "GFLOP/s");
+    assert_eq!(verdict(&report, "throughput/best"), Verdict::Fail);
+}
+
+#[test]
 fn a_crash_is_counted_whatever_else_is_well() {
     let mut report = of(&GOOD);
     report.sections[1].process = Some(process(ProcessEnd::Signal));
