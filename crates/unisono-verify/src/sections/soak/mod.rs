@@ -300,6 +300,13 @@ fn growth(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Check 
     let last = late.last().map_or(0.0, |p| p.1);
     check.figure("resident at the end", last / 1e6, "MB");
     let rise = slope.slope * (watched.seconds - from);
+    if low > 0.0 {
+        check.notes.push(format!(
+            "it grew by {:.1} MB in {:.0} s; a longer soak tells whether that goes on",
+            rise / 1e6,
+            watched.seconds - from
+        ));
+    }
     check.verdict = match () {
         () if low > MOST_GROWTH && rise > STEP => Verdict::Fail,
         () if high < MOST_GROWTH => Verdict::Pass,
