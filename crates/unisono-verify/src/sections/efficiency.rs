@@ -5,7 +5,7 @@
 //! over N times that of one, stands beside it: it asks a machine for N times its speed, and a perfect lock gets 1/N of it.
 //!
 //! The target is the machine's own as well: a cycle of callers may take the explicit batch's time and a quarter more than what waking them
-//! costs (see [`wake_up`]).
+//! costs (see `wake_up`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
