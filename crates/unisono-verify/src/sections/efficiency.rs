@@ -29,7 +29,7 @@ use crate::verdict::Verdict;
 pub const DESCRIPTION: Description = Description {
     name: "efficiency",
     title: "Chapter 2: efficiency ceiling",
-    scope: Scope::Models(&[SeedModel::Transformer, SeedModel::Mlp]),
+    scope: Scope::Models(&[SeedModel::Transformer]),
     proves: "Many callers of one row each get out of the device what it gives to explicit batches.",
     claim: "many callers get what the device gives to explicit batches",
     cannot: "What another machine reaches; nor that the device itself could not be faster.",
