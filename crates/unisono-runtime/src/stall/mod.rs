@@ -1,7 +1,7 @@
 //! Who waits for what: what is told of requests that make no progress.
 //!
-//! The one idea: a watched session takes [`notes`] of the stage that every request is in, and a [`StallReport`] is what they say at one
-//! moment, as values and as text. A [watchdog](SessionOptions::stall_watchdog) does nothing but ask for one every so often, as any
+//! The one idea: a watched session takes `notes` of the stage that every request is in, and a [`StallReport`] is what they say at one
+//! moment, as values and as text. A [watchdog](crate::session::SessionOptions::stall_watchdog) does nothing but ask for one every so often, as any
 //! thread can with [`Session::stalled`].
 //!
 //! It must never change what happens: whether anybody looks, who leads and what is answered are the same.

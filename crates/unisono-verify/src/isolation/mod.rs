@@ -1,7 +1,7 @@
 //! Each section in a process of its own: a crash, a hang and exhausted memory are results, not the end of the run.
 //!
 //! The one idea: the program starts itself again for every section. The parent writes a [`Task`] to the child's standard input and
-//! reads [`Event`]s, one JSON object a line, from its standard output, until the last one brings the section. Whatever happens
+//! reads `Event`s, one JSON object a line, from its standard output, until the last one brings the section. Whatever happens
 //! instead (a signal, an exit without a report, silence, no memory) is told in the section's
 //! [`ProcessRecord`](crate::report::ProcessRecord), beside the checks that had come to a verdict before.
 //!

@@ -5,7 +5,7 @@
 //! over N times that of one, stands beside it: it asks a machine for N times its speed, and a perfect lock gets 1/N of it.
 //!
 //! The target is the machine's own as well: a cycle of callers may take the explicit batch's time and a quarter more than what waking them
-//! costs (see [`wake_up`]).
+//! costs (see `wake_up`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::verdict::Verdict;
 pub const DESCRIPTION: Description = Description {
     name: "efficiency",
     title: "Chapter 2: efficiency ceiling",
-    scope: Scope::Models(&[SeedModel::Transformer, SeedModel::Mlp]),
+    scope: Scope::Models(&[SeedModel::Transformer]),
     proves: "Many callers of one row each get out of the device what it gives to explicit batches.",
     claim: "many callers get what the device gives to explicit batches",
     cannot: "What another machine reaches; nor that the device itself could not be faster.",

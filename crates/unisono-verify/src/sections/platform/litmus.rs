@@ -2,7 +2,7 @@
 //!
 //! The one idea: two threads run over a thousand independent cells in the same order. A reordering lasts for nanoseconds, so for
 //! store buffering they are brought in step before each cell and then held back by a few random nanoseconds each, which takes
-//! them through all alignments that the machine has ([`Pace`]); for message passing the reader waits at each flag, which is the
+//! them through all alignments that the machine has (`Pace`); for message passing the reader waits at each flag, which is the
 //! moment that matters. The same code runs with the ordering that is needed and with one that is not
 //! enough; the second shows whether the first could have been seen to fail.
 //!
