@@ -172,7 +172,7 @@ impl Legs {
     ) -> f64 {
         let seen = timed(subject, case, &self.singles, turns, what);
         self.tally.add(seen.tally);
-        seen.seconds / turns as f64
+        seen.cycle
     }
 
     fn whole(&mut self, case: &Case, turns: usize) -> Option<f64> {
@@ -185,7 +185,7 @@ impl Legs {
             "explicit batches of 8 rows, timed",
         );
         self.tally.add(seen.tally);
-        Some(seen.seconds / turns as f64)
+        Some(seen.cycle)
     }
 
     fn round(&mut self, case: &Case, work: &Work) -> Result<Turn, String> {

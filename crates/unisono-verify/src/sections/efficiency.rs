@@ -201,7 +201,7 @@ impl Measured {
         let what = format!("{callers} callers x 1 row, timed");
         let seen = timed(&self.subject, case, jobs, turns, &what);
         self.tally.add(seen.tally);
-        (seen.seconds / turns as f64, seen.latencies)
+        (seen.cycle, seen.latencies)
     }
 
     /// Seconds of an explicit batch.
@@ -210,7 +210,7 @@ impl Measured {
         let what = format!("explicit batches of {rows} rows, timed");
         let seen = timed(&self.subject, case, &[job], turns, &what);
         self.tally.add(seen.tally);
-        Some(seen.seconds / turns as f64)
+        Some(seen.cycle)
     }
 
     fn round(&mut self, case: &Case, work: &Work) -> Result<(), String> {

@@ -49,7 +49,8 @@ impl Work {
 
     /// How often a batch of so many rows is asked for in one measurement.
     pub fn turns(&self, rows: usize) -> usize {
-        let least = if self.rows >= 8 { 2 } else { 1 };
+        // The first and the last of each caller are not counted.
+        let least = if self.rows >= 8 { 4 } else { 1 };
         self.rows.div_ceil(rows).max(least)
     }
 }
@@ -57,8 +58,8 @@ impl Work {
 /// One measurement.
 #[derive(Debug, Default)]
 pub(super) struct Timed {
-    /// From the first call to the last answer.
-    pub seconds: f64,
+    /// Seconds in which every caller gets one answer ([`Stopwatch::cycle`]).
+    pub cycle: f64,
     /// Seconds of each call, in no order.
     pub latencies: Vec<f64>,
     pub tally: Tally,
@@ -125,7 +126,7 @@ pub(super) fn timed(
         },
     );
     Timed {
-        seconds: stopwatch.seconds(),
+        cycle: stopwatch.cycle(jobs.len()),
         latencies: stopwatch.latencies(),
         tally,
     }

@@ -41,13 +41,9 @@ impl Stopwatch {
         times.filter(|(_, end)| *end > 0)
     }
 
-    /// From the first beginning to the last end.
-    pub fn seconds(&self) -> f64 {
-        let first = self.noted().map(|(begin, _)| begin).min();
-        let last = self.noted().map(|(_, end)| end).max();
-        first
-            .zip(last)
-            .map_or(0.0, |(first, last)| (last - first) as f64 * 1e-9)
+    /// Seconds of a cycle of so many callers: see [`cycle`].
+    pub fn cycle(&self, callers: usize) -> f64 {
+        cycle(self.noted().collect(), callers)
     }
 
     /// Of each call.
@@ -85,5 +81,56 @@ impl Subject for Stopwatch {
 
     fn close(&self) {
         self.inner.close();
+    }
+}
+
+/// Seconds in which each of so many callers gets one answer, once all are under way and until the first of them stops: callers
+/// that begin and end at different moments have others for company only in between. Of fewer than three calls a caller, from the
+/// first beginning to the last end. `calls` are beginnings and ends in nanoseconds.
+fn cycle(mut calls: Vec<(u64, u64)>, callers: usize) -> f64 {
+    calls.sort_unstable_by_key(|(_, end)| *end);
+    let between = calls.len().saturating_sub(2 * callers);
+    let end = |i: usize| calls.get(i).map(|(_, end)| *end);
+    let (from, to, counted) = if between >= callers {
+        (end(callers - 1), end(callers + between - 1), between)
+    } else {
+        let begun = calls.iter().map(|(begin, _)| *begin).min();
+        (begun, calls.last().map(|(_, end)| *end), calls.len())
+    };
+    let nanoseconds = to.zip(from).map_or(0, |(to, from)| to - from);
+    nanoseconds as f64 * 1e-9 * callers as f64 / counted.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    fn cycle(callers: usize, calls: &[(u64, u64)]) -> f64 {
+        (super::cycle(calls.to_vec(), callers) * 1e9).round()
+    }
+
+    #[test]
+    fn a_cycle_is_counted_while_all_callers_are_under_way() {
+        // The first runs alone, the other two share the next; then all three share, and the last round is cut off.
+        let calls = [
+            (1, 10),
+            (1, 30),
+            (1, 30),
+            (10, 60),
+            (30, 60),
+            (30, 60),
+            (60, 90),
+            (60, 90),
+            (60, 90),
+            (90, 190),
+            (90, 200),
+            (90, 210),
+        ];
+        assert_eq!(cycle(3, &calls), 30.0);
+        assert_eq!(cycle(1, &[(5, 10), (12, 20), (21, 30), (31, 77)]), 10.0);
+    }
+
+    #[test]
+    fn few_calls_are_counted_from_end_to_end() {
+        assert_eq!(cycle(2, &[(5, 10), (5, 20), (11, 30), (21, 45)]), 20.0);
+        assert_eq!(cycle(1, &[]), 0.0);
     }
 }
