@@ -251,3 +251,58 @@ fn a_build_without_mutants_says_how_to_make_one_that_has() {
         assert!(ran.err.contains(text), "{}", ran.err);
     }
 }
+
+#[test]
+fn reports_are_written_as_four_files_and_compared() {
+    let folder = Folder::new();
+    // The section that runs nothing of its own and is always at hand.
+    let arguments = ["verify", "--section", "crash-status", "--quiet", "--out"];
+    let line = |out: &'static str| [&arguments[..], &[out, "--ledger", "ledger"]].concat();
+    folder.unisono(&line("a"));
+    folder.unisono(&line("b"));
+    for name in [
+        "report.json",
+        "report.md",
+        "report.html",
+        "report.junit.xml",
+    ] {
+        assert!(folder.path("a").join(name).is_file(), "{name}");
+    }
+    let compare = ["verify", "compare", "a/report.json", "b/report.json"];
+    let same = folder.unisono(&compare).ok();
+    assert!(
+        same.out.ends_with("nothing is worse in B\n"),
+        "{}",
+        same.out
+    );
+    assert_eq!(
+        folder
+            .unisono(&[&compare[..], &["--json"]].concat())
+            .ok()
+            .json()["worse"],
+        false
+    );
+
+    let report = String::from_utf8(folder.read("b/report.json")).expect("text");
+    let failed = report
+        .replace("\"PASS\"", "\"FAIL\"")
+        .replace("\"COULD-NOT-RUN\"", "\"FAIL\"");
+    folder.write("b/report.json", failed.as_bytes());
+    let worse = folder.unisono(&compare);
+    assert_eq!(worse.code, Some(1), "{}{}", worse.out, worse.err);
+    assert!(worse.out.contains("-> FAIL"), "{}", worse.out);
+
+    folder.write(
+        "b/report.json",
+        report
+            .replacen("\"schema_version\": 1", "\"schema_version\": 7", 1)
+            .as_bytes(),
+    );
+    let other = folder.unisono(&compare);
+    assert_eq!(other.code, Some(2), "{}", other.err);
+    for text in ["schema version 7", "b/report.json", "what to do"] {
+        assert!(other.err.contains(text), "{}", other.err);
+    }
+    folder.write("b/report.json", b"{}");
+    assert!(folder.unisono(&compare).err.contains("not a report"));
+}

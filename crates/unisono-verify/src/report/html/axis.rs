@@ -56,6 +56,27 @@ impl Ruler {
         })
     }
 
+    /// The same without the room behind the last value, if the axis is even: time ends when a run ends.
+    pub fn up_to_the_last(
+        axis: &Axis,
+        values: &[f64],
+        from: f64,
+        to: f64,
+        most: usize,
+    ) -> Option<Ruler> {
+        let mut ruler = Ruler::over(axis, values.iter().copied(), from, to, most)?;
+        let last = values
+            .iter()
+            .copied()
+            .filter(|v| v.is_finite())
+            .fold(f64::NEG_INFINITY, f64::max);
+        if matches!(axis.scale, Scale::Linear | Scale::LinearFromLowest) && last > ruler.low {
+            ruler.high = last;
+            ruler.ticks.retain(|(value, _)| *value <= last);
+        }
+        Some(ruler)
+    }
+
     /// The same for bars at these places: half of the smallest gap is left at both ends, and no tick is where no bar can be.
     /// Gives the width of a bar's place, too.
     pub fn under_bars(
@@ -288,6 +309,23 @@ mod tests {
         .unwrap();
         assert_eq!((some.at(0.0), some.at(f64::NAN)), (None, None));
         assert!(some.at(8.0).is_some());
+    }
+
+    #[test]
+    fn an_axis_of_time_ends_with_its_last_value() {
+        let axis = Axis {
+            label: String::new(),
+            scale: Scale::Linear,
+        };
+        let ruler = Ruler::up_to_the_last(&axis, &[0.0, 60.4], 0.0, 100.0, 6).unwrap();
+        assert_eq!(ruler.at(60.4), Some(100.0));
+        assert_eq!(ruler.ticks.last().map(|(_, label)| &**label), Some("60"));
+        assert!(
+            Ruler::up_to_the_last(&axis, &[-5.0, -5.0], 0.0, 100.0, 6)
+                .unwrap()
+                .at(-5.0)
+                .is_some()
+        );
     }
 
     #[test]

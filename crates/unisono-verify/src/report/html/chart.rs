@@ -79,7 +79,7 @@ impl<'a> Drawing<'a> {
         let right = WIDTH - RIGHT;
         let xs: Vec<f64> = points().map(|(x, _)| *x).collect();
         let (x, place) = match chart.kind {
-            ChartKind::Lines => (Ruler::over(&chart.x, xs.into_iter(), left, right, 7)?, 0.0),
+            ChartKind::Lines => (Ruler::up_to_the_last(&chart.x, &xs, left, right, 7)?, 0.0),
             ChartKind::Bars => Ruler::under_bars(&chart.x, &xs, left, right, 8)?,
         };
         Some(Drawing {
