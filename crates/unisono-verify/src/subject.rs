@@ -106,9 +106,15 @@ pub trait Pending: Send {
     /// # Errors
     /// As [`Subject::run`].
     fn wait_signalling(self: Box<Self>, signal: Signal) -> Result<Vec<Tensor>, Error> {
+        self.watched(signal).wait()
+    }
+
+    /// The same request, which from now on gives a signal when the answer arrives: once, on the thread that brings the answer if the
+    /// subject can do that and it is not there yet, else on this one, which may then have waited for it.
+    fn watched(self: Box<Self>, signal: Signal) -> Box<dyn Pending> {
         let answer = self.wait();
         signal();
-        answer
+        Box::new(Ready(answer))
     }
 }
 
@@ -150,6 +156,8 @@ pub struct Opening {
     pub plan_cache_bytes: Option<u64>,
     /// How many later requests may be answered before one.
     pub max_overtaken: Option<u32>,
+    /// The most rows of a batch of several requests.
+    pub max_batch_rows: Option<usize>,
     /// How many requests may wait, so that further ones are refused; `None` for the default, where they wait for room.
     pub queue_capacity: Option<usize>,
 }
@@ -160,6 +168,7 @@ impl Default for Opening {
             coalesce: true,
             plan_cache_bytes: None,
             max_overtaken: None,
+            max_batch_rows: None,
             queue_capacity: None,
         }
     }
@@ -286,6 +295,9 @@ impl Rig for ModelRig {
         if let Some(requests) = opening.max_overtaken {
             options = options.max_overtaken(requests);
         }
+        if let Some(rows) = opening.max_batch_rows {
+            options = options.max_batch_rows(rows);
+        }
         if let Some(requests) = opening.queue_capacity {
             options = options.queue_capacity(requests).when_full(WhenFull::Error);
         }
@@ -360,41 +372,88 @@ impl Pending for RunFuture {
         wait_on(*self, None).map(tensors)
     }
 
-    fn wait_signalling(self: Box<Self>, signal: Signal) -> Result<Vec<Tensor>, Error> {
-        wait_on(*self, Some(signal)).map(tensors)
+    fn watched(self: Box<Self>, signal: Signal) -> Box<dyn Pending> {
+        let mut watched = Watched {
+            future: *self,
+            announced: Arc::new(Announced {
+                signal,
+                once: Once::new(),
+            }),
+            answer: None,
+        };
+        let waker = task::Waker::from(Arc::clone(&watched.announced));
+        let polled = pin!(&mut watched.future).poll(&mut task::Context::from_waker(&waker));
+        if let task::Poll::Ready(answer) = polled {
+            watched.announced.announce();
+            watched.answer = Some(answer.map(tensors));
+        }
+        Box::new(watched)
     }
 }
 
-/// Wakes the thread that waits, and gives a signal once.
+/// A request whose answer is announced.
+struct Watched {
+    future: RunFuture,
+    announced: Arc<Announced>,
+    /// If it was there at once.
+    answer: Option<Result<Vec<Tensor>, Error>>,
+}
+
+impl Pending for Watched {
+    fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
+        match self.answer {
+            Some(answer) => answer,
+            None => wait_on(self.future, Some(self.announced)).map(tensors),
+        }
+    }
+}
+
+/// A signal that is given once.
+struct Announced {
+    signal: Signal,
+    once: Once,
+}
+
+impl Announced {
+    /// When this returns, the signal has been given, whichever thread gave it.
+    fn announce(&self) {
+        self.once.call_once(|| (self.signal)());
+    }
+}
+
+impl task::Wake for Announced {
+    fn wake(self: Arc<Self>) {
+        self.announce();
+    }
+}
+
+/// Wakes the thread that waits, after the signal.
 struct Unpark {
     thread: Thread,
-    signal: Option<Signal>,
-    signalled: Once,
+    announced: Option<Arc<Announced>>,
 }
 
 impl Unpark {
-    /// When this returns, the signal has been given, whichever thread gave it.
-    fn signal(&self) {
-        if let Some(signal) = &self.signal {
-            self.signalled.call_once(|| signal());
+    fn announce(&self) {
+        if let Some(announced) = &self.announced {
+            announced.announce();
         }
     }
 }
 
 impl task::Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.signal();
+        self.announce();
         self.thread.unpark();
     }
 }
 
 /// Lets the calling thread wait for a future.
-fn wait_on<F: Future>(future: F, signal: Option<Signal>) -> F::Output {
+fn wait_on<F: Future>(future: F, announced: Option<Arc<Announced>>) -> F::Output {
     let mut future = pin!(future);
     let unpark = Arc::new(Unpark {
         thread: thread::current(),
-        signal,
-        signalled: Once::new(),
+        announced,
     });
     let waker = task::Waker::from(Arc::clone(&unpark));
     let mut cx = task::Context::from_waker(&waker);
@@ -402,7 +461,7 @@ fn wait_on<F: Future>(future: F, signal: Option<Signal>) -> F::Output {
         match future.as_mut().poll(&mut cx) {
             task::Poll::Ready(output) => {
                 // It may have been there before anybody could be woken.
-                unpark.signal();
+                unpark.announce();
                 return output;
             }
             task::Poll::Pending => thread::park(),

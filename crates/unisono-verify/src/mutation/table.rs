@@ -55,7 +55,7 @@ const fn guards(mutant: Mutant) -> Guard {
             Sections(&[(CompileStress, "16 callers x 30, unique shapes")])
         }
         Mutant::EvictionDropsPlanInUse => Sections(&[(CompileStress, "a small cache")]),
-        Mutant::OutputLeaked => Sections(&[(Leak, "1,010 requests one by one")]),
+        Mutant::OutputLeaked => Sections(&[(Leak, "resident memory")]),
         Mutant::LaneKeptOnError => Sections(&[(Faults, "a panicking kernel")]),
         Mutant::RelaxedSignal => Elsewhere(
             "x86 lets no run see it; killed by the model checker: \
@@ -68,13 +68,13 @@ const fn guards(mutant: Mutant) -> Guard {
         Mutant::FollowersLeftAsleep => Sections(&[(Faults, "a panicking kernel")]),
         Mutant::PaddingReadsInput => Sections(&[(Correctness, "64-bit floats")]),
         Mutant::StatusUnchecked => Sections(&[(Faults, "a kernel's error")]),
-        Mutant::OvertakenWithoutBound => Sections(&[(Soak, "history")]),
+        Mutant::OvertakenWithoutBound => Sections(&[(Soak, "overtaking")]),
         Mutant::CancelledKept => Sections(&[(Faults, "cancelled requests")]),
         Mutant::RefusedKept => Sections(&[(ThreadSafety, "nothing left behind")]),
         Mutant::CoefficientOff => Sections(&[(Correctness, "64-bit floats")]),
         Mutant::CacheWithoutBound => Sections(&[(CompileStress, "a small cache")]),
         Mutant::ModelsMixedUp => Sections(&[(RealModels, "all models beside each other")]),
-        Mutant::NeverCoalesced => Sections(&[(Batching, "three legs")]),
+        Mutant::NeverCoalesced => Sections(&[(Batching, "the cost of sharing")]),
         Mutant::PanicNotCaught => Sections(&[(Faults, "a panic inside of a kernel")]),
         Mutant::FailureRemembered => Sections(&[(Faults, "a failed allocation")]),
         Mutant::SessionKept => Sections(&[

@@ -17,6 +17,7 @@ pub mod leak;
 mod load;
 pub mod platform;
 pub mod real_models;
+mod resident;
 pub mod soak;
 mod speed;
 pub mod status;

@@ -19,7 +19,7 @@ pub(super) const CALLERS: usize = 8;
 const LETTING_GO: Duration = Duration::from_secs(10);
 
 /// What a call came to.
-pub(super) type Outcome = Result<Vec<unisono::Tensor>, Error>;
+pub(in crate::sections) type Outcome = Result<Vec<unisono::Tensor>, Error>;
 
 /// A device with a session on it.
 pub(super) struct Ground {
@@ -238,7 +238,7 @@ pub(super) fn wrong(
 }
 
 /// One call on a thread of its own; `None` if it does not return.
-pub(super) fn patiently<T: Send + 'static>(
+pub(in crate::sections) fn patiently<T: Send + 'static>(
     patience: Duration,
     tally: &mut Tally,
     call: impl FnOnce() -> T + Send + 'static,
@@ -272,7 +272,7 @@ pub(super) fn patiently<T: Send + 'static>(
 }
 
 /// Judges one answer: it is right, or an error of one of these kinds.
-pub(super) fn judge(
+pub(in crate::sections) fn judge(
     outputs: &[OutputSpec],
     job: &Job,
     found: Outcome,

@@ -10,7 +10,7 @@
 
 mod closing;
 mod crowd;
-mod ground;
+pub(super) mod ground;
 mod kernels;
 mod leaving;
 mod memory;

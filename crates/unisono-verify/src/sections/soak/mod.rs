@@ -5,7 +5,7 @@
 
 mod caller;
 pub mod history;
-mod memory;
+mod overtaking;
 mod watch;
 
 use std::sync::Arc;
@@ -57,6 +57,11 @@ pub const DESCRIPTION: Description = Description {
             "history",
             "what the callers recorded in the first twentieth of each second, and at least four calls of each: answered exactly once, by its own answer, not after its deadline, \
              not overtaken by more later requests than the session allows",
+        ),
+        (
+            "overtaking",
+            "a large request between small ones, started in a known order by one thread, round after round: no more later ones may be answered \
+             before it than the session was told to allow (2), and some must be",
         ),
         (
             "memory",
@@ -134,6 +139,11 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
     findings.checks.push(history_of(case, &watched, progress));
     findings.checks.push(growth(case, &watched, progress));
     findings.charts = charts(case, &watched, &before, &counters);
+    if watched.stuck.is_empty() && case.maker.has_rows() {
+        findings
+            .checks
+            .push(overtaking::check(case, effort, progress));
+    }
     // Threads of ours may still sit in the subject: then it cannot go.
     if watched.stuck.is_empty() {
         drop(subject);

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::super::load::Pool;
+use super::super::resident::resident;
 use super::CALLERS;
 use super::caller::{self, Kept, Shared, room};
 use super::history::{Judge, Judged, Record, Rules};
-use super::memory::resident;
 use crate::case::Case;
 use crate::stats::quantile::{Latencies, needed};
 use crate::subject::Subject;
