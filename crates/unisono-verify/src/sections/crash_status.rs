@@ -31,6 +31,9 @@ pub const DESCRIPTION: Description = Description {
     ],
 };
 
+/// Then there is nothing that could have crashed.
+const NO_PROCESS: &str = "no section of this run had a process of its own";
+
 /// Concludes from what the report has so far.
 pub fn check(report: &Report) -> Findings {
     vec![processes(report), system(report), ledger(report)].into()
@@ -62,9 +65,7 @@ fn processes(report: &Report) -> Check {
     }
     check.conclude(all, bad);
     if all == 0 {
-        check
-            .notes
-            .push("no section of this run had a process of its own".to_owned());
+        check.notes.push(NO_PROCESS.to_owned());
     }
     if let Some(bytes) = peak {
         check.figure("most memory of a section", bytes as f64 / 1e6, "MB");
@@ -107,10 +108,11 @@ fn ledger(report: &Report) -> Check {
         return check;
     }
     let ran = report.sections.iter().filter(|s| s.process.is_some());
-    check.conclude(
-        ran.count() as u64,
-        crashes.crashes_after - crashes.crashes_before,
-    );
+    let ran = ran.count() as u64;
+    check.conclude(ran, crashes.crashes_after - crashes.crashes_before);
+    if ran == 0 {
+        check.notes.push(NO_PROCESS.to_owned());
+    }
     check.figure("crashes before", crashes.crashes_before as f64, "");
     check.figure("crashes after", crashes.crashes_after as f64, "");
     check.figure("earlier runs", crashes.runs_before as f64, "");

@@ -26,6 +26,7 @@ use crate::subject::{Setup, Subject};
 use crate::verdict::Verdict;
 
 /// What it says of itself.
+/// Evidence: no-timer
 pub const DESCRIPTION: Description = Description {
     name: "efficiency",
     title: "Chapter 2: efficiency ceiling",
