@@ -250,6 +250,8 @@ impl Part<'_> {
                                 let tile = Tile {
                                     k: slice.len(),
                                     a: a.as_ptr(),
+                                    a_row: 1,
+                                    a_col: rows.len(),
                                     b: b.as_ptr(),
                                     b_step: width,
                                     b_panel: 0,

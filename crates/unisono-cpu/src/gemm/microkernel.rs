@@ -46,8 +46,12 @@ impl Ending {
 pub(crate) struct Tile {
     /// Terms of the chain, at most a slice.
     pub k: usize,
-    /// The strip of A: `k` groups of H values.
+    /// The first value of A.
     pub a: *const f32,
+    /// Distance between values of A one below the other: 1 in a packed strip.
+    pub a_row: usize,
+    /// Distance between values of A side by side: the height of a packed strip.
+    pub a_col: usize,
     /// The panel of B: `k` rows, `b_step` apart.
     pub b: *const f32,
     /// Distance between rows of B in elements.
@@ -69,7 +73,7 @@ pub(crate) struct Tile {
 /// # Safety
 ///
 /// * The instruction set that the kernel was written for is available.
-/// * `a` is readable for `k * H` elements, `b` for rows of as many elements as the kernel has columns, `k` of them, `b_step` apart (and
+/// * `a` is readable for H rows of `k` elements, as far apart as `a_row` and `a_col` say, `b` for rows of as many elements as the kernel has columns, `k` of them, `b_step` apart (and
 ///   so for each panel), and `c` is readable and writable for H rows of that many elements, `c_step` apart, by nobody else.
 /// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements.
 pub(crate) type TileFn = unsafe fn(&Tile);
@@ -190,9 +194,17 @@ macro_rules! vector_tile {
      |$x:ident, $y:ident, $z:ident| $fma:expr) => {
         $(#[$attribute])*
         unsafe fn $name<const H: usize, const P: usize, const V: usize>(tile: &$crate::gemm::microkernel::Tile) {
-            let (mut a, mut b) = (tile.a, tile.b);
+            /// Rows of A that one pointer serves: none, one and two row distances from it are addressing modes.
+            const TOGETHER: usize = 3;
+            let mut b = tile.b;
+            let (a_row, a_col) = (tile.a_row, tile.a_col);
+            let mut a = [tile.a; $crate::gemm::microkernel::MAX_ROWS / TOGETHER];
+            for h in (0..H).step_by(TOGETHER) {
+                // SAFETY: the first value of a row that is there.
+                a[h / TOGETHER] = unsafe { tile.a.add(h * a_row) };
+            }
             let mut sums: [[[$vector; V]; P]; H] = [[[$zero; V]; P]; H];
-            // SAFETY: the caller's promise: `k` groups of H values of A, `k` rows of V registers in each of P panels of B, and a tile of
+            // SAFETY: the caller's promise: H rows of `k` values of A, `k` rows of V registers in each of P panels of B, and a tile of
             // H rows by P * V registers in C.
             unsafe {
                 for h in 0..H {
@@ -207,14 +219,16 @@ macro_rules! vector_tile {
                             row[v] = $load(b.add(p * tile.b_panel + v * $lanes));
                         }
                         for h in 0..H {
-                            let $x = $splat(*a.add(h));
+                            let $x = $splat(*a[h / TOGETHER].add(h % TOGETHER * a_row));
                             for v in 0..V {
                                 let ($y, $z) = (row[v], sums[h][p][v]);
                                 sums[h][p][v] = $fma;
                             }
                         }
                     }
-                    a = a.add(H);
+                    for h in (0..H).step_by(TOGETHER) {
+                        a[h / TOGETHER] = a[h / TOGETHER].add(a_col);
+                    }
                     b = b.add(tile.b_step);
                 }
                 for h in 0..H {

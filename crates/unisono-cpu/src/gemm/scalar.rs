@@ -11,18 +11,19 @@ const COLS: usize = 8;
 unsafe fn tile<const H: usize, const V: usize>(tile: &Tile) {
     let (mut a, mut b) = (tile.a, tile.b);
     let mut sums = [[0.0_f32; V]; H];
-    // SAFETY: the caller's promise: `k` groups of H values of A, `k` rows of V values of B, a tile of H rows by V columns in C.
+    // SAFETY: the caller's promise: H rows of `k` values of A, `k` rows of V values of B, a tile of H rows by V columns in C.
     unsafe {
         for _ in 0..tile.k {
             for (h, row) in sums.iter_mut().enumerate() {
                 for (v, sum) in row.iter_mut().enumerate() {
+                    let x = *a.add(h * tile.a_row);
                     *sum = match mutant!(ScalarWithoutFma) {
-                        true => *a.add(h) * *b.add(v) + *sum,
-                        false => fma_f32(*a.add(h), *b.add(v), *sum),
+                        true => x * *b.add(v) + *sum,
+                        false => fma_f32(x, *b.add(v), *sum),
                     };
                 }
             }
-            a = a.add(H);
+            a = a.add(tile.a_col);
             b = b.add(tile.b_step);
         }
         for (h, row) in sums.iter().enumerate() {
