@@ -76,7 +76,7 @@ impl Programs {
     fn command(&self, engine: &str) -> Command {
         if engine == "torch" {
             let mut command = Command::new(&self.python);
-            command.arg(&self.torch_script);
+            command.arg(&self.torch_script).arg(engine);
             command.env("PYTHONDONTWRITEBYTECODE", "1");
             return command;
         }
