@@ -18,6 +18,8 @@
 //! What cannot be done is answered with `{"error": "..."}`. All callers share one loaded model, as in a program that
 //! answers many users.
 
+#![deny(unsafe_code)]
+
 mod closed_loop;
 mod engines;
 mod request;

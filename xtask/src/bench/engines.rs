@@ -254,6 +254,24 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn an_engine_that_does_not_speak_or_is_not_there_is_an_error() {
+        let start = |driver: &str| {
+            let programs = Programs {
+                driver: driver.into(),
+                python: PathBuf::new(),
+                libraries: Vec::new(),
+                torch_script: PathBuf::new(),
+            };
+            let engine = Engine::start(&programs, "ort", Path::new("model"), Path::new("inputs"));
+            engine.err().unwrap()
+        };
+        assert!(start("false").starts_with("it ended"));
+        assert!(start("echo").starts_with("it said `ort model inputs`"));
+        assert!(start("/nowhere/at/all").starts_with("it cannot be started"));
+    }
+
+    #[test]
     fn long_errors_are_cut_to_one_line() {
         assert_eq!(first_line("\n  what\nand how"), "what");
         assert_eq!(first_line(" \n"), "no reason given");

@@ -33,7 +33,7 @@ results.md (tables) and a chart per model, MODEL.svg. The exit code is 0 if it r
 A cell is so many callers, each with so many rows in a request: 8x1 is 8 threads that each ask for one row again and
 again. In each round every engine is measured once, in an order that moves on by one; each lives in a process of
 its own, which loads the model once. Before anything is timed, every engine's answers are compared with onnxruntime's
-(|a - b| <= 1e-4 |b| + 1e-5 max|b|); one that is wrong, or cannot load the model, is named and not timed.
+(|a - b| <= 1e-4 |b| + 1e-5 max|b|); one that differs by more, or cannot load the model, is named and not timed.
 
   --models LIST    of mlp, transformer, conv1d, resnet50, mobilenet_v3_large, and the real models minilm, ppocr_det, magika
                    (all; the real ones if they are in models/, see `cargo xtask models`)
@@ -403,7 +403,7 @@ fn check(
         let worst = shares.fold(0.0, f64::max);
         if worst > 1.0 {
             return Err(format!(
-                "its answers are wrong: {worst:.1} times the allowed error at {rows} rows"
+                "its answers differ from onnxruntime's by {worst:.2} times what is allowed, at {rows} rows"
             ));
         }
         agreement.push(Agreement {

@@ -3,6 +3,8 @@
 //! All callers run one session: the C interface documents `Run` as safe from several threads at once, and so do programs use it.
 //! The Rust wrapper has another opinion and asks for `&mut`; it makes the session here, and `Run` is called below it.
 
+#![allow(unsafe_code)]
+
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use std::ptr::{self, NonNull};
