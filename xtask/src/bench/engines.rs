@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::machine::Ticks;
 use super::results::{Measured, OURS};
 
 /// An engine that can be chosen.
@@ -170,12 +171,18 @@ impl Engine {
         seconds: f64,
     ) -> Result<Measured, String> {
         let patience = PATIENCE + Duration::from_secs_f64(warm_up + seconds);
+        let before = Ticks::now(Some(self.child.id()));
         let said = self.ask(
             &format!("time {callers} {rows} {warm_up} {seconds}"),
             patience,
         )?;
-        serde_json::from_value(said)
-            .map_err(|error| format!("its measurement is unreadable: {error}"))
+        let after = Ticks::now(Some(self.child.id()));
+        let mut measured: Measured = serde_json::from_value(said)
+            .map_err(|error| format!("its measurement is unreadable: {error}"))?;
+        measured.busy_cores = before
+            .zip(after)
+            .and_then(|(before, after)| after.others_since(&before));
+        Ok(measured)
     }
 
     /// What the processor can do at best, in 10^9 operations a second; our engine alone can tell.

@@ -19,13 +19,47 @@ pub fn here() -> Machine {
 
 /// Cores' worth of work that is under way while we do nothing; looks for a second. Where the system tells (Linux).
 fn busy_cores() -> Option<f64> {
-    let now = || busy_and_all(&std::fs::read_to_string("/proc/stat").ok()?);
-    let before = now()?;
+    let before = Ticks::now(None)?;
     std::thread::sleep(Duration::from_secs(1));
-    let after = now()?;
-    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-    let all = after.1.saturating_sub(before.1);
-    (all > 0).then(|| cores * after.0.saturating_sub(before.0) as f64 / all as f64)
+    Ticks::now(None)?.others_since(&before)
+}
+
+/// What the cores have done since the machine was started, in the system's ticks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ticks {
+    busy: u64,
+    all: u64,
+    /// Of the busy ones, those of the process that is watched.
+    own: u64,
+}
+
+impl Ticks {
+    /// Now, watching a process; `None` where the system does not tell.
+    pub fn now(process: Option<u32>) -> Option<Ticks> {
+        let (busy, all) = busy_and_all(&std::fs::read_to_string("/proc/stat").ok()?)?;
+        let own = match process {
+            Some(id) => own(&std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?)?,
+            None => 0,
+        };
+        Some(Ticks { busy, all, own })
+    }
+
+    /// Cores that others than the watched process have kept busy since then.
+    pub fn others_since(&self, before: &Ticks) -> Option<f64> {
+        let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+        let all = self.all.saturating_sub(before.all);
+        let busy = self.busy.saturating_sub(before.busy);
+        let others = busy.saturating_sub(self.own.saturating_sub(before.own));
+        (all > 0).then(|| cores * others as f64 / all as f64)
+    }
+}
+
+/// The ticks of a process, all its threads, in the program and in the system for it (proc(5), `/proc/PID/stat`).
+fn own(text: &str) -> Option<u64> {
+    // The second field is the program's name in parentheses, which may hold anything; the third follows the last one.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    Some(field(14)? + field(15)?)
 }
 
 /// Ticks that were spent working, for others on this host too, and all ticks, of all cores (proc(5), `/proc/stat`).
@@ -118,6 +152,32 @@ fn date(days: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_may_have_any_name() {
+        let text = "7 (a) b (c) S 1 7 7 0 -1 4194304 1 2 3 4 250 50 8 9 20 0 1 0";
+        assert_eq!(own(text), Some(300));
+        assert_eq!(own("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn work_of_the_watched_process_is_not_that_of_others() {
+        let (before, after) = (
+            Ticks {
+                busy: 100,
+                all: 1000,
+                own: 50,
+            },
+            Ticks {
+                busy: 190,
+                all: 1100,
+                own: 130,
+            },
+        );
+        let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+        assert_eq!(after.others_since(&before), Some(cores * 0.1));
+        assert_eq!(before.others_since(&before), None);
+    }
 
     #[test]
     fn idle_and_waiting_ticks_are_not_work() {

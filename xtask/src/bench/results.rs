@@ -83,6 +83,20 @@ pub struct Measured {
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub requests: u64,
+    /// Cores that other programs kept busy meanwhile; should be near 0.
+    #[serde(default)]
+    pub busy_cores: Option<f64>,
+}
+
+impl Results {
+    /// How busy other programs were during the measurements.
+    pub fn busy_cores(&self) -> Option<Spread> {
+        let cells = self.models.iter().flat_map(|model| &model.cells);
+        let rounds = cells
+            .flat_map(|cell| &cell.series)
+            .flat_map(|series| &series.rounds);
+        Spread::of(rounds.filter_map(|round| round.busy_cores))
+    }
 }
 
 impl Series {
@@ -131,6 +145,7 @@ pub mod sample {
             p50_ms: p99_ms / 2.0,
             p99_ms,
             requests: 100,
+            busy_cores: Some(0.25),
         };
         Series {
             engine: engine.to_owned(),

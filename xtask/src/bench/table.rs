@@ -35,9 +35,6 @@ fn machine(results: &Results) -> String {
     if let Some(gflops) = machine.gflops {
         text += &format!(", {gflops:.0} GFLOP/s at best");
     }
-    if let Some(busy) = machine.busy_cores {
-        text += &format!("; other programs kept {busy:.2} cores busy before it began");
-    }
     let short: String = results.commit.chars().take(10).collect();
     let changes = match results.uncommitted_changes {
         true => " with uncommitted changes",
@@ -47,6 +44,12 @@ fn machine(results: &Results) -> String {
         ". {}, commit {short}{changes}; {} rounds of {} s each.\n\n",
         results.date, results.rounds, results.seconds
     );
+    if let Some(busy) = results.busy_cores() {
+        text += &format!(
+            "Other programs kept {:.2} cores busy during the median measurement, and {:.2} during the worst.\n\n",
+            busy.median, busy.highest
+        );
+    }
     text += "| engine | version | how it is set up |\n| --- | --- | --- |\n";
     for engine in &results.engines {
         let (version, about) = (escaped(&engine.version), escaped(&engine.about));
@@ -253,6 +256,7 @@ mod tests {
         );
         assert!(line("| mlp | 1x64 |").ends_with("| 1x, 85 % of peak | **no** |"));
         assert!(line("| mlp | 2x2 |").ends_with("| 0.50 (0.50-0.50) | - | - |"));
+        assert!(page.contains("kept 0.25 cores busy during the median measurement"));
         assert!(page.contains("Not timed: rten, since operator &lt;X> \\| is missing."));
     }
 
