@@ -7,6 +7,7 @@
 //! It must never depend on the crates that it tests: a broken kernel must not keep the chores from starting.
 
 mod args;
+mod bench;
 mod claims;
 mod compare;
 mod cross;
@@ -76,6 +77,12 @@ const CHORES: &[Chore] = &[
         about: "show where onnxruntime's own bits depend on the batch",
         help: compare::ORT_BITS_HELP,
         run: compare::ort_bits,
+    },
+    Chore {
+        name: "bench",
+        about: "measure Unisono and its peers in turn; tables and charts for docs/benchmarks",
+        help: bench::HELP,
+        run: bench::run,
     },
     Chore {
         name: "report",

@@ -29,6 +29,17 @@ pub struct Packages {
     notice: &'static str,
 }
 
+impl Packages {
+    /// A requirement file, the stamp's name, and what is said before installing.
+    pub const fn new(file: &'static str, stamp: &'static str, notice: &'static str) -> Packages {
+        Packages {
+            file,
+            stamp,
+            notice,
+        }
+    }
+}
+
 /// What `compare` and `ort-bits` need.
 pub const PEERS: Packages = Packages {
     file: "tools/requirements-peers.txt",

@@ -1,0 +1,287 @@
+//! Engines as child processes: started once per model, asked by line, ended by the end of their input.
+//!
+//! One idea: whatever an engine does, crash or hang or refuse, costs its own measurement and nobody else's.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::machine::Ticks;
+use super::results::{Measured, OURS};
+
+/// An engine that can be chosen.
+pub struct Kind {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Whether it takes part if nobody chooses.
+    pub by_default: bool,
+}
+
+/// In the order of tables and charts.
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: OURS,
+        about: "this tree, defaults: `Session::run` from every caller",
+        by_default: true,
+    },
+    Kind {
+        name: "ort",
+        about: "onnxruntime, intra-op threads = cores; one session, C interface, no Python",
+        by_default: true,
+    },
+    Kind {
+        name: "ort1",
+        about: "onnxruntime, one intra-op thread: each caller computes alone; one session, C interface, no Python",
+        by_default: true,
+    },
+    Kind {
+        name: "openvino",
+        about: "OpenVINO, f32; latency hint for one caller, throughput hint for several; a request object per caller, C interface, no Python",
+        by_default: true,
+    },
+    Kind {
+        name: "rten",
+        about: "rten, defaults, weights packed at load",
+        by_default: true,
+    },
+    Kind {
+        name: "tract",
+        about: "tract, optimised for the exact shape; each caller computes alone",
+        by_default: true,
+    },
+    Kind {
+        name: "torch",
+        about: "PyTorch eager, operator by operator, threads = cores; called from Python threads",
+        by_default: false,
+    },
+];
+
+/// The longest that loading a model or answering once may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What children need to be started.
+pub struct Programs {
+    /// The driver of all engines but PyTorch.
+    pub driver: PathBuf,
+    pub python: PathBuf,
+    /// Environment variables that tell the driver of shared libraries.
+    pub libraries: Vec<(&'static str, PathBuf)>,
+    pub torch_script: PathBuf,
+}
+
+impl Programs {
+    fn command(&self, engine: &str) -> Command {
+        if engine == "torch" {
+            let mut command = Command::new(&self.python);
+            command.arg(&self.torch_script).arg(engine);
+            command.env("PYTHONDONTWRITEBYTECODE", "1");
+            return command;
+        }
+        let mut command = Command::new(&self.driver);
+        command.arg(engine);
+        command.envs(self.libraries.iter().map(|(name, path)| (name, path)));
+        command
+    }
+}
+
+/// A running engine with a model loaded.
+pub struct Engine {
+    pub name: String,
+    pub version: String,
+    child: Child,
+    /// `None` once it has been closed.
+    asks: Option<ChildStdin>,
+    answers: Receiver<String>,
+}
+
+impl Engine {
+    /// Starts the engine and waits until it has loaded the model.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn start(
+        programs: &Programs,
+        name: &str,
+        model: &Path,
+        inputs: &Path,
+    ) -> Result<Engine, String> {
+        let mut child = programs
+            .command(name)
+            .args([model, inputs])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("it cannot be started: {error}"))?;
+        let asks = child.stdin.take();
+        let said = child.stdout.take().ok_or("it has no output")?;
+        let (sender, answers) = channel();
+        // Ends with the child, whose end closes the pipe.
+        std::thread::spawn(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut engine = Engine {
+            name: name.to_owned(),
+            version: String::new(),
+            child,
+            asks,
+            answers,
+        };
+        let loaded = engine.hear(PATIENCE)?;
+        engine.version = loaded["version"].as_str().unwrap_or("?").to_owned();
+        Ok(engine)
+    }
+
+    /// One request with so many rows: its outputs as f32.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn answer(&mut self, rows: usize, folder: &Path) -> Result<Vec<Vec<f32>>, String> {
+        let broken = |error: std::io::Error| format!("{}: {error}", folder.display());
+        std::fs::create_dir_all(folder).map_err(broken)?;
+        let said = self.ask(&format!("answer {rows} {}", folder.display()), PATIENCE)?;
+        let outputs = said["outputs"]
+            .as_u64()
+            .ok_or("it does not say how many outputs it has")?;
+        let read = |i| {
+            let bytes = std::fs::read(folder.join(format!("{i}.f32"))).map_err(broken)?;
+            let floats = bytes.as_chunks().0.iter();
+            Ok(floats.map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        };
+        (0..outputs).map(read).collect()
+    }
+
+    /// Callers in a closed loop.
+    ///
+    /// # Errors
+    /// Why nothing was measured.
+    pub fn time(
+        &mut self,
+        callers: usize,
+        rows: usize,
+        warm_up: f64,
+        seconds: f64,
+    ) -> Result<Measured, String> {
+        let patience = PATIENCE + Duration::from_secs_f64(warm_up + seconds);
+        let before = Ticks::now(Some(self.child.id()));
+        let said = self.ask(
+            &format!("time {callers} {rows} {warm_up} {seconds}"),
+            patience,
+        )?;
+        let after = Ticks::now(Some(self.child.id()));
+        let mut measured: Measured = serde_json::from_value(said)
+            .map_err(|error| format!("its measurement is unreadable: {error}"))?;
+        measured.busy_cores = before
+            .zip(after)
+            .and_then(|(before, after)| after.others_since(&before));
+        Ok(measured)
+    }
+
+    /// What the processor can do at best, in 10^9 operations a second; our engine alone can tell.
+    ///
+    /// # Errors
+    /// If this engine cannot.
+    pub fn gflops(&mut self) -> Result<f64, String> {
+        let said = self.ask("roofline", PATIENCE)?;
+        said["gflops"].as_f64().ok_or("it does not say".to_owned())
+    }
+
+    fn ask(&mut self, line: &str, patience: Duration) -> Result<Value, String> {
+        let asks = self.asks.as_mut().ok_or("it has ended")?;
+        // If this fails the child has ended, which `hear` finds out and explains.
+        let _ = writeln!(asks, "{line}").and_then(|()| asks.flush());
+        self.hear(patience)
+    }
+
+    fn hear(&mut self, patience: Duration) -> Result<Value, String> {
+        let line = match self.answers.recv_timeout(patience) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => {
+                self.end();
+                return Err(format!("it did not answer within {} s", patience.as_secs()));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                self.asks = None;
+                let status = self.child.wait();
+                let how =
+                    status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                return Err(format!("it ended ({how})"));
+            }
+        };
+        let said: Value =
+            serde_json::from_str(&line).map_err(|error| format!("it said `{line}`: {error}"))?;
+        match said["error"].as_str() {
+            Some(error) => Err(first_line(error)),
+            None => Ok(said),
+        }
+    }
+
+    fn end(&mut self) {
+        self.asks = None;
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Enough of an engine's error to know what is meant.
+fn first_line(error: &str) -> String {
+    let line = error.lines().find(|line| !line.trim().is_empty());
+    line.unwrap_or("no reason given")
+        .trim()
+        .chars()
+        .take(200)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_engines_are_unique_and_ours_is_first() {
+        assert_eq!(KINDS[0].name, OURS);
+        for (i, kind) in KINDS.iter().enumerate() {
+            assert!(KINDS[..i].iter().all(|earlier| earlier.name != kind.name));
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn an_engine_that_does_not_speak_or_is_not_there_is_an_error() {
+        let start = |driver: &str| {
+            let programs = Programs {
+                driver: driver.into(),
+                python: PathBuf::new(),
+                libraries: Vec::new(),
+                torch_script: PathBuf::new(),
+            };
+            let engine = Engine::start(&programs, "ort", Path::new("model"), Path::new("inputs"));
+            engine.err().unwrap()
+        };
+        assert!(start("false").starts_with("it ended"));
+        assert!(start("echo").starts_with("it said `ort model inputs`"));
+        assert!(start("/nowhere/at/all").starts_with("it cannot be started"));
+    }
+
+    #[test]
+    fn long_errors_are_cut_to_one_line() {
+        assert_eq!(first_line("\n  what\nand how"), "what");
+        assert_eq!(first_line(" \n"), "no reason given");
+        assert_eq!(first_line(&"x".repeat(999)).len(), 200);
+    }
+}

@@ -1,0 +1,566 @@
+//! `cargo xtask bench`: Unisono and its peers on the same models, in turn, in one run.
+//!
+//! One idea: a machine drifts, so two speeds can be compared only if they were measured next to each other. Every round
+//! measures every engine once, in an order that moves on by one each round, and ratios are taken within a round. An engine
+//! is timed only on models on which its answers are right.
+
+mod cells;
+mod chart;
+mod engines;
+mod machine;
+mod results;
+mod stats;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::args::Args;
+use crate::peers;
+use crate::shell;
+
+use cells::Cell;
+use engines::{Engine, KINDS, Programs};
+use results::{Agreement, OURS, Refusal, Results, Series};
+
+pub const HELP: &str = "\
+usage: cargo xtask bench [--models LIST] [--cells LIST] [--engines LIST] [--rounds N] [--seconds S] [--quick] [--out DIR]
+       cargo xtask bench --render FILE [--out DIR]
+
+Runs Unisono and other engines on the same models with the same requests, and writes results.json (every round),
+results.md (tables) and a chart per model, MODEL.svg. The exit code is 0 if it ran; a missed target is shown, no error.
+
+A cell is so many callers, each with so many rows in a request: 8x1 is 8 threads that each ask for one row again and
+again. In each round every engine is measured once, in an order that moves on by one; each lives in a process of
+its own, which loads the model once. Before anything is timed, every engine's answers are compared with onnxruntime's
+(|a - b| <= 1e-4 |b| + 1e-5 max|b|); one that differs by more, or cannot load the model, is named and not timed.
+
+  --models LIST    of mlp, transformer, conv1d, resnet50, mobilenet_v3_large, and the real models minilm, ppocr_det, magika
+                   (all; the real ones if they are in models/, see `cargo xtask models`)
+  --cells LIST     such as 1x1,8x1,1x64 (each model's own, which have targets)
+  --engines LIST   of unisono, ort, ort1, openvino, rten, tract, torch (all but torch, which is SEVERAL GIGABYTES to
+                   install and has the built models alone)
+  --rounds N       rounds (5)
+  --seconds S      seconds that each engine is measured for in a round (1.5), after a fifth of that to warm up
+  --quick          2 rounds of 0.5 seconds of mlp, transformer and conv1d: to see that it works, not to quote
+  --out DIR        for the results (docs/benchmarks/cpu; with --quick target/bench/quick)
+  --render FILE    measure nothing: make tables and charts of this results.json again
+
+All of it takes about 25 minutes, and much longer the first time: it makes .venv (onnxruntime, OpenVINO; about 400 MB) and builds
+bench/peers-rs (rten, tract). Everything is pinned. Leave the machine alone meanwhile. Progress is on standard error.
+";
+
+const OPENVINO: peers::Packages = peers::Packages::new(
+    "tools/requirements-bench.txt",
+    "unisono-bench.txt",
+    "installing OpenVINO into .venv (about 200 MB)",
+);
+
+/// Cores that others may keep busy before the results are worth little.
+const BUSY: f64 = 0.1;
+
+struct Options {
+    models: Vec<&'static cells::Model>,
+    cells: Vec<Cell>,
+    engines: Vec<&'static engines::Kind>,
+    rounds: usize,
+    seconds: f64,
+    out: PathBuf,
+}
+
+/// # Errors
+/// If an option is wrong, something that is needed cannot be installed or built, or the results cannot be written.
+pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
+    let mut args = Args::new(arguments);
+    let render = args.value("--render")?;
+    let options = options(&mut args)?;
+    args.finish()?;
+    let results = match render {
+        Some(file) => {
+            let text =
+                std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+            serde_json::from_str(&text).map_err(|error| format!("{file}: {error}"))?
+        }
+        None => measure(&options)?,
+    };
+    write(&results, &options.out)?;
+    eprintln!("results: {}", options.out.join("results.md").display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(args: &mut Args) -> Result<Options, String> {
+    let quick = args.switch("--quick");
+    let list = |text: &str| -> Vec<String> {
+        text.split(',').map(|word| word.trim().to_owned()).collect()
+    };
+    let models = match args.value("--models")? {
+        Some(text) => list(&text)
+            .iter()
+            .map(|name| {
+                cells::model(name).ok_or_else(|| format!("there is no model `{name}`; see --help"))
+            })
+            .collect::<Result<Vec<_>, _>>()?,
+        None => cells::MODELS
+            .iter()
+            .filter(|model| match quick {
+                true => ["mlp", "transformer", "conv1d"].contains(&model.name),
+                false => model.built || real_model(model.name).is_file(),
+            })
+            .collect(),
+    };
+    if let Some(missing) = models
+        .iter()
+        .find(|model| !model.built && !real_model(model.name).is_file())
+    {
+        return Err(format!(
+            "{} is not in models/; fetch it with `cargo xtask models`",
+            missing.name
+        ));
+    }
+    let engines = match args.value("--engines")? {
+        Some(text) => {
+            let chosen = list(&text);
+            if let Some(unknown) = chosen
+                .iter()
+                .find(|name| KINDS.iter().all(|kind| kind.name != **name))
+            {
+                return Err(format!("there is no engine `{unknown}`; see --help"));
+            }
+            KINDS
+                .iter()
+                .filter(|kind| chosen.iter().any(|name| name == kind.name))
+                .collect()
+        }
+        None => KINDS.iter().filter(|kind| kind.by_default).collect(),
+    };
+    let cells = match args.value("--cells")? {
+        Some(text) => list(&text)
+            .iter()
+            .map(|word| Cell::parse(word))
+            .collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
+    let rounds = match args.value("--rounds")? {
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|rounds| *rounds > 0)
+            .ok_or("`--rounds` needs a count")?,
+        None => {
+            if quick {
+                2
+            } else {
+                5
+            }
+        }
+    };
+    let seconds = match args.value("--seconds")? {
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|seconds| (0.01..=3600.0).contains(seconds))
+            .ok_or("`--seconds` needs a number from 0.01 to 3600")?,
+        None => {
+            if quick {
+                0.5
+            } else {
+                1.5
+            }
+        }
+    };
+    let out = match args.value("--out")? {
+        Some(folder) => PathBuf::from(folder),
+        None if quick => shell::target_dir().join("bench/quick"),
+        None => shell::root().join("docs/benchmarks/cpu"),
+    };
+    Ok(Options {
+        models,
+        cells,
+        engines,
+        rounds,
+        seconds,
+        out,
+    })
+}
+
+fn real_model(name: &str) -> PathBuf {
+    shell::root().join("models").join(format!("{name}.onnx"))
+}
+
+fn measure(options: &Options) -> Result<Results, String> {
+    let folder = shell::target_dir().join("bench");
+    let programs = programs(options)?;
+    make_models(options, &programs, &folder)?;
+    let here = machine::here();
+    if here.busy_cores.is_some_and(|busy| busy > BUSY) {
+        eprintln!(
+            "WARNING: other programs keep {:.1} cores busy; these results will say more about them",
+            here.busy_cores.unwrap_or_default()
+        );
+    }
+    let (commit, uncommitted_changes) = machine::commit();
+    let mut results = Results {
+        date: machine::today(),
+        commit,
+        uncommitted_changes,
+        machine: here,
+        rounds: options.rounds,
+        seconds: options.seconds,
+        engines: Vec::new(),
+        models: Vec::new(),
+    };
+    let cells: usize = options
+        .models
+        .iter()
+        .map(|model| model.chosen(&options.cells).len())
+        .sum();
+    let windows = (cells * options.rounds * options.engines.len()) as f64;
+    eprintln!(
+        "{cells} cells, about {:.0} minutes",
+        (windows * options.seconds * 1.25 / 60.0).ceil()
+    );
+    for model in &options.models {
+        let measured = measure_model(model, options, &programs, &folder, &mut results)?;
+        results.models.push(measured);
+        // What was measured is not lost if the run is ended later.
+        write(&results, &options.out)?;
+    }
+    Ok(results)
+}
+
+/// Installs and builds what is needed.
+fn programs(options: &Options) -> Result<Programs, String> {
+    let chosen = |name: &str| options.engines.iter().any(|kind| kind.name == name);
+    let python = peers::ensure(&peers::PEERS, None)?;
+    let mut libraries = vec![(
+        "BENCH_ONNXRUNTIME",
+        library(&python, "onnxruntime", "capi", "onnxruntime")?,
+    )];
+    if chosen("openvino") {
+        peers::ensure(&OPENVINO, None)?;
+        libraries.push((
+            "BENCH_OPENVINO_C",
+            library(&python, "openvino", "libs", "openvino_c")?,
+        ));
+    }
+    if chosen("torch") {
+        peers::ensure(&peers::EXPORT, None)?;
+    }
+    eprintln!("building bench/peers-rs (minutes the first time)");
+    let target = shell::target_dir().join("bench-peers");
+    let manifest = shell::root().join("bench/peers-rs/Cargo.toml");
+    shell::run(
+        shell::cargo()
+            .args([
+                "build",
+                "--release",
+                "--locked",
+                "--quiet",
+                "--manifest-path",
+            ])
+            .arg(manifest)
+            .env("CARGO_TARGET_DIR", &target),
+    )?;
+    Ok(Programs {
+        driver: target.join(format!(
+            "release/bench-peers{}",
+            std::env::consts::EXE_SUFFIX
+        )),
+        python,
+        libraries,
+        torch_script: shell::root().join("tools/bench_torch.py"),
+    })
+}
+
+/// The shared library in a folder of an installed Python package.
+fn library(python: &Path, package: &str, folder: &str, name: &str) -> Result<PathBuf, String> {
+    let find = "import importlib.util, sys; print(importlib.util.find_spec(sys.argv[1]).submodule_search_locations[0])";
+    let output = std::process::Command::new(python)
+        .args(["-c", find, package])
+        .output()
+        .map_err(|error| format!("{}: {error}", python.display()))?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join(folder);
+    let files =
+        std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let prefix = format!("{}{name}.", std::env::consts::DLL_PREFIX);
+    files
+        .filter_map(|file| Some(file.ok()?.path()))
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|file| file.to_string_lossy().starts_with(&prefix))
+        })
+        .ok_or_else(|| format!("{} has no file {prefix}*", folder.display()))
+}
+
+fn make_models(options: &Options, programs: &Programs, folder: &Path) -> Result<(), String> {
+    eprintln!("building the models and requests");
+    let mut script = peers::script(&programs.python, "bench_models.py");
+    script
+        .arg("--out")
+        .arg(folder)
+        .arg("--real")
+        .arg(shell::root().join("models"));
+    for model in &options.models {
+        let rows: Vec<String> = rows_of(model, options)
+            .iter()
+            .map(usize::to_string)
+            .collect();
+        script.arg(format!("{}:{}", model.name, rows.join(",")));
+    }
+    shell::run(&mut script)
+}
+
+/// The numbers of rows that a model's cells have, each once.
+fn rows_of(model: &cells::Model, options: &Options) -> Vec<usize> {
+    let mut rows: Vec<usize> = model
+        .chosen(&options.cells)
+        .iter()
+        .map(|(cell, _)| cell.rows)
+        .collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+/// Starts all engines, drops those that are wrong, and measures the rest in turn.
+fn measure_model(
+    model: &cells::Model,
+    options: &Options,
+    programs: &Programs,
+    folder: &Path,
+    results: &mut Results,
+) -> Result<results::Model, String> {
+    let mut found = results::Model {
+        name: model.name.to_owned(),
+        about: model.about.to_owned(),
+        refused: Vec::new(),
+        agreement: Vec::new(),
+        cells: Vec::new(),
+    };
+    let file = folder.join(format!("{}.onnx", model.name));
+    let inputs = folder.join("inputs").join(model.name);
+    let answers = folder.join("answers");
+    let rows = rows_of(model, options);
+    let mut expected = Vec::new();
+    {
+        let mut reference = Engine::start(programs, "ort", &file, &inputs).map_err(|why| {
+            format!(
+                "{}: onnxruntime, which answers are compared with: {why}",
+                model.name
+            )
+        })?;
+        for &rows in &rows {
+            expected.push((rows, reference.answer(rows, &answers)?));
+        }
+    }
+    let mut running = Vec::new();
+    for kind in &options.engines {
+        eprintln!("{}: {} loads and is checked", model.name, kind.name);
+        let checked = Engine::start(programs, kind.name, &file, &inputs).and_then(|mut engine| {
+            let agreement = check(&mut engine, &expected, &answers)?;
+            Ok((engine, agreement))
+        });
+        match checked {
+            Ok((mut engine, agreement)) => {
+                found.agreement.extend(agreement);
+                note(results, kind, &mut engine);
+                running.push(engine);
+            }
+            Err(why) => refuse(&mut found, kind.name, why),
+        }
+    }
+    for (cell, _) in model.chosen(&options.cells) {
+        let series = race(model, cell, options, &mut running, &mut found);
+        found.cells.push(results::Cell {
+            callers: cell.callers,
+            rows: cell.rows,
+            series,
+        });
+    }
+    Ok(found)
+}
+
+/// Compares an engine's answers with what is expected, for every number of rows.
+fn check(
+    engine: &mut Engine,
+    expected: &[(usize, Vec<Vec<f32>>)],
+    folder: &Path,
+) -> Result<Vec<Agreement>, String> {
+    let mut agreement = Vec::new();
+    for (rows, theirs) in expected {
+        let ours = engine.answer(*rows, folder)?;
+        if ours.len() != theirs.len() {
+            return Err(format!(
+                "it has {} outputs and onnxruntime {}",
+                ours.len(),
+                theirs.len()
+            ));
+        }
+        let shares = ours
+            .iter()
+            .zip(theirs)
+            .map(|(a, b)| stats::share_of_allowed(a, b));
+        let worst = shares.fold(0.0, f64::max);
+        if worst > 1.0 {
+            return Err(format!(
+                "its answers differ from onnxruntime's by {worst:.2} times what is allowed, at {rows} rows"
+            ));
+        }
+        agreement.push(Agreement {
+            engine: engine.name.clone(),
+            rows: *rows,
+            error_of_allowed: worst,
+        });
+    }
+    Ok(agreement)
+}
+
+/// Remembers the engine's version, and asks ours once for what the processor can do.
+fn note(results: &mut Results, kind: &engines::Kind, engine: &mut Engine) {
+    if results.engines.iter().any(|known| known.name == kind.name) {
+        return;
+    }
+    if kind.name == OURS {
+        results.machine.gflops = engine.gflops().ok();
+    }
+    results.engines.push(results::Engine {
+        name: kind.name.to_owned(),
+        version: engine.version.clone(),
+        about: kind.about.to_owned(),
+    });
+    let place = |name: &str| KINDS.iter().position(|kind| kind.name == name);
+    results.engines.sort_by_key(|engine| place(&engine.name));
+}
+
+fn refuse(found: &mut results::Model, engine: &str, why: String) {
+    eprintln!("{}: {engine} is not timed: {why}", found.name);
+    found.refused.push(Refusal {
+        engine: engine.to_owned(),
+        why,
+    });
+}
+
+/// All rounds of a cell. An engine that fails is ended and out of the race.
+fn race(
+    model: &cells::Model,
+    cell: Cell,
+    options: &Options,
+    running: &mut Vec<Engine>,
+    found: &mut results::Model,
+) -> Vec<Series> {
+    let mut series: Vec<Series> = running
+        .iter()
+        .map(|engine| Series {
+            engine: engine.name.clone(),
+            rounds: Vec::new(),
+        })
+        .collect();
+    for round in 0..options.rounds {
+        let mut failed = Vec::new();
+        for place in 0..running.len() {
+            let turn = stats::in_turn(round, place, running.len());
+            let engine = &mut running[turn];
+            let measured = engine.time(
+                cell.callers,
+                cell.rows,
+                options.seconds / 5.0,
+                options.seconds,
+            );
+            let said = match &measured {
+                Ok(measured) => format!(
+                    "{} rows/s, p99 {} ms",
+                    table::thousands(measured.rows_per_s),
+                    table::digits(measured.p99_ms)
+                ),
+                Err(why) => why.clone(),
+            };
+            eprintln!(
+                "{} {cell} round {}/{}: {} {said}",
+                model.name,
+                round + 1,
+                options.rounds,
+                engine.name
+            );
+            match measured {
+                Ok(measured) => series[turn].rounds.push(measured),
+                Err(why) => failed.push((turn, why)),
+            }
+        }
+        failed.sort_by_key(|(turn, _)| std::cmp::Reverse(*turn));
+        for (turn, why) in failed {
+            refuse(found, &running.remove(turn).name, why);
+            series.remove(turn);
+        }
+    }
+    series
+}
+
+fn write(results: &Results, folder: &Path) -> Result<(), String> {
+    let save = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let json = serde_json::to_string_pretty(results).map_err(|error| error.to_string())?;
+    save("results.json", &(json + "\n"))?;
+    save("results.md", &table::page(results))?;
+    for model in &results.models {
+        save(&format!("{}.svg", model.name), &chart::svg(results, model))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Options, String> {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        let mut args = Args::new(&words);
+        let options = options(&mut args)?;
+        args.finish()?;
+        Ok(options)
+    }
+
+    #[test]
+    fn torch_takes_part_only_if_it_is_asked_for() {
+        let names = |text| {
+            read(text)
+                .unwrap()
+                .engines
+                .iter()
+                .map(|kind| kind.name)
+                .collect::<Vec<_>>()
+        };
+        assert!(!names("").contains(&"torch"));
+        assert_eq!(names("--engines torch,unisono"), [OURS, "torch"]);
+    }
+
+    #[test]
+    fn a_quick_run_does_not_touch_the_documentation() {
+        let quick = read("--quick").unwrap();
+        assert!(!quick.out.ends_with("docs/benchmarks/cpu"));
+        assert!(read("").unwrap().out.ends_with("docs/benchmarks/cpu"));
+        assert_eq!((quick.rounds, quick.models.len()), (2, 3));
+    }
+
+    #[test]
+    fn what_nobody_can_measure_is_refused() {
+        for wrong in [
+            "--models gpt",
+            "--engines unison",
+            "--cells 8",
+            "--rounds 0",
+            "--seconds 0",
+            "--fast",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_number_of_rows_is_prepared_once() {
+        let options = read("--models mlp").unwrap();
+        assert_eq!(rows_of(options.models[0], &options), [1, 8, 64]);
+    }
+}
