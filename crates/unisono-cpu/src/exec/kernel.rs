@@ -54,6 +54,11 @@ pub trait Kernel: Send + Sync {
         0
     }
 
+    /// What it is, in words for those who look for lost time: the algorithm, the tile, what is packed, what is fused.
+    fn describe(&self, _cx: &Context<'_>) -> String {
+        "vector loop".to_owned()
+    }
+
     /// How input `index` is read. Matters for constants only.
     fn access(&self, _index: usize) -> Access {
         Access::Typed

@@ -168,6 +168,17 @@ fn tag(kind: &ConvKind) -> u64 {
 }
 
 impl Kernel for ConvKernel {
+    fn describe(&self, _cx: &Context<'_>) -> String {
+        let mut words = self.weights.in_words();
+        if self.has_bias {
+            words += ", bias fused";
+        }
+        if let Some(activation) = self.activation {
+            words += &format!(", {activation:?} fused");
+        }
+        words
+    }
+
     fn scratch_len(&self) -> usize {
         self.scratch
     }

@@ -190,6 +190,13 @@ impl Slot {
         self.word.fetch_and(!TILES, Ordering::Relaxed);
     }
 
+    /// How many helpers have joined the job, which has no tile left. The caller owns the slot.
+    pub(super) fn helpers_met(&self, job: &Job<'_>) -> usize {
+        // Relaxed: seats are taken with tiles, and whoever took the last tile is seen by the one who found none.
+        let seats_left = (self.word.load(Ordering::Relaxed) & SEATS) >> SEAT_SHIFT;
+        job.seats.saturating_sub(seats_left) as usize
+    }
+
     /// Waits until every helper has left, then frees the slot. The caller owns it and has taken the last tile.
     pub(super) fn close(&self, spin: Duration) {
         // Acquire pairs with the Release of every `leave`: all are read-modify-writes of one word, so the last one's
