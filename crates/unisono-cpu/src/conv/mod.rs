@@ -164,6 +164,7 @@ impl ConvWeights {
         };
         let what = match (kind.in_per_group(), kind.out_per_group(), kind.groups) {
             (1, 1, 2..) => "depthwise",
+            _ if matches!(self.method, Method::Direct(_)) => "few outputs",
             (_, _, 2..) => "grouped",
             _ if kind.taps() == 1 => "pointwise",
             _ => "dense",

@@ -12,7 +12,7 @@ use unisono_reference::eval::canonical_activation;
 use unisono_runtime::Error;
 use unisono_tensor::{DType, TensorMut, TensorRef};
 
-use crate::exec::kernel::{Access, Build, Context, Kernel};
+use crate::exec::kernel::{Access, Build, Context, Kernel, ending_in_words};
 use crate::gemm::microkernel::Microkernels;
 use crate::gemm::{
     BatchShape, Cores, Epilogue, PackedB, Segment, Segments, estimated_ns, gemm_batched,
@@ -231,17 +231,11 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
 impl Finish {
     /// What is done to the sums, each behind a comma.
     fn in_words(&self, has_bias: bool) -> String {
-        let mut words = String::new();
-        if self.alpha != 1.0 {
-            words += &format!(", times {}", self.alpha);
+        let ending = ending_in_words(has_bias, self.activation);
+        match self.alpha {
+            1.0 => ending,
+            alpha => format!(", times {alpha}{ending}"),
         }
-        if has_bias {
-            words += ", bias fused";
-        }
-        if let Some(activation) = self.activation {
-            words += &format!(", {activation:?} fused");
-        }
-        words
     }
 
     fn epilogue<'a>(&self, bias: Option<MatrixRef<'a, f32>>) -> Epilogue<'a> {
