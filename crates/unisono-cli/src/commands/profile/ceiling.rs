@@ -3,7 +3,8 @@
 //! The one idea: a step needs at least the time of its operations at the peak, and at least the time of its bytes at the rate of
 //! reading; the longer of both is the roof's (Williams, Waterman, Patterson: "Roofline", 2009). What it takes beyond that is lost.
 
-use unisono::roofline::Roofline;
+use unisono::profile::Times;
+use unisono::roofline::{Rate, Roofline};
 
 /// The two rates.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,14 @@ pub struct Ceiling {
     pub of_bytes: usize,
     /// Bytes per nanosecond from memory.
     pub memory_bytes_per_ns: f64,
+}
+
+/// Did something else want the cores? The arithmetic peak needs nothing but them, so it should not move; and half of the runs
+/// should not take much longer than the fastest.
+pub fn disturbed(before: &Roofline, after: &Roofline, runs: &Times) -> bool {
+    let (a, b) = (before.all_threads.best, after.all_threads.best);
+    let moved = (a - b).abs() > 0.15 * a.max(b);
+    moved || runs.median_ns as f64 > 1.25 * runs.lowest_ns as f64
 }
 
 /// Time and counted work of a step, or of several.
@@ -52,14 +61,15 @@ impl Work {
 }
 
 impl Ceiling {
-    /// The best that was measured.
-    pub fn of(roofline: &Roofline) -> Ceiling {
+    /// The best that was measured before and after: a neighbour on the same cores only ever makes it lower.
+    pub fn of(before: &Roofline, after: &Roofline) -> Ceiling {
         const NS: f64 = 1e9;
+        let best = |of: fn(&Roofline) -> &Rate| of(before).best.max(of(after).best) / NS;
         Ceiling {
-            flops_per_ns: roofline.all_threads.best / NS,
-            bytes_per_ns: roofline.weights.best / NS,
-            of_bytes: roofline.weight_bytes,
-            memory_bytes_per_ns: roofline.memory.best / NS,
+            flops_per_ns: best(|r| &r.all_threads),
+            bytes_per_ns: best(|r| &r.weights),
+            of_bytes: before.weight_bytes,
+            memory_bytes_per_ns: best(|r| &r.memory),
         }
     }
 

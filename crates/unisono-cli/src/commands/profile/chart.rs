@@ -42,7 +42,7 @@ g.part:hover .bar { stroke: var(--ink); }
 /// The chart as a file.
 pub fn svg(report: &Report<'_>, by: By) -> String {
     let run = groups(report, by);
-    let whole = report.whole_ns();
+    let whole = report.parts_ns();
     let height = TOP + ROW * run.depth() as f64 + EDGE;
     let mut drawing = Drawing {
         out: String::new(),
@@ -83,7 +83,7 @@ pub fn svg(report: &Report<'_>, by: By) -> String {
         )),
     );
     legend(out);
-    drawing.run(&run);
+    drawing.run(&run, &format!("run {}", microseconds(report.run_ms * 1e3)));
     drawing.out.push_str("</svg>\n");
     drawing.out
 }
@@ -110,22 +110,21 @@ fn legend(out: &mut String) {
 
 struct Drawing {
     out: String,
-    /// Nanoseconds of the whole run.
+    /// Nanoseconds of all that is drawn side by side.
     whole: f64,
     /// Units of the paper for one.
     scale: f64,
 }
 
 impl Drawing {
-    fn run(&mut self, run: &Group<'_>) {
+    fn run(&mut self, run: &Group<'_>, label: &str) {
         // The roof of the run counts what lies between the steps as lost.
         let work = Work {
             ns: self.whole,
             ..run.work
         };
-        let label = format!("run {}", microseconds(self.whole / 1e3));
         let tip = self.tip("the whole run", &work);
-        self.bar(EDGE, 0, &work, None, &label, &tip);
+        self.bar(EDGE, 0, &work, None, label, &tip);
         let end = self.parts(run, EDGE, 1);
         let between = self.whole - run.work.ns;
         let width = between * self.scale;
@@ -182,7 +181,7 @@ impl Drawing {
             ROW - 1.0
         );
         let letters = ((width - 2.0 * PADDING) / LETTER) as usize;
-        if letters >= 3 {
+        if letters >= 4 {
             let _ = write!(
                 self.out,
                 "<text class=\"{ink}\" x=\"{:.2}\" y=\"{:.1}\">{}</text>",

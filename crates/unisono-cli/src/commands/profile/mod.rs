@@ -18,12 +18,12 @@ use crate::console::{Progress, plain};
 use crate::failure::Failure;
 use crate::request::MadeUp;
 use crate::request::shapes::GivenShapes;
-use ceiling::Ceiling;
+use ceiling::{Ceiling, disturbed};
 use report::Report;
 
 const EXAMPLES: &str = "\
 Runs one made-up request again and again with a clock around every step of its plan, alone on the device. Times are the
-medians of the runs. Beside each stands what the step achieved of what this machine can do at best, measured just before
+medians of the runs. Beside each stands what the step achieved of what this machine can do at best, measured before and after
 (as bench --roofline does): multiply-adds a second on all threads, and bytes read a second from as many bytes as the run
 works on. No step can be faster than the larger of both shares says; what is missing to 100 % is what could be gained. A
 step may read faster than that: a small tensor lies in a nearer cache.
@@ -52,6 +52,7 @@ With --json, one object:
   model, device, threads, isa, seed, shapes, rows, runs   what was measured
   run_ms, run_lowest_ms, run_highest_ms                   a whole run
   steps_ms, between_steps_ms                              all its steps, and what lies between them
+  disturbed                                               true if something else seems to have wanted the cores
   gflops_peak, read_gb_per_s, read_bytes, memory_gb_per_s what the machine can do: read_gb_per_s from read_bytes
   roof_share                                              of the run: the time that the roof allows, over the time taken
   time_by_roof_share                                      how much of the time is spent in steps from .. to of the roof
@@ -144,12 +145,14 @@ pub fn profile(args: &ProfileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let isa = args.device.isa().unwrap_or_else(unisono::Isa::detect);
     let probe = RooflineProbe::new(isa, info.threads)?;
     let works_on = first.weight_bytes().saturating_add(first.arena_bytes);
-    let roofline = probe.measure(usize::try_from(works_on).unwrap_or(usize::MAX / 8))?;
-    drop(probe);
+    let works_on = usize::try_from(works_on).unwrap_or(usize::MAX / 8);
+    let before = probe.measure(works_on)?;
     progress.show(&format!("running it {} times", args.runs));
     let profile = session
         .profile(&request, args.runs as usize)
         .map_err(of_model)?;
+    progress.show("measuring again what the machine can do");
+    let after = probe.measure(works_on)?;
     progress.clear();
 
     let name = args.model.display().to_string();
@@ -161,7 +164,8 @@ pub fn profile(args: &ProfileArgs, out: &mut dyn Write) -> Result<(), Failure> {
         args.made_up.seed,
         ports.zip(shapes).collect(),
         &profile,
-        Ceiling::of(&roofline),
+        Ceiling::of(&before, &after),
+        disturbed(&before, &after, &profile.whole),
     );
     if let Some(file) = &args.svg {
         write_chart(file, &chart::svg(&report, args.by))?;

@@ -24,6 +24,7 @@ pub struct Report<'a> {
     pub run_highest_ms: f64,
     pub steps_ms: f64,
     pub between_steps_ms: f64,
+    pub disturbed: bool,
     pub gflops_peak: f64,
     pub read_gb_per_s: f64,
     pub read_bytes: usize,
@@ -92,6 +93,7 @@ impl<'a> Report<'a> {
         shapes: BTreeMap<&'a str, Vec<usize>>,
         profile: &'a Profile,
         ceiling: Ceiling,
+        disturbed: bool,
     ) -> Report<'a> {
         let run_ns = profile.whole.median_ns as f64;
         let steps = profile.steps.iter();
@@ -118,6 +120,7 @@ impl<'a> Report<'a> {
             run_highest_ms: ms(profile.whole.highest_ns as f64),
             steps_ms: ms(profile.within_steps.median_ns as f64),
             between_steps_ms: ms(profile.between_steps_ns() as f64),
+            disturbed,
             gflops_peak: ceiling.flops_per_ns,
             read_gb_per_s: ceiling.bytes_per_ns,
             read_bytes: ceiling.of_bytes,
@@ -135,11 +138,11 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The time of the run, of which steps and what lies between them are parts. Medians of parts may add up to more than
-    /// the median of the whole.
-    pub fn whole_ns(&self) -> f64 {
-        let parts: f64 = self.steps.iter().map(|step| step.work.ns).sum();
-        parts.max(self.run_ms * 1e6)
+    /// The steps and what lies between them, one behind the other. Not quite the time of a run: medians of parts do not add
+    /// up to the median of the whole.
+    pub fn parts_ns(&self) -> f64 {
+        let steps: f64 = self.steps.iter().map(|step| step.work.ns).sum();
+        steps + self.between_steps_ms * 1e6
     }
 }
 

@@ -170,7 +170,14 @@ fn total(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         "reached   {} of the roof; of the time of the steps is spent at",
         percent(report.roof_share, 0),
     )?;
-    writeln!(out, "          {}", classes.join(", "))
+    writeln!(out, "          {}", classes.join(", "))?;
+    if report.disturbed {
+        writeln!(
+            out,
+            "note      the speed of the cores moved meanwhile: something else is running here"
+        )?;
+    }
+    Ok(())
 }
 
 fn time(ms: f64) -> String {
