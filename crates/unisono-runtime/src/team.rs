@@ -43,7 +43,7 @@ mod slot;
 
 use bed::Bed;
 use place::Place;
-use slot::{Job, Slot};
+use slot::{Job, SeatsLeft, Slot};
 
 /// How many leaders can have work on the table at once. More than that work alone until an entry is free.
 const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
@@ -379,10 +379,14 @@ impl Shared {
         if estimated_ns >= WORTH_WAKING_NS {
             self.bed.wake(helpers.min(WAKE_FANOUT));
         }
-        while let Some(tile) = slot.take(job.tiles) {
-            job.tile(slot, tile, 0);
-        }
-        HELPERS_MET.set(HELPERS_MET.get().max(slot.helpers_met(&job)));
+        let SeatsLeft(seats_left) = loop {
+            match slot.take(job.tiles) {
+                Ok(tile) => job.tile(slot, tile, 0),
+                Err(left) => break left,
+            }
+        };
+        let met = helpers.saturating_sub(seats_left as usize);
+        HELPERS_MET.set(HELPERS_MET.get().max(met));
         slot.close(self.spin);
         let panic = lock(&job.panic).take();
         if let Some(payload) = panic {

@@ -89,9 +89,9 @@ pub fn svg(report: &Report<'_>, by: By) -> String {
 }
 
 fn legend(out: &mut String) {
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<text class=\"quiet\" x=\"{EDGE}\" y=\"72\">share of the roof:</text>\n"
+        "<text class=\"quiet\" x=\"{EDGE}\" y=\"72\">share of the roof:</text>"
     );
     let mut x = EDGE + 112.0;
     let names = CLASSES.iter().enumerate();
