@@ -11,6 +11,8 @@ use unisono::roofline::{Rate, Roofline};
 pub struct Ceiling {
     /// Operations per nanosecond on all threads.
     pub flops_per_ns: f64,
+    /// Operations per nanosecond on one: if all have far less than their number times this, they share units or cores.
+    pub one_thread_flops_per_ns: f64,
     /// Bytes per nanosecond that all threads read, from as many bytes as the run works on.
     pub bytes_per_ns: f64,
     /// How many those are.
@@ -67,6 +69,7 @@ impl Ceiling {
         let best = |of: fn(&Roofline) -> &Rate| of(before).best.max(of(after).best) / NS;
         Ceiling {
             flops_per_ns: best(|r| &r.all_threads),
+            one_thread_flops_per_ns: best(|r| &r.one_thread),
             bytes_per_ns: best(|r| &r.weights),
             of_bytes: before.weight_bytes,
             memory_bytes_per_ns: best(|r| &r.memory),
@@ -116,6 +119,7 @@ mod tests {
 
     const CEILING: Ceiling = Ceiling {
         flops_per_ns: 100.0,
+        one_thread_flops_per_ns: 60.0,
         bytes_per_ns: 10.0,
         of_bytes: 1,
         memory_bytes_per_ns: 5.0,

@@ -53,7 +53,8 @@ With --json, one object:
   run_ms, run_lowest_ms, run_highest_ms                   a whole run
   steps_ms, between_steps_ms                              all its steps, and what lies between them
   disturbed                                               true if something else seems to have wanted the cores
-  gflops_peak, read_gb_per_s, read_bytes, memory_gb_per_s what the machine can do: read_gb_per_s from read_bytes
+  gflops_peak, gflops_peak_one_thread                     what the machine can do, on all threads and on one,
+  read_gb_per_s, read_bytes, memory_gb_per_s              and how fast it reads so many bytes, and from memory
   roof_share                                              of the run: the time that the roof allows, over the time taken
   time_by_roof_share                                      how much of the time is spent in steps from .. to of the roof
   steps                                                   all, in the order in which they run:
