@@ -8,6 +8,7 @@ use crate::commands::bench::{BenchArgs, bench};
 use crate::commands::completions::{CompletionsArgs, completions};
 use crate::commands::devices::{DevicesArgs, devices};
 use crate::commands::inspect::{InspectArgs, inspect};
+use crate::commands::profile::{ProfileArgs, profile};
 use crate::commands::run::{RunArgs, run};
 use crate::commands::verify::{VerifyArgs, verify};
 use crate::failure::Failure;
@@ -18,6 +19,7 @@ Examples:
   unisono run model.onnx                              one answer to made-up inputs
   unisono run model.onnx --input x=x.npy --output-dir out
   unisono bench model.onnx --callers 1,8              throughput and latency
+  unisono profile model.onnx --svg profile.svg        which nodes take the time, and what could be gained
   unisono verify                                      what this machine can be trusted with
   unisono devices                                     what there is to run on
 
@@ -40,6 +42,7 @@ enum Command {
     Inspect(InspectArgs),
     Run(RunArgs),
     Bench(BenchArgs),
+    Profile(ProfileArgs),
     Verify(VerifyArgs),
     Devices(DevicesArgs),
     Completions(CompletionsArgs),
@@ -55,6 +58,7 @@ impl Cli {
             Command::Inspect(args) => inspect(args, out),
             Command::Run(args) => run(args, out),
             Command::Bench(args) => bench(args, out),
+            Command::Profile(args) => profile(args, out),
             Command::Verify(args) => verify(args, out),
             Command::Devices(args) => devices(args, out),
             Command::Completions(args) => completions(args, out),

@@ -95,6 +95,27 @@ pub fn milliseconds(duration: std::time::Duration) -> String {
     format!("{} ms", three_digits(duration.as_secs_f64() * 1e3))
 }
 
+/// A time of so many microseconds in three digits, in the unit that fits.
+pub fn microseconds(us: f64) -> String {
+    match us {
+        us if us < 1e3 => format!("{} us", three_digits(us)),
+        us => milliseconds(std::time::Duration::from_secs_f64(us / 1e6)),
+    }
+}
+
+/// Text of at most so many characters: what is too long loses its middle, since names differ in their ends.
+pub fn shortened(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let kept = most.saturating_sub(1);
+    let (head, tail) = (kept / 3, kept - kept / 3);
+    let head: String = text.chars().take(head).collect();
+    let tail: String = text.chars().skip(count - tail).collect();
+    format!("{head}…{tail}")
+}
+
 /// A number of at least 0 in three digits, without an exponent for what a person meets.
 pub fn three_digits(value: f64) -> String {
     let decimals = match value {
@@ -188,6 +209,14 @@ mod tests {
         table.write(&mut out, "  ").unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, "  name       n\n  a          1\n  longer  1000\n");
+    }
+
+    #[test]
+    fn what_is_too_long_loses_its_middle() {
+        assert_eq!(shortened("/layer.0/MatMul", 15), "/layer.0/MatMul");
+        assert_eq!(shortened("/encoder/layer.0/MatMul", 12), "/en…0/MatMul");
+        assert_eq!(shortened("Größe", 3), "…ße");
+        assert_eq!(shortened("abc", 0), "…");
     }
 
     #[test]

@@ -452,3 +452,142 @@ fn bench_measures_the_ceilings_of_the_machine_without_a_model() {
         }
     }
 }
+
+/// Two layers with paths for names, and one without.
+fn layers() -> Vec<u8> {
+    use unisono::onnx::write::{Dim, Graph, Model, Node, Tensor, ValueInfo};
+    let info = |name| ValueInfo::tensor::<f32>(name, [Dim::symbol("batch"), Dim::fixed(64)]);
+    let product = |name, x, y| Node::new("MatMul").name(name).inputs([x, "w"]).outputs([y]);
+    let graph = Graph::new("layers")
+        .input(info("x"))
+        .initializer(Tensor::of("w", &[64, 64], &[0.01f32; 64 * 64]))
+        .node(product("/net/layer.0/<MatMul> & \"co\"", "x", "a"))
+        .node(
+            Node::new("Softmax")
+                .name("/net/layer.0/Softmax")
+                .inputs(["a"])
+                .outputs(["b"]),
+        )
+        .node(product("/net/layer.1/MatMul", "b", "c"))
+        .node(
+            Node::new("Tanh")
+                .name("ending")
+                .inputs(["c"])
+                .outputs(["y"]),
+        )
+        .output(info("y"));
+    Model::new(17, graph).to_bytes()
+}
+
+#[test]
+fn profile_tells_steps_by_time_and_what_they_reach_in_100_columns() {
+    let folder = Folder::new();
+    folder.write("layers.onnx", &layers());
+    let line = ["profile", "layers.onnx", "--rows", "4", "--runs", "3"];
+    let out = folder.unisono(&line).ok().out;
+    for text in [
+        "4 rows, 3 runs",
+        "MatMul",
+        "ending",
+        "weights packed once",
+        "between the steps",
+        "roofline",
+        "of the roof",
+    ] {
+        assert!(out.contains(text), "{text:?} is missing in\n{out}");
+    }
+    for line in out.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    let top = folder.unisono(&[&line[..], &["--top", "1"]].concat()).ok();
+    assert!(top.out.contains("2 more"), "{}", top.out);
+    let sums = folder
+        .unisono(&[&line[..], &["--by", "operator"]].concat())
+        .ok();
+    assert!(!sums.out.contains("layer.0"), "{}", sums.out);
+    assert!(sums.out.contains("Softmax"), "{}", sums.out);
+}
+
+#[test]
+fn profile_gives_one_json_object_whose_parts_are_less_than_the_whole() {
+    let folder = Folder::new();
+    folder.write("layers.onnx", &layers());
+    let line = ["profile", "layers.onnx", "--runs", "4", "--json"];
+    let report = folder.unisono(&line).ok().json();
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    assert_eq!((&report["rows"], &report["runs"]), (&1.into(), &4.into()));
+    assert_eq!(report["shapes"]["x"], serde_json::json!([1, 64]));
+    assert!(number(&report["steps_ms"]) <= number(&report["run_ms"]));
+    assert!(number(&report["gflops_peak"]) > 0.0 && number(&report["read_gb_per_s"]) > 0.0);
+    let steps = report["steps"].as_array().expect("a list");
+    let operators: Vec<_> = steps.iter().map(|step| &step["operator"]).collect();
+    assert_eq!(operators, ["MatMul", "Softmax", "MatMul"]);
+    // The activation is fused, and the product has its name.
+    assert_eq!(steps[2]["name"], "ending");
+    let first = &steps[0];
+    assert_eq!(first["flops"], 2 * 64 * 64);
+    assert_eq!(first["weight_bytes"], 64 * 64 * 4);
+    assert_eq!(
+        (&first["input_bytes"], &first["output_bytes"]),
+        (&256.into(), &256.into())
+    );
+    for step in steps {
+        let share = number(&step["roof_share"]);
+        assert!((0.0..=1.0).contains(&share), "{step}");
+        assert!(number(&step["lost_ms"]) <= number(&step["ms"]), "{step}");
+    }
+    let classes = report["time_by_roof_share"].as_array().expect("a list");
+    let sum: f64 = classes.iter().map(|class| number(&class["share"])).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+}
+
+#[test]
+fn profile_draws_a_chart_that_is_well_formed_and_stands_alone() {
+    let folder = Folder::new();
+    folder.write("layers.onnx", &layers());
+    for by in ["node", "operator"] {
+        let line = [
+            "profile",
+            "layers.onnx",
+            "--runs",
+            "2",
+            "--by",
+            by,
+            "--svg",
+            "chart.svg",
+        ];
+        assert!(folder.unisono(&line).ok().out.contains("chart.svg"));
+        let chart = String::from_utf8(folder.read("chart.svg")).expect("text");
+        let document = roxmltree::Document::parse(&chart).expect("well-formed XML");
+        let root = document.root_element();
+        assert_eq!(
+            root.tag_name().namespace(),
+            Some("http://www.w3.org/2000/svg")
+        );
+        let elements = || root.descendants().filter(|node| node.is_element());
+        assert!(elements().all(|node| node.tag_name().name() != "script"));
+        let mut attributes = elements().flat_map(|node| node.attributes());
+        assert!(attributes.all(|a| a.name() != "href" && !a.name().starts_with("on")));
+        let bars = elements().filter(|node| node.attribute("class") == Some("part"));
+        let tips: Vec<&str> = bars
+            .map(|bar| bar.first_element_child().and_then(|tip| tip.text()))
+            .map(|text| text.expect("every bar has a tooltip"))
+            .collect();
+        assert!(tips.iter().any(|tip| tip.starts_with("the whole run")));
+        assert!(
+            tips.iter()
+                .any(|tip| tip.starts_with("/net/layer.0/<MatMul> & \"co\"")),
+            "{tips:?}"
+        );
+        // The run's own width holds all others.
+        let number = |node: roxmltree::Node<'_, '_>, name| -> f64 {
+            let value = node.attribute(name).expect("a length");
+            value.parse().expect("a number")
+        };
+        let rects = elements().filter(|node| node.tag_name().name() == "rect");
+        let rects: Vec<_> = rects.filter(|r| r.attribute("x").is_some()).collect();
+        for rect in rects {
+            assert!(number(rect, "x") + number(rect, "width") <= 1184.5);
+        }
+    }
+}

@@ -17,7 +17,7 @@ fn help_teaches_with_examples_and_exit_codes() {
     ] {
         assert!(help.contains(text), "--help does not say {text:?}:\n{help}");
     }
-    for command in ["inspect", "run", "bench", "completions"] {
+    for command in ["inspect", "run", "bench", "profile", "completions"] {
         let help = folder.unisono(&[command, "--help"]).ok().out;
         assert!(
             help.contains("Examples:"),
@@ -74,6 +74,34 @@ fn what_is_wrong_with_the_input_is_said_without_a_backtrace_and_ends_with_2() {
             &["cannot be used with", "--in-flight"],
         ),
         (&["bench", "model.onnx", "--rate", "inf"], &["--rate"]),
+        (&["profile"], &["MODEL"]),
+        (&["profile", "model.onnx", "--runs", "0"], &["--runs"]),
+        (&["profile", "model.onnx", "--top", "0"], &["--top"]),
+        (
+            &["profile", "model.onnx", "--by", "color"],
+            &["--by", "node, operator"],
+        ),
+        (
+            &["profile", "model.onnx", "--dim", "sequence=3"],
+            &["sequence", "the names are batch"],
+        ),
+        (
+            &["profile", "model.onnx", "--dim", "batch=3", "--rows", "2"],
+            &["--rows 2", "--dim batch=3", "what to do"],
+        ),
+        (
+            &[
+                "profile",
+                "model.onnx",
+                "--runs",
+                "1",
+                "--threads",
+                "1",
+                "--svg",
+                "no/such.svg",
+            ],
+            &["no/such.svg", "what to do"],
+        ),
         (
             &["run", "model.onnx", "--isa", "mmx"],
             &["scalar, neon, avx2, avx512"],

@@ -9,6 +9,7 @@
 //! | [`device`] | [`Device`]: the handle to a backend with its lanes and census |
 //! | [`plan`] | the traits that a device implements, and the key of a plan |
 //! | [`plan_cache`] | compile once per key, bounded in bytes |
+//! | [`profile`] | what a request's time went into, step by step |
 //! | [`coalescer`] | callers become batches: the queue, leadership, who shares a batch |
 //! | [`stats`] | what a session did |
 //! | [`stall`] | who waits for what, when nothing moves |
@@ -28,6 +29,7 @@ pub mod lane;
 pub mod model;
 pub mod plan;
 pub mod plan_cache;
+pub mod profile;
 pub mod request;
 pub mod session;
 pub mod stall;

@@ -8,10 +8,11 @@ use smallvec::SmallVec;
 use unisono_graph::{Dim, Symbol};
 use unisono_tensor::{DeviceId, Tensor, mutant};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::lane::Lane;
 use crate::model::ModelGraph;
 use crate::plan_cache::Weigh;
+use crate::profile::Profile;
 use std::sync::Arc;
 
 /// Stands in a [`PlanKey`] for the length of the rows axis.
@@ -246,6 +247,24 @@ pub trait Plan: Any + Send + Sync {
         inputs: &[Tensor],
         outputs: &mut [Option<Tensor>],
     ) -> Result<(), Error>;
+
+    /// Runs the request once, then `runs` times with a clock around every step, by the rules of [`Plan::run`]. `outputs` are
+    /// the last run's; [`Profile::outputs`] stays empty.
+    ///
+    /// By default the device cannot.
+    fn profile(
+        &self,
+        _lane: &mut dyn Lane,
+        _rows: usize,
+        _inputs: &[Tensor],
+        _outputs: &mut [Option<Tensor>],
+        _runs: usize,
+    ) -> Result<Profile, Error> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "this device cannot tell the times of a run's steps",
+        ))
+    }
 
     /// Bytes that the plan holds.
     fn bytes(&self) -> u64;

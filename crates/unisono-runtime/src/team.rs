@@ -28,6 +28,7 @@
 //! Workers that find nothing spin for a while ([`TeamOptions::spin`]), then sleep. A publisher pays for a wake-up only
 //! if workers sleep, none of the awake ones suffices, and the work is worth it. No wake-up is lost: see `bed::Bed`.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::panic::resume_unwind;
@@ -42,10 +43,15 @@ mod slot;
 
 use bed::Bed;
 use place::Place;
-use slot::{Job, Slot};
+use slot::{Job, SeatsLeft, Slot};
 
 /// How many leaders can have work on the table at once. More than that work alone until an entry is free.
 const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
+
+thread_local! {
+    /// The most helpers of a job that this thread led, see [`Team::took_part`].
+    static HELPERS_MET: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Work below this (in estimated nanoseconds on one core) is done by the leader alone: handing a cache line to another
 /// core and back costs about as much as a helper would save.
@@ -222,6 +228,12 @@ impl Team {
         shared.lead(slot, tiles, helpers, estimated_ns, &work);
     }
 
+    /// How many threads worked at most on one of the jobs that the calling thread led since it asked last: 1 if it was
+    /// always alone. For those who look, never for a decision.
+    pub fn took_part() -> usize {
+        HELPERS_MET.take() + 1
+    }
+
     /// Takes part in one published job until it has no tile left. `false` if there was none to take.
     ///
     /// For threads that would otherwise sleep.
@@ -367,9 +379,14 @@ impl Shared {
         if estimated_ns >= WORTH_WAKING_NS {
             self.bed.wake(helpers.min(WAKE_FANOUT));
         }
-        while let Some(tile) = slot.take(job.tiles) {
-            job.tile(slot, tile, 0);
-        }
+        let SeatsLeft(seats_left) = loop {
+            match slot.take(job.tiles) {
+                Ok(tile) => job.tile(slot, tile, 0),
+                Err(left) => break left,
+            }
+        };
+        let met = helpers.saturating_sub(seats_left as usize);
+        HELPERS_MET.set(HELPERS_MET.get().max(met));
         slot.close(self.spin);
         let panic = lock(&job.panic).take();
         if let Some(payload) = panic {

@@ -90,6 +90,15 @@ fn what_waits_when_the_lane_is_ready_is_the_next_batch() {
     assert_all_released(&session);
 }
 
+#[test]
+fn a_device_that_cannot_look_into_its_runs_says_so_and_goes_on() {
+    let (session, _) = session(&SessionOptions::default());
+    let x = row(1.0);
+    let error = session.profile(&x, 3).expect_err("the mock has no steps");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(is_answer(&session.run(&x).expect("an answer"), 1.0));
+}
+
 /// Evidence: alone-without-proof
 #[test]
 fn without_coalescing_everybody_runs_alone() {

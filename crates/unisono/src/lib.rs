@@ -199,6 +199,11 @@ pub mod roofline {
     pub use unisono_cpu::roofline::{MEMORY_STREAM_BYTES, Rate, Roofline, RooflineProbe};
 }
 
+/// What a request's time went into, step by step: what [`Session::profile`] tells.
+pub mod profile {
+    pub use unisono_runtime::profile::{Profile, StepProfile, Times};
+}
+
 /// Model files: the range of opsets that can be read, and a writer of small models.
 pub mod onnx {
     pub use unisono_onnx::{OPSETS, write};

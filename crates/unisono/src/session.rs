@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use unisono_runtime::plan::PlanInfo;
 use unisono_runtime::plan_cache::CacheCounts;
+use unisono_runtime::profile::Profile;
 use unisono_runtime::request::{Inputs, Outputs, RunOptions};
 use unisono_runtime::session::{RunFuture, SessionOptions, Shutdown};
 use unisono_runtime::stall::StallReport;
@@ -174,6 +175,30 @@ impl Session {
     /// shut down.
     pub fn plan_for<'a>(&self, inputs: impl Into<Inputs<'a>>) -> Result<PlanInfo, Error> {
         self.inner.plan_for(inputs)
+    }
+
+    /// What a request's time goes into: runs it once, then `runs` times with a clock around every step of its plan, on one
+    /// lane and in no batch. See [`Profile`].
+    ///
+    /// ```
+    /// # use unisono::{Device, Model, Tensor};
+    /// # let session = Model::load("examples/classifier.onnx")?.session(&Device::cpu()?)?;
+    /// let profile = session.profile(&Tensor::from_slice(&[1, 4], &[0f32; 4])?, 10)?;
+    /// let slowest = profile.steps.iter().max_by_key(|step| step.times.median_ns).unwrap();
+    /// println!("{} takes {} ns: {}", slowest.name, slowest.times.median_ns, slowest.kernel);
+    /// assert!(profile.within_steps.median_ns <= profile.whole.median_ns);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::run`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from a device that cannot look
+    /// into its runs.
+    pub fn profile<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+        runs: usize,
+    ) -> Result<Profile, Error> {
+        self.inner.profile(inputs, runs)
     }
 
     /// What has made no progress for so long, and what it waits for: see [`StallReport`]. Any thread may ask at any time, and

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod devices;
 pub mod inspect;
+pub mod profile;
 pub mod run;
 pub mod verify;
 pub mod verify_compare;

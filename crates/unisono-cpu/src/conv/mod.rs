@@ -27,6 +27,7 @@ pub use unisono_reference::arith::{ConvShape, PoolShape};
 
 use unisono_tensor::TensorError;
 
+use crate::gemm::microkernel::Microkernels;
 use crate::gemm::{Cores, Unary};
 use crate::memory::Seats;
 use crate::simd::Isa;
@@ -150,6 +151,34 @@ impl ConvWeights {
         match &self.method {
             Method::Dense(passes) => passes.iter().map(Pass::bytes).sum(),
             Method::Direct(weights) => size_of_val(weights.as_slice()),
+        }
+    }
+
+    /// The algorithm that they are packed for, in words.
+    pub(crate) fn in_words(&self) -> String {
+        let kind = &self.kind;
+        let [depth, height, width] = kind.kernel;
+        let window = match depth {
+            1 => format!("{height}x{width}"),
+            _ => format!("{depth}x{height}x{width}"),
+        };
+        let what = match (kind.in_per_group(), kind.out_per_group(), kind.groups) {
+            (1, 1, 2..) => "depthwise",
+            _ if matches!(self.method, Method::Direct(_)) => "few outputs",
+            (_, _, 2..) => "grouped",
+            _ if kind.taps() == 1 => "pointwise",
+            _ => "dense",
+        };
+        let transposed = if kind.transposed { ", transposed" } else { "" };
+        let isa = self.isa;
+        match &self.method {
+            Method::Direct(_) => {
+                format!("{what} {window}{transposed}, direct from a padded copy, {isa}")
+            }
+            Method::Dense(_) => {
+                let tile = Microkernels::of(isa).in_words(isa);
+                format!("{what} {window}{transposed}, product with gathered panels, {tile}")
+            }
         }
     }
 

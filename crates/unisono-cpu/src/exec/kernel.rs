@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use unisono_graph::Operator;
+use unisono_reference::arith::Unary;
 use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
@@ -52,6 +53,11 @@ pub trait Kernel: Send + Sync {
     /// [`Team::run`] for what it is good for.
     fn estimated_ns(&self) -> u64 {
         0
+    }
+
+    /// What it is, in words for those who look for lost time: the algorithm, the tile, what is packed, what is fused.
+    fn describe(&self, _cx: &Context<'_>) -> String {
+        "vector loop".to_owned()
     }
 
     /// How input `index` is read. Matters for constants only.
@@ -164,6 +170,21 @@ impl<'a> Build<'a> {
 /// Makes a kernel for an operator, or gives `None` where it has none for these types and shapes; the reference
 /// implementation then serves.
 pub type Builder = fn(&Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>;
+
+/// What a product does to its sums before they are written, each behind a comma, for [`Kernel::describe`].
+pub(crate) fn ending_in_words(has_bias: bool, activation: Option<Unary>) -> String {
+    let mut words = String::new();
+    if has_bias {
+        words += ", bias fused";
+    }
+    if let Some(activation) = activation {
+        // Without its attributes, which the model tells.
+        let debug = format!("{activation:?}");
+        let name = debug.split([' ', '(', '{']).next().unwrap_or_default();
+        words += &format!(", {name} fused");
+    }
+    words
+}
 
 /// An error of a kernel about its data.
 pub fn failed(message: impl Into<String>) -> Error {

@@ -13,5 +13,6 @@ pub mod kernel;
 pub mod lane;
 pub mod model;
 pub mod plan;
+mod profile;
 pub mod program;
 pub(crate) mod run;

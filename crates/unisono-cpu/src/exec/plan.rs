@@ -10,6 +10,7 @@ use unisono_graph::{Dim, Fact};
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Cost, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
+use unisono_runtime::profile::Profile;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{Tensor, mutant};
 
@@ -17,6 +18,7 @@ use crate::exec::cost::cost;
 use crate::exec::kernel::Known;
 use crate::exec::lane::CpuLane;
 use crate::exec::model::{CpuModel, other_device};
+use crate::exec::profile::profile;
 use crate::exec::program::Program;
 use crate::exec::run::{TensorSink, execute};
 use crate::simd::FpEnv;
@@ -69,7 +71,7 @@ impl CpuPlan {
     ) -> Result<(), Error> {
         let program = self.program(rows)?;
         let mut sink = TensorSink { outputs };
-        execute(&program, &self.model.engine, lane, inputs, &mut sink)?;
+        execute(&program, &self.model.engine, lane, inputs, &mut sink, None)?;
         if mutant!(OutputLeaked, 1 in 1000) {
             std::mem::forget(outputs.to_vec());
         }
@@ -105,6 +107,24 @@ impl Plan for CpuPlan {
         let _attendance = self.model.engine.team.attend();
         let lane = lane.downcast_mut().ok_or_else(other_device)?;
         self.run_in(lane, rows, inputs, outputs)
+    }
+
+    fn profile(
+        &self,
+        lane: &mut dyn Lane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+        runs: usize,
+    ) -> Result<Profile, Error> {
+        let _default_rounding = FpEnv::new();
+        let _attendance = self.model.engine.team.attend();
+        let lane = lane.downcast_mut().ok_or_else(other_device)?;
+        let program = self.program(rows)?;
+        let known = concretise(&self.facts, &self.model.rows, rows);
+        let mut profile = profile(&self.model, &program, &known, lane, inputs, outputs, runs)?;
+        profile.rows = rows;
+        Ok(profile)
     }
 
     fn cost(&self) -> Cost {

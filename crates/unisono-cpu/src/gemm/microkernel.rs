@@ -117,6 +117,11 @@ impl Microkernels {
         self.full.len()
     }
 
+    /// The instruction set and the tile: `avx2 6x16`.
+    pub(crate) fn in_words(&self, isa: Isa) -> String {
+        format!("{isa} {}x{}", self.rows(), self.cols)
+    }
+
     /// Computes `rows` rows and the first `cols` columns of a panel. Columns beyond are neither read nor written in C.
     ///
     /// # Safety

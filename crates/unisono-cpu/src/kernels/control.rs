@@ -118,6 +118,10 @@ impl Sink for NodeSink<'_, '_> {
 }
 
 impl Kernel for IfKernel {
+    fn describe(&self, _cx: &Context<'_>) -> String {
+        "the branch's own steps, not told apart".to_owned()
+    }
+
     fn scratch_len(&self) -> usize {
         let arena = |body: &Body| {
             body.as_ref()
@@ -161,6 +165,7 @@ impl Kernel for IfKernel {
                 &mut [],
                 &mut Memory::default(),
                 &mut sink,
+                None,
             )
         }
     }

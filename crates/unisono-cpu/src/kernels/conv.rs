@@ -13,7 +13,7 @@ use unisono_runtime::Error;
 use unisono_tensor::{DType, TensorMut, TensorRef};
 
 use crate::conv::{ConvEpilogue, ConvKind, ConvWeights, conv, conv_scratch};
-use crate::exec::kernel::{Access, Build, Context, Kernel, failed};
+use crate::exec::kernel::{Access, Build, Context, Kernel, ending_in_words, failed};
 use crate::gemm::Cores;
 use crate::kernels::operands::{operand, result};
 
@@ -168,6 +168,11 @@ fn tag(kind: &ConvKind) -> u64 {
 }
 
 impl Kernel for ConvKernel {
+    fn describe(&self, _cx: &Context<'_>) -> String {
+        let ending = ending_in_words(self.has_bias, self.activation);
+        self.weights.in_words() + &ending
+    }
+
     fn scratch_len(&self) -> usize {
         self.scratch
     }

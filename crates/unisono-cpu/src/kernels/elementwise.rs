@@ -36,6 +36,10 @@ pub fn build_unary(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> 
 }
 
 impl Kernel for UnaryKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        format!("element by element, {}", cx.isa)
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,
@@ -65,6 +69,17 @@ enum Repeat {
     Row,
     Column,
     Scalar,
+}
+
+impl Repeat {
+    fn in_words(self) -> &'static str {
+        match self {
+            Repeat::Full => "whole",
+            Repeat::Row => "row",
+            Repeat::Column => "column",
+            Repeat::Scalar => "scalar",
+        }
+    }
 }
 
 struct BinaryKernel {
@@ -185,6 +200,15 @@ impl Repeat {
 }
 
 impl Kernel for BinaryKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        let repeats = self.repeats.map(Repeat::in_words).join(" with ");
+        let blocks = match self.blocks {
+            1 => String::new(),
+            n => format!(" in {n} blocks"),
+        };
+        format!("{repeats}{blocks}, {}", cx.isa)
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,

@@ -12,7 +12,8 @@ use unisono_reference::eval::canonical_activation;
 use unisono_runtime::Error;
 use unisono_tensor::{DType, TensorMut, TensorRef};
 
-use crate::exec::kernel::{Access, Build, Context, Kernel};
+use crate::exec::kernel::{Access, Build, Context, Kernel, ending_in_words};
+use crate::gemm::microkernel::Microkernels;
 use crate::gemm::{
     BatchShape, Cores, Epilogue, PackedB, Segment, Segments, estimated_ns, gemm_batched,
     gemm_batched_scratch, gemm_joint, gemm_scratch,
@@ -228,6 +229,15 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
 }
 
 impl Finish {
+    /// What is done to the sums, each behind a comma.
+    fn in_words(&self, has_bias: bool) -> String {
+        let ending = ending_in_words(has_bias, self.activation);
+        match self.alpha {
+            1.0 => ending,
+            alpha => format!(", times {alpha}{ending}"),
+        }
+    }
+
     fn epilogue<'a>(&self, bias: Option<MatrixRef<'a, f32>>) -> Epilogue<'a> {
         Epilogue {
             alpha: self.alpha,
@@ -276,6 +286,12 @@ impl PackedLinear {
 }
 
 impl Kernel for PackedLinear {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        let tile = Microkernels::of(cx.isa).in_words(cx.isa);
+        let finish = self.finish.in_words(self.bias.is_some());
+        format!("product, {tile}, weights packed once{finish}")
+    }
+
     fn scratch_len(&self) -> usize {
         self.scratch
     }
@@ -329,6 +345,16 @@ impl Kernel for PackedLinear {
 }
 
 impl Kernel for BatchedLinear {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        let tile = Microkernels::of(cx.isa).in_words(cx.isa);
+        let finish = self.finish.in_words(self.bias.is_some());
+        let operands = match self.shape.batch {
+            1 => "one product".to_owned(),
+            batch => format!("{batch} products"),
+        };
+        format!("{operands}, {tile}, both sides packed in each run{finish}")
+    }
+
     fn scratch_len(&self) -> usize {
         self.scratch
     }

@@ -63,6 +63,13 @@ pub fn build_softmax(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error
 }
 
 impl Kernel for SoftmaxKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        match self {
+            SoftmaxKernel::Rows(..) => format!("row by row, {}", cx.isa),
+            SoftmaxKernel::Middle(_) => format!("across rows, {}", cx.isa),
+        }
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,
@@ -130,6 +137,10 @@ pub fn build_layer_norm(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Er
 }
 
 impl Kernel for LayerNormKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        format!("row by row, {}", cx.isa)
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,
@@ -182,6 +193,10 @@ pub fn build_rms_norm(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Erro
 }
 
 impl Kernel for RmsNormKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        format!("row by row, {}", cx.isa)
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,
@@ -249,6 +264,10 @@ pub fn build_batch_norm(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Er
 }
 
 impl Kernel for BatchNormKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        format!("factor and summand by plane, {}", cx.isa)
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,

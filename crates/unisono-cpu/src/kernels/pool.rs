@@ -89,6 +89,10 @@ pub fn build_global_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, E
 }
 
 impl Kernel for PoolKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        format!("windows, {}", cx.isa)
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,
@@ -115,6 +119,10 @@ impl Kernel for PoolKernel {
 }
 
 impl Kernel for GlobalPoolKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        format!("whole planes, {}", cx.isa)
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,

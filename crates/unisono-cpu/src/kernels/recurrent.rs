@@ -13,6 +13,7 @@ use unisono_runtime::Error;
 use unisono_tensor::{DType, TensorMut, TensorRef};
 
 use crate::exec::kernel::{Access, Build, Context, Kernel, failed};
+use crate::gemm::microkernel::Microkernels;
 use crate::gemm::{Cores, Epilogue, PackedB, gemm, gemm_scratch};
 use crate::kernels::operands::operand;
 use crate::kernels::rowwise::{Gates, lstm_step};
@@ -139,6 +140,11 @@ pub fn build_lstm(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
 }
 
 impl Kernel for LstmKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        let tile = Microkernels::of(cx.isa).in_words(cx.isa);
+        format!("LSTM, one product a time step, {tile}, weights packed once")
+    }
+
     fn scratch_len(&self) -> usize {
         self.scratch
     }

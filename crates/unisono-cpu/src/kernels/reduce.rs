@@ -60,6 +60,13 @@ pub fn build_reduce(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
 }
 
 impl Kernel for ReduceKernel {
+    fn describe(&self, cx: &Context<'_>) -> String {
+        match self.inner {
+            None => format!("row by row, {}", cx.isa),
+            Some(_) => format!("across rows, {}", cx.isa),
+        }
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,

@@ -48,6 +48,13 @@ impl ReferenceKernel {
 }
 
 impl Kernel for ReferenceKernel {
+    fn describe(&self, _cx: &Context<'_>) -> String {
+        match self.op.subgraphs().is_empty() {
+            true => "reference, one thread".to_owned(),
+            false => "interpreted, one thread".to_owned(),
+        }
+    }
+
     fn access(&self, index: usize) -> Access {
         // Embedding tables are large and only copied from.
         if index == 0 && self.op.is::<Gather>() {

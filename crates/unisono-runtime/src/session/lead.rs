@@ -193,7 +193,7 @@ impl Inner {
 
     /// A lane for a request that is in no queue. At most so many threads as the queue has places wait for one; what becomes of
     /// others is the policy of a full queue.
-    fn lane_for_one(
+    pub(super) fn lane_for_one(
         &self,
         deadline: Option<Instant>,
         tag: Option<&Tag>,
@@ -216,7 +216,7 @@ impl Inner {
         lanes.acquire_until(deadline).ok_or_else(late)
     }
 
-    fn recount(&self, lane: &mut CountedLane) {
+    pub(super) fn recount(&self, lane: &mut CountedLane) {
         lane.recount();
         self.prepared.recount();
     }
@@ -482,7 +482,7 @@ fn is_panic(result: &Result<(), Error>) -> bool {
 }
 
 /// Runs a model; a panic becomes an error.
-fn together(run: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+pub(super) fn together<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     if mutant!(PanicNotCaught) {
         return run();
     }

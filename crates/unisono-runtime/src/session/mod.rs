@@ -6,6 +6,7 @@
 mod future;
 mod lead;
 mod options;
+mod profile;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -32,7 +33,7 @@ use crate::sync::{Mutex, lock};
 
 pub use future::RunFuture;
 pub(crate) use lead::Scratch;
-use lead::{Request, panicked};
+use lead::{Request, panicked, together};
 pub use options::{SessionOptions, Shutdown, WhenFull};
 
 /// A model on a device. A cheap handle: clone it into every thread, or share one by reference.

@@ -47,6 +47,9 @@ pub(super) struct Ticket {
     pub(super) seats_left: u64,
 }
 
+/// Seats of a job without tiles that nobody took.
+pub(super) struct SeatsLeft(pub(super) u64);
+
 /// An entry of the table. See the module's protocol.
 pub(super) struct Slot {
     /// `WAITING | OWNED | helpers (12 bits) | seats left (12) | tiles left (32)`
@@ -113,8 +116,9 @@ impl Slot {
         self.word.store(word, ordering);
     }
 
-    /// The index of the next tile for somebody who already takes part, out of a job of `tiles`.
-    pub(super) fn take(&self, tiles: u64) -> Option<u64> {
+    /// The index of the next tile for somebody who already takes part, out of a job of `tiles`. If there is none, the seats
+    /// that nobody took: they stay free, since a seat is taken with a tile.
+    pub(super) fn take(&self, tiles: u64) -> Result<u64, SeatsLeft> {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & TILES != 0 {
             // Relaxed: whoever takes part has seen the job already; a tile's result is published by `leave`.
@@ -124,11 +128,11 @@ impl Slot {
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Some(tiles - (word & TILES)),
+                Ok(_) => return Ok(tiles - (word & TILES)),
                 Err(now) => word = now,
             }
         }
-        None
+        Err(SeatsLeft((word & SEATS) >> SEAT_SHIFT))
     }
 
     /// Takes part: a tile, a seat, and a place in the count of helpers, or nothing.
@@ -166,7 +170,7 @@ impl Slot {
         let mut tile = Some(job.tiles - ticket.tiles_left - 1);
         while let Some(index) = tile {
             job.tile(self, index, seat);
-            tile = self.take(job.tiles);
+            tile = self.take(job.tiles).ok();
         }
         self.leave();
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use super::format::printable;
 
 /// Text, safe as content and inside of double quotes. Line feeds stay, other control characters are shown as escapes.
-pub(crate) struct Escaped<'a>(pub &'a str);
+pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,6 +33,7 @@ pub use changes::{Changes, ReadError};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
+pub use markup::Escaped;
 pub use mutation::{Fate, MutantRecord, MutationRecord, UnbrokenRecord};
 pub use text::{differences, sections, summary, summary_of_all_checks};
 

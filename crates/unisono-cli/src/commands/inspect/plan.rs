@@ -2,12 +2,10 @@
 //!
 //! The one idea: the session itself is asked, so that what is told is what decides. Until `--run` is given, no node runs.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use unisono::{Device, Model, PlanInfo, Session, SessionOptions, Tensor};
 
-use crate::console::{bytes, grouped, milliseconds, three_digits};
+use crate::console::{bytes, grouped, microseconds};
 use crate::failure::Failure;
 use crate::request::MadeUp;
 use crate::request::shapes::GivenShapes;
@@ -198,12 +196,5 @@ impl Runs {
                 microseconds(self.run_max_us)
             ),
         ]
-    }
-}
-
-fn microseconds(us: f64) -> String {
-    match us {
-        us if us < 1e3 => format!("{} us", three_digits(us)),
-        us => milliseconds(Duration::from_secs_f64(us / 1e6)),
     }
 }

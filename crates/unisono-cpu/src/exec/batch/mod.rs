@@ -176,7 +176,7 @@ fn run_group(
         scratch: &mut lane.scratch,
         dynamic: &mut lane.dynamic,
     };
-    execute_views(program, &model.engine, memory, &refs, &mut sink)?;
+    execute_views(program, &model.engine, memory, &refs, &mut sink, None)?;
     drop(refs);
     part.scatter(model, members, staging)
 }

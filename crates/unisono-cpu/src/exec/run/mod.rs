@@ -19,6 +19,7 @@ use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, fault, mutant};
 use crate::exec::kernel::{Context, failed};
 use crate::exec::lane::{CpuLane, Dynamic, Memory};
 use crate::exec::model::Engine;
+use crate::exec::profile::Probe;
 use crate::exec::program::{Action, Operand, Place, Program, Step};
 
 pub(crate) use lockstep::{MOST_RUNS, Run, can_join, run_joined};
@@ -97,6 +98,7 @@ pub(crate) fn execute(
     lane: &mut CpuLane,
     inputs: &[Tensor],
     sink: &mut dyn Sink,
+    probe: Option<&mut Probe>,
 ) -> Result<(), Error> {
     let mut aligned: SmallVec<[Tensor; 4]> = SmallVec::new();
     for tensor in inputs {
@@ -104,7 +106,7 @@ pub(crate) fn execute(
     }
     let refs: SmallVec<[TensorRef<'_>; 4]> =
         aligned.iter().map(Tensor::view).collect::<Result<_, _>>()?;
-    execute_views(program, engine, lane.run_memory(), &refs, sink)
+    execute_views(program, engine, lane.run_memory(), &refs, sink, probe)
 }
 
 /// What a run takes of a lane.
@@ -121,6 +123,7 @@ pub(crate) fn execute_views(
     memory: RunMemory<'_>,
     inputs: &[TensorRef<'_>],
     sink: &mut dyn Sink,
+    probe: Option<&mut Probe>,
 ) -> Result<(), Error> {
     let RunMemory {
         arena,
@@ -146,6 +149,7 @@ pub(crate) fn execute_views(
             dynamic,
             scratch,
             sink,
+            probe,
         )
     }
 }
@@ -168,6 +172,7 @@ pub(crate) unsafe fn execute_in(
     dynamic: &mut [Dynamic],
     scratch: &mut Memory,
     sink: &mut dyn Sink,
+    mut probe: Option<&mut Probe>,
 ) -> Result<(), Error> {
     let mut frame = Frame {
         program,
@@ -187,12 +192,23 @@ pub(crate) unsafe fn execute_in(
             };
         }
     }
-    for step in &program.steps {
-        match &step.action {
+    for (index, step) in program.steps.iter().enumerate() {
+        let mut run = || match &step.action {
             // SAFETY: one step at a time; the caller gave the arena.
-            Action::Kernel { .. } => unsafe { frame.kernel(step, team, dynamic)? },
-            Action::Copy => frame.copy(step, dynamic, sink)?,
-            Action::Dynamic { op } => frame.dynamic(step, op, dynamic, scratch, sink)?,
+            Action::Kernel { .. } => unsafe { frame.kernel(step, team, dynamic) },
+            Action::Copy => frame.copy(step, dynamic, sink),
+            Action::Dynamic { op } => frame.dynamic(step, op, dynamic, scratch, sink),
+        };
+        let Some(probe) = probe.as_deref_mut() else {
+            run()?;
+            continue;
+        };
+        probe.time(index, run)?;
+        let of_unknown_shape = |o: &&Operand| o.shape.is_none();
+        for operand in step.outputs.iter().flatten().filter(of_unknown_shape) {
+            // SAFETY: the step is over, and the view is gone before the next one.
+            let value = unsafe { frame.view(operand, dynamic)? };
+            probe.found(operand, value.dtype(), value.shape());
         }
     }
     Ok(())
