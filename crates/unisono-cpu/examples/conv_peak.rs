@@ -14,7 +14,7 @@ use unisono_runtime::team::{Team, TeamOptions};
 mod support;
 
 /// Name, channels in and out, groups, input size, kernel, stride; padding is half a kernel.
-const LAYERS: [(&str, [usize; 6]); 14] = [
+const LAYERS: [(&str, [usize; 6]); 19] = [
     ("resnet stem 7x7/2", [3, 64, 1, 224, 7, 2]),
     ("resnet 1x1 56", [64, 256, 1, 56, 1, 1]),
     ("resnet 3x3 56", [64, 64, 1, 56, 3, 1]),
@@ -28,7 +28,12 @@ const LAYERS: [(&str, [usize; 6]); 14] = [
     ("mobile 1x1 14", [80, 480, 1, 14, 1, 1]),
     ("depthwise 3x3 56", [72, 72, 72, 56, 3, 1]),
     ("depthwise 3x3/2 112", [64, 64, 64, 112, 3, 2]),
+    ("depthwise 3x3 112", [16, 16, 16, 112, 3, 1]),
+    ("depthwise 3x3 14", [480, 480, 480, 14, 3, 1]),
+    ("depthwise 5x5 28", [120, 120, 120, 28, 5, 1]),
     ("depthwise 5x5 14", [480, 480, 480, 14, 5, 1]),
+    ("depthwise 5x5 7", [960, 960, 960, 7, 5, 1]),
+    ("depthwise 5x5 2", [512, 512, 512, 2, 5, 1]),
 ];
 
 fn main() {

@@ -5,14 +5,15 @@
 //! the packed left-hand side, a tile gathers the patches of a few dozen positions as panels of the right-hand side, and the product's
 //! own microkernels write finished rows of the output in the order in which it is stored.
 //!
-//! * [`ConvWeights`] packs the weights once; [`conv`] runs them. Few outputs per group (depthwise convolutions) skip the panels and
-//!   read a zero-padded copy of the input instead, see the `direct` module.
+//! * [`ConvWeights`] packs the weights once; [`conv`] runs them. Few outputs per group skip the panels and read a zero-padded copy of
+//!   the input instead, see the `direct` module; depthwise convolutions of narrow maps have channels in the lanes, see `channels`.
 //! * [`max_pool`], [`average_pool`] and their global forms stand beside it because they walk the same windows.
 //!
 //! It must never let padding, position or tile change the order of a sum: padding takes part as zeros, so that `0 * inf` is NaN there
 //! too. Only a transposed convolution leaves out the taps that fall between its inputs, and only if all weights are finite, which is
 //! found out once, when they are packed.
 
+mod channels;
 mod dense;
 mod direct;
 mod gather;
@@ -102,8 +103,13 @@ pub struct ConvWeights {
 enum Method {
     /// As a matrix product over gathered panels.
     Dense(Vec<Pass>),
-    /// One chain per output and lane over a padded copy of the input; the weights by output channel, (ky, kx, ci).
-    Direct(Vec<f32>),
+    /// One chain per output and lane over a padded copy of the input.
+    Direct {
+        /// The weights by output channel, (ky, kx, ci).
+        ordered: Vec<f32>,
+        /// Those of a depthwise convolution by 16 channels, tap and channel, for maps that suit the `channels` module.
+        turned: Option<Vec<f32>>,
+    },
 }
 
 /// Outputs per group up to which a row of the output is computed directly: a panel's values would be used too few times to be worth
@@ -134,7 +140,11 @@ impl ConvWeights {
         let direct =
             !kind.transposed && kind.kernel[0] == 1 && kind.out_per_group() <= DIRECT_OUTPUTS;
         let method = if direct {
-            Method::Direct(direct::order_weights(&kind, w)?)
+            let turned = channels::serves(&kind).then(|| channels::turn_weights(&kind, w));
+            Method::Direct {
+                ordered: direct::order_weights(&kind, w)?,
+                turned: turned.transpose()?,
+            }
         } else {
             Method::Dense(passes::pack(isa, &kind, w)?)
         };
@@ -150,7 +160,10 @@ impl ConvWeights {
     pub fn bytes(&self) -> usize {
         match &self.method {
             Method::Dense(passes) => passes.iter().map(Pass::bytes).sum(),
-            Method::Direct(weights) => size_of_val(weights.as_slice()),
+            Method::Direct { ordered, turned } => {
+                size_of_val(ordered.as_slice())
+                    + turned.as_ref().map_or(0, |w| size_of_val(w.as_slice()))
+            }
         }
     }
 
@@ -164,7 +177,7 @@ impl ConvWeights {
         };
         let what = match (kind.in_per_group(), kind.out_per_group(), kind.groups) {
             (1, 1, 2..) => "depthwise",
-            _ if matches!(self.method, Method::Direct(_)) => "few outputs",
+            _ if matches!(self.method, Method::Direct { .. }) => "few outputs",
             (_, _, 2..) => "grouped",
             _ if kind.taps() == 1 => "pointwise",
             _ => "dense",
@@ -172,9 +185,12 @@ impl ConvWeights {
         let transposed = if kind.transposed { ", transposed" } else { "" };
         let isa = self.isa;
         match &self.method {
-            Method::Direct(_) => {
+            Method::Direct { turned: None, .. } => {
                 format!("{what} {window}{transposed}, direct from a padded copy, {isa}")
             }
+            Method::Direct { .. } => format!(
+                "{what} {window}{transposed}, direct from a padded copy or, on narrow maps, 16 channels at a time, {isa}"
+            ),
             Method::Dense(_) => {
                 let tile = Microkernels::of(isa).in_words(isa);
                 format!("{what} {window}{transposed}, product with gathered panels, {tile}")
@@ -234,7 +250,10 @@ pub struct ConvEpilogue<'a> {
 pub fn conv_scratch(cores: Cores<'_>, shape: &ConvShape, weights: &ConvWeights) -> usize {
     let per_seat = match &weights.method {
         Method::Dense(passes) => dense::Cut::new(cores, shape, &weights.kind, passes).area,
-        Method::Direct(_) => direct::Cut::new(cores, shape).area,
+        Method::Direct {
+            turned: Some(_), ..
+        } if channels::suits(shape) => channels::Cut::new(cores, shape).area,
+        Method::Direct { .. } => direct::Cut::new(cores, shape).area,
     };
     Seats::scratch_len(cores.team.threads(), per_seat)
 }
@@ -285,9 +304,16 @@ pub fn conv(
                 scratch,
             );
         }
-        Method::Direct(w) => {
+        Method::Direct {
+            turned: Some(turned),
+            ..
+        } if channels::suits(shape) => {
+            let cut = channels::Cut::new(cores, shape);
+            channels::run(cores, shape, turned, &cut, x, y, epilogue, scratch);
+        }
+        Method::Direct { ordered, .. } => {
             let cut = direct::Cut::new(cores, shape);
-            direct::run(cores, shape, w, &cut, x, y, epilogue, scratch);
+            direct::run(cores, shape, ordered, &cut, x, y, epilogue, scratch);
         }
     }
 }

@@ -20,7 +20,7 @@ mod blocking;
 mod epilogue;
 mod joint;
 pub(crate) mod microkernel;
-mod pack;
+pub(crate) mod pack;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]

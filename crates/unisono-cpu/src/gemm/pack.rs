@@ -318,7 +318,7 @@ fn pack_strip_of<const H: usize>(
 /// Rows become columns.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+pub(crate) fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     use std::arch::x86_64::{__m128, _mm_unpackhi_ps, _mm_unpacklo_ps};
     // SAFETY: arrays and vectors are both 16 `f32`s without padding, and SSE is part of every x86-64.
     unsafe {
@@ -337,6 +337,6 @@ fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
 /// Rows become columns.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+pub(crate) fn transpose(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     std::array::from_fn(|c| rows.map(|row| row[c]))
 }
