@@ -14,7 +14,7 @@ use unisono_runtime::profile::Profile;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{Tensor, mutant};
 
-use crate::exec::cost::cost;
+use crate::exec::cost::{Counted, cost};
 use crate::exec::kernel::Known;
 use crate::exec::lane::CpuLane;
 use crate::exec::model::{CpuModel, other_device};
@@ -29,7 +29,7 @@ const PROGRAM_BYTES: u64 = 8 << 20;
 pub(crate) struct CpuPlan {
     model: Arc<CpuModel>,
     facts: Vec<Option<Fact>>,
-    cost: Cost,
+    counted: Counted,
     programs: PlanCache<usize, Arc<Program>, Error>,
 }
 
@@ -54,7 +54,7 @@ impl CpuPlan {
             )
         })?;
         Ok(CpuPlan {
-            cost: cost(model.model.graph(), &facts, &model.rows, &model.engine),
+            counted: cost(model.model.graph(), &facts, &model.rows, &model.engine),
             model: Arc::clone(model),
             facts,
             programs: PlanCache::new(PROGRAM_BYTES),
@@ -76,6 +76,11 @@ impl CpuPlan {
             std::mem::forget(outputs.to_vec());
         }
         Ok(())
+    }
+
+    /// See [`Counted::work_apart`].
+    pub(crate) fn work_apart(&self, rows: usize) -> Option<u64> {
+        self.counted.work_apart(rows)
     }
 
     /// The program for a number of rows.
@@ -128,7 +133,7 @@ impl Plan for CpuPlan {
     }
 
     fn cost(&self) -> Cost {
-        self.cost
+        self.counted.cost
     }
 
     fn bytes(&self) -> u64 {

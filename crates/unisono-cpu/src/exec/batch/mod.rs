@@ -5,10 +5,12 @@
 //! rows are cut out of the result (*scattered*). A row's bits are those that it gets alone, because no kernel's are a
 //! matter of how many rows there are (contract C1).
 //!
-//! Groups with different plans run in lockstep, so that they share the model's weights ([`run_joined`]).
+//! Groups with different plans run in lockstep, so that they share the model's weights ([`run_joined`]). Where rows share next to nothing,
+//! members run beside each other instead ([`apart`]).
 //!
 //! What cannot be staged runs request by request: strings, which have no bytes, and outputs whose shapes depend on data.
 
+mod apart;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,9 @@ pub(crate) fn run_batch(
     members: &mut [Member],
     groups: &[Group],
 ) -> Result<(), Error> {
+    if apart::run_apart(model, lane, members)? {
+        return Ok(());
+    }
     for groups in groups.chunks(MOST_RUNS) {
         if groups.len() > 1 && run_together(model, lane, members, groups)? {
             continue;

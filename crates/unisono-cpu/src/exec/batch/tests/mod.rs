@@ -1,5 +1,6 @@
 //! Batches against lone runs, byte for byte.
 
+mod apart;
 mod ragged;
 mod uniform;
 
