@@ -74,6 +74,15 @@ impl<'a, T> SharedMut<'a, T> {
         Self(slice.as_mut_ptr(), PhantomData)
     }
 
+    /// The same pointer without the borrow, for a list of several. Who keeps it promises that the slice outlives it and that nobody else
+    /// uses the slice meanwhile.
+    pub(crate) fn detached(self) -> SharedMut<'static, T>
+    where
+        T: 'static,
+    {
+        SharedMut(self.0, PhantomData)
+    }
+
     /// The first element. A method, so that closures capture the whole and stay `Sync`.
     pub(crate) fn ptr(self) -> *mut T {
         self.0

@@ -14,6 +14,7 @@ use unisono_runtime::profile::Profile;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{Tensor, mutant};
 
+use crate::exec::batch::run_rows_apart;
 use crate::exec::cost::{Counted, cost};
 use crate::exec::kernel::Known;
 use crate::exec::lane::CpuLane;
@@ -69,6 +70,9 @@ impl CpuPlan {
         inputs: &[Tensor],
         outputs: &mut [Option<Tensor>],
     ) -> Result<(), Error> {
+        if run_rows_apart(&self.model, self, lane, rows, inputs, outputs)? {
+            return Ok(());
+        }
         let program = self.program(rows)?;
         let mut sink = TensorSink { outputs };
         execute(&program, &self.model.engine, lane, inputs, &mut sink, None)?;

@@ -1,4 +1,4 @@
-//! A batch whose members run beside each other, each on one thread.
+//! Members of a batch, and rows of a request, that run beside each other, each on one thread.
 //!
 //! The one idea: where rows share next to nothing (few weights, much work for each row) a batch is best cut along its members. No thread waits
 //! for another between two steps, a member's values stay in the caches of one core, and nothing is put together or cut apart. Where weights weigh
@@ -9,16 +9,18 @@
 use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
+use unisono_graph::OutputRows;
 use unisono_runtime::Error;
 use unisono_runtime::plan::Member;
-use unisono_tensor::{Tensor, TensorRef};
+use unisono_tensor::{DType, Shape, Tensor, TensorRef};
 
-use super::plan_of;
+use super::{broken, output_rows, plan_of};
 use crate::exec::arena::ALIGNMENT;
 use crate::exec::lane::{CpuLane, Memory};
 use crate::exec::model::{CpuModel, Engine};
+use crate::exec::plan::CpuPlan;
 use crate::exec::program::Program;
-use crate::exec::run::{TensorSink, execute_in};
+use crate::exec::run::{Sink, TensorSink, execute_in};
 use crate::memory::SharedMut;
 
 /// Members of a batch that are listed without an allocation.
@@ -41,9 +43,7 @@ pub(super) fn run_apart(
     members: &mut [Member],
 ) -> Result<bool, Error> {
     let engine = &model.engine;
-    let (threads, count) = (engine.team.threads(), members.len());
-    let turns = count.div_ceil(threads);
-    if threads < 2 || 4 * count < BUSY_QUARTERS * turns * threads {
+    if !keeps_busy(engine.team.threads(), members.len()) {
         return Ok(false);
     }
     let mut list: SmallVec<[Alone; LISTED]> = SmallVec::new();
@@ -53,7 +53,7 @@ pub(super) fn run_apart(
             return Ok(false);
         };
         let program = plan.program(member.rows)?;
-        if program.dynamic_steps() > 0 || program.outputs.iter().any(|o| o.shape.is_none()) {
+        if !is_known(&program) {
             return Ok(false);
         }
         list.push(Alone {
@@ -67,13 +67,9 @@ pub(super) fn run_apart(
     let total: u64 = list.iter().map(|alone| alone.work_ns).sum();
 
     let largest = list.iter().map(|alone| alone.program.arena).max();
-    let of_a_seat = largest.unwrap_or(0).checked_next_multiple_of(ALIGNMENT);
-    let bytes = of_a_seat.and_then(|bytes| bytes.checked_mul(threads));
-    let (Some(of_a_seat), Some(bytes)) = (of_a_seat, bytes.filter(|&b| b <= engine.arena_limit))
-    else {
+    let Some((arenas, of_a_seat)) = arenas(engine, lane, largest.unwrap_or(0))? else {
         return Ok(false);
     };
-    let arenas = SharedMut::new(lane.arena.at_least(bytes, engine.arena_limit)?);
     let members = SharedMut::new(members);
     let failed = OnceLock::new();
     engine.team.run(list.len(), total, |tile, seat| {
@@ -83,7 +79,7 @@ pub(super) fn run_apart(
         // SAFETY: seats are fewer than threads, and one has one holder at a time; each has room for the largest arena.
         let done = unsafe {
             let arena = arenas.ptr().add(seat * of_a_seat);
-            run_one(&alone.program, engine, member, arena)
+            run_member(&alone.program, engine, member, arena)
         };
         if let Err(error) = done {
             // One error is enough.
@@ -93,9 +89,35 @@ pub(super) fn run_apart(
     failed.into_inner().map_or(Ok(true), Err)
 }
 
+/// Are so many tiles enough for so many threads?
+fn keeps_busy(threads: usize, tiles: usize) -> bool {
+    let turns = tiles.div_ceil(threads);
+    threads > 1 && 4 * tiles >= BUSY_QUARTERS * turns * threads
+}
+
+/// Are all shapes known before it runs?
+fn is_known(program: &Program) -> bool {
+    program.dynamic_steps() == 0 && program.outputs.iter().all(|o| o.shape.is_some())
+}
+
+/// An arena of so many bytes for each thread, and the distance between them; `None` if there may not be as much.
+fn arenas<'a>(
+    engine: &Engine,
+    lane: &'a mut CpuLane,
+    bytes: usize,
+) -> Result<Option<(SharedMut<'a, u8>, usize)>, Error> {
+    let each = bytes.checked_next_multiple_of(ALIGNMENT);
+    let all = each.and_then(|bytes| bytes.checked_mul(engine.team.threads()));
+    let (Some(each), Some(all)) = (each, all.filter(|&b| b <= engine.arena_limit)) else {
+        return Ok(None);
+    };
+    let memory = lane.arena.at_least(all, engine.arena_limit)?;
+    Ok(Some((SharedMut::new(memory), each)))
+}
+
 /// # Safety
 /// `arena` points to `program.arena` bytes, aligned to a cache line, that nobody else uses during the call.
-unsafe fn run_one(
+unsafe fn run_member(
     program: &Program,
     engine: &Arc<Engine>,
     member: &mut Member,
@@ -110,18 +132,159 @@ unsafe fn run_one(
     let mut sink = TensorSink {
         outputs: &mut member.outputs,
     };
-    // SAFETY: the caller's promise. Without dynamic steps there is nothing dynamic, and no use of scratch memory.
+    // SAFETY: the caller's promise.
+    unsafe { run_alone(program, engine, &refs, arena, &mut sink) }
+}
+
+/// # Safety
+/// As for [`run_member`].
+unsafe fn run_alone(
+    program: &Program,
+    engine: &Arc<Engine>,
+    inputs: &[TensorRef<'_>],
+    arena: *mut u8,
+    sink: &mut dyn Sink,
+) -> Result<(), Error> {
+    // Without dynamic steps there is nothing dynamic, and no use of scratch memory.
+    let mut scratch = Memory::default();
+    // SAFETY: the caller's promise.
     unsafe {
         execute_in(
             program,
             engine,
             &engine.solo,
-            &refs,
+            inputs,
             arena,
             &mut [],
-            &mut Memory::default(),
-            &mut sink,
+            &mut scratch,
+            sink,
             None,
         )
     }
+}
+
+/// One output of a request whose rows run beside each other.
+struct Rows {
+    start: SharedMut<'static, u8>,
+    /// Bytes of one row.
+    bytes: usize,
+}
+
+/// The part of each output that belongs to one row.
+struct RowSink<'a> {
+    outputs: &'a [Rows],
+    row: usize,
+}
+
+impl Sink for RowSink<'_> {
+    fn provide(&mut self, index: usize, _: DType, _: &[usize]) -> Result<&mut [u8], Error> {
+        let output = self.outputs.get(index);
+        let output = output.ok_or_else(|| broken("an output is not there"))?;
+        // SAFETY: the output has these bytes for every row, and a row is one tile's.
+        Ok(unsafe {
+            let start = output.start.ptr().add(self.row * output.bytes);
+            std::slice::from_raw_parts_mut(start, output.bytes)
+        })
+    }
+}
+
+/// Runs the rows of one request beside each other; `false`, and nothing done, if that cannot be done or does not pay. Only where rows are the
+/// outermost axis everywhere, so that a row's values lie together.
+pub(crate) fn run_rows_apart(
+    model: &CpuModel,
+    plan: &CpuPlan,
+    lane: &mut CpuLane,
+    rows: usize,
+    inputs: &[Tensor],
+    outputs: &mut [Option<Tensor>],
+) -> Result<bool, Error> {
+    let engine = &model.engine;
+    if rows < 2 || !keeps_busy(engine.team.threads(), rows) {
+        return Ok(false);
+    }
+    let Some(work_ns) = plan.work_apart(1) else {
+        return Ok(false);
+    };
+    let rules = output_rows(model);
+    let outermost = |rule: &OutputRows| matches!(rule, OutputRows::Rows { axis: 0, .. });
+    let ports = model.model.inputs();
+    let are_outermost = ports
+        .iter()
+        .all(|port| port.rows_axis.is_none_or(|axis| axis == 0))
+        && !rules.is_empty()
+        && rules.iter().all(outermost);
+    // Strings have no bytes to cut.
+    if !are_outermost || inputs.iter().any(|input| input.strings().is_some()) {
+        return Ok(false);
+    }
+    let program = plan.program(1)?;
+    if !is_known(&program) || program.outputs.len() != rules.len() {
+        return Ok(false);
+    }
+    let mut aligned: SmallVec<[Tensor; 4]> = SmallVec::new();
+    for tensor in inputs {
+        aligned.push(tensor.to_aligned()?);
+    }
+    let mut sink = TensorSink { outputs };
+    let mut places: SmallVec<[Rows; 4]> = SmallVec::new();
+    for (i, port) in program.outputs.iter().enumerate() {
+        let mut shape = port.shape.clone().unwrap_or_default();
+        let first = shape
+            .first_mut()
+            .ok_or_else(|| broken("an output has no axis"))?;
+        *first *= rows;
+        let memory = sink.provide(i, port.dtype, &shape)?;
+        places.push(Rows {
+            bytes: memory.len() / rows,
+            start: SharedMut::new(memory).detached(),
+        });
+    }
+    let Some((arenas, of_a_seat)) = arenas(engine, lane, program.arena)? else {
+        return Ok(false);
+    };
+    let failed = OnceLock::new();
+    let total = work_ns.saturating_mul(rows as u64);
+    engine.team.run(rows, total, |row, seat| {
+        // SAFETY: as in `run_apart`; outputs live as long as the job, and nobody else looks at them meanwhile.
+        let done = unsafe {
+            let arena = arenas.ptr().add(seat * of_a_seat);
+            run_row(model, &program, (row, rows), &aligned, &places, arena)
+        };
+        if let Err(error) = done {
+            let _ = failed.set(error);
+        }
+    });
+    failed.into_inner().map_or(Ok(true), Err)
+}
+
+/// # Safety
+/// As for [`run_member`], and `outputs` is writable at this row by this caller alone.
+unsafe fn run_row(
+    model: &CpuModel,
+    program: &Program,
+    (row, rows): (usize, usize),
+    inputs: &[Tensor],
+    outputs: &[Rows],
+    arena: *mut u8,
+) -> Result<(), Error> {
+    let mut shapes: SmallVec<[Shape; 4]> = SmallVec::new();
+    for (port, input) in model.model.inputs().iter().zip(inputs) {
+        let mut shape = Shape::from_slice(input.shape());
+        if let (Some(0), Some(first)) = (port.rows_axis, shape.first_mut()) {
+            *first = 1;
+        }
+        shapes.push(shape);
+    }
+    let mut refs: SmallVec<[TensorRef<'_>; 4]> = SmallVec::new();
+    for ((port, input), shape) in model.model.inputs().iter().zip(inputs).zip(&shapes) {
+        let bytes = input.bytes();
+        let own = match port.rows_axis {
+            Some(_) => &bytes[bytes.len() / rows * row..][..bytes.len() / rows],
+            None => bytes,
+        };
+        refs.push(TensorRef::new(input.dtype(), shape, own)?);
+    }
+    let mut sink = RowSink { outputs, row };
+    // SAFETY: the caller's promise.
+    unsafe { run_alone(program, &model.engine, &refs, arena, &mut sink) }
 }

@@ -29,6 +29,8 @@ use crate::exec::lane::CpuLane;
 use crate::exec::model::CpuModel;
 use crate::exec::plan::CpuPlan;
 use crate::exec::program::Program;
+pub(crate) use apart::run_rows_apart;
+
 use crate::exec::run::{MOST_RUNS, Run, RunMemory, can_join, execute_views, run_joined};
 use staging::{Source, Staged, StagedSink};
 

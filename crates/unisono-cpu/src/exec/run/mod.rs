@@ -32,7 +32,7 @@ type Muts<'a> = SmallVec<[Option<TensorMut<'a>>; OPERANDS]>;
 
 /// Where outputs come from.
 pub(crate) trait Sink {
-    /// Memory for output `index`, aligned to a cache line, not shared with anybody, valid until the run ends. Called once per
+    /// Memory for output `index`, aligned for its type, not shared with anybody, valid until the run ends. Called once per
     /// output: before the first step if its shape is known, else when it is.
     fn provide(&mut self, index: usize, dtype: DType, shape: &[usize]) -> Result<&mut [u8], Error>;
 }

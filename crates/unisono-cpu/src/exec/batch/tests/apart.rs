@@ -1,9 +1,9 @@
 //! Batches whose members run beside each other.
 
 use unisono_graph::Graph;
+use unisono_graph::ops::binary::{Binary, BinaryFunction};
 use unisono_graph::ops::linear::Linear;
 use unisono_graph::ops::unary::{Unary, UnaryFunction};
-use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::Member;
 use unisono_tensor::Tensor;
 
@@ -13,8 +13,8 @@ use crate::simd::Isa;
 /// Much work in each row, and few weights.
 fn heavy_rows() -> Graph {
     let mut graph = Graph::new("heavy");
-    let x = input(&mut graph, "x", &[Err("b"), Ok(64), Ok(32)]);
-    let w = graph.add_constant("w", numbers(&[32, 32], 99));
+    let x = input(&mut graph, "x", &[Err("b"), Ok(256), Ok(64)]);
+    let w = graph.add_constant("w", numbers(&[64, 64], 99));
     let mut y = x;
     for _ in 0..3 {
         let function = UnaryFunction::Erf;
@@ -26,7 +26,7 @@ fn heavy_rows() -> Graph {
 }
 
 fn requests(rows: &[usize]) -> Vec<Vec<Tensor>> {
-    let request = |(i, &rows): (usize, &usize)| vec![numbers(&[rows, 64, 32], i)];
+    let request = |(i, &rows): (usize, &usize)| vec![numbers(&[rows, 256, 64], i)];
     rows.iter().enumerate().map(request).collect()
 }
 
@@ -35,7 +35,7 @@ fn every_member_gets_what_it_gets_alone() {
     for isa in Isa::available() {
         for threads in [2, 3] {
             let mut bench = Bench::new(heavy_rows(), isa, threads);
-            for rows in [&[8, 8][..], &[9, 7, 8, 8], &[16; 5], &[40, 7, 8, 8, 9, 30]] {
+            for rows in [&[1, 1][..], &[1, 2, 1, 1], &[2; 5], &[5, 1, 1, 2, 3, 1]] {
                 bench.check(&requests(rows));
             }
         }
@@ -51,11 +51,10 @@ fn nothing_is_staged_where_there_are_threads_for_all() {
         bench.batch(&mut members).unwrap();
         bench.lane.staging.len()
     };
-    assert_eq!(run(&mut bench, &[80, 80, 80, 80]), 0);
-    let beside = bench.lane.bytes();
-    // One whose work is not worth reading the weights for: together.
-    assert!(run(&mut bench, &[80, 80, 1]) > 0);
-    assert!(bench.lane.bytes() > beside);
+    assert_eq!(run(&mut bench, &[2, 2, 2, 2]), 0);
+    // Five on four threads would keep three of them idle: together.
+    let mut bench = Bench::new(heavy_rows(), Isa::detect(), 4);
+    assert!(run(&mut bench, &[2; 5]) > 0);
 }
 
 #[test]
@@ -63,12 +62,56 @@ fn members_that_do_not_fit_into_memory_side_by_side_are_put_together() {
     // Neither an arena for each of two members fits nor one for both together: the error is the batch's, and each runs alone.
     let of_one = {
         let mut bench = Bench::new(heavy_rows(), Isa::detect(), 2);
-        bench.alone(&requests(&[80])[0]);
+        bench.alone(&requests(&[4])[0]);
         bench.lane.arena.len()
     };
     let mut bench = Bench::with_limit(heavy_rows(), Isa::detect(), 2, of_one + of_one / 2);
-    let requests = requests(&[80, 80]);
+    let requests = requests(&[4, 4]);
     let mut members: Vec<Member> = requests.iter().map(|r| bench.member(r)).collect();
     assert!(bench.batch(&mut members).is_err());
     bench.alone(&requests[0]);
+}
+
+/// As [`heavy_rows`], with an input that all rows share, and rows of the output that begin anywhere in a cache line.
+fn uneven_rows() -> Graph {
+    let mut graph = Graph::new("uneven");
+    let x = input(&mut graph, "x", &[Err("b"), Ok(251), Ok(63)]);
+    let shared = input(&mut graph, "shared", &[Ok(63)]);
+    let w = graph.add_constant("w", numbers(&[63, 63], 99));
+    let function = BinaryFunction::Add;
+    let mut y = node(&mut graph, Binary { function }, &[x, shared]);
+    for _ in 0..3 {
+        let function = UnaryFunction::Erf;
+        y = node(&mut graph, Linear::default(), &[y, w]);
+        y = node(&mut graph, Unary { function }, &[y]);
+    }
+    graph.set_outputs(vec![y]);
+    graph
+}
+
+#[test]
+fn rows_of_one_request_get_what_one_thread_gives_them() {
+    for isa in Isa::available() {
+        for rows in [2, 3, 7] {
+            let request = [numbers(&[rows, 251, 63], rows), numbers(&[63], 7)];
+            let [one, two] = [1, 2].map(|threads| {
+                let mut bench = Bench::new(uneven_rows(), isa, threads);
+                (bench.alone(&request), bench.lane.arena.len())
+            });
+            assert!(one.0[0].bytes() == two.0[0].bytes(), "{isa:?}, {rows} rows");
+            assert_eq!(one.0[0].shape(), two.0[0].shape());
+        }
+    }
+}
+
+#[test]
+fn rows_of_one_request_take_an_arena_a_thread_and_no_more() {
+    let arena = |threads: usize, rows: usize| {
+        let mut bench = Bench::new(heavy_rows(), Isa::detect(), threads);
+        bench.alone(&requests(&[rows])[0]);
+        bench.lane.arena.len()
+    };
+    // On one thread the values of all rows are there at once.
+    assert!(arena(2, 40) < arena(1, 40) / 8);
+    assert_eq!(arena(2, 40), 2 * arena(2, 1).next_multiple_of(64));
 }
