@@ -29,6 +29,7 @@ enum Fault {
     KeepsBytes,
     KeepsPlans,
     AcceptsLate,
+    #[cfg(target_os = "linux")]
     LeavesThreads,
     Hangs,
     Grows,
@@ -105,6 +106,7 @@ impl Subject for Doubler {
         std::thread::sleep(Duration::from_micros(20));
         match self.fault {
             SwapsUnderLoad if crowd > 2 => values = last,
+            #[cfg(target_os = "linux")]
             LeavesThreads if call.is_multiple_of(100) => {
                 std::thread::spawn(|| std::thread::sleep(Duration::from_secs(60)));
             }

@@ -23,7 +23,7 @@ use crate::exec::program::Program;
 use crate::exec::run::{Sink, TensorSink, execute_in};
 use crate::memory::SharedMut;
 
-/// Members of a batch that are listed without an allocation.
+/// Members that run beside each other at a time.
 const LISTED: usize = 64;
 
 /// Threads must have work for at least this share of the time, in quarters: with three members on two threads one idles for a quarter of it.
@@ -46,37 +46,54 @@ pub(super) fn run_apart(
     if !keeps_busy(engine.team.threads(), members.len()) {
         return Ok(false);
     }
-    let mut list: SmallVec<[Alone; LISTED]> = SmallVec::new();
-    for (i, member) in members.iter().enumerate() {
+    let mut largest = 0;
+    for member in members.iter() {
         let plan = plan_of(member)?;
-        let Some(work_ns) = plan.work_apart(member.rows) else {
+        if plan.work_apart(member.rows).is_none() {
             return Ok(false);
-        };
+        }
         let program = plan.program(member.rows)?;
         if !is_known(&program) {
             return Ok(false);
         }
+        largest = largest.max(program.arena);
+    }
+    let Some((arenas, of_a_seat)) = arenas(engine, lane, largest)? else {
+        return Ok(false);
+    };
+    // So many at a time that the list of them needs no allocation.
+    for members in members.chunks_mut(LISTED) {
+        run_some(engine, members, arenas, of_a_seat)?;
+    }
+    Ok(true)
+}
+
+/// Runs at most [`LISTED`] members that have been looked at, in arenas that are large enough.
+fn run_some(
+    engine: &Arc<Engine>,
+    members: &mut [Member],
+    arenas: SharedMut<'_, u8>,
+    of_a_seat: usize,
+) -> Result<(), Error> {
+    let mut list: SmallVec<[Alone; LISTED]> = SmallVec::new();
+    for (i, member) in members.iter().enumerate() {
+        let plan = plan_of(member)?;
         list.push(Alone {
             member: i,
-            program,
-            work_ns,
+            program: plan.program(member.rows)?,
+            work_ns: plan.work_apart(member.rows).unwrap_or(0),
         });
     }
     // The dearest first, so that what is left for the end is small.
     list.sort_unstable_by_key(|alone| std::cmp::Reverse(alone.work_ns));
     let total: u64 = list.iter().map(|alone| alone.work_ns).sum();
-
-    let largest = list.iter().map(|alone| alone.program.arena).max();
-    let Some((arenas, of_a_seat)) = arenas(engine, lane, largest.unwrap_or(0))? else {
-        return Ok(false);
-    };
     let members = SharedMut::new(members);
     let failed = OnceLock::new();
     engine.team.run(list.len(), total, |tile, seat| {
         let alone = &list[tile];
         // SAFETY: the list names each member once, and a tile is done once.
         let member = unsafe { &mut *members.ptr().add(alone.member) };
-        // SAFETY: seats are fewer than threads, and one has one holder at a time; each has room for the largest arena.
+        // SAFETY: seats are no more than threads, and one has one holder at a time; each has room for the largest arena.
         let done = unsafe {
             let arena = arenas.ptr().add(seat * of_a_seat);
             run_member(&alone.program, engine, member, arena)
@@ -86,7 +103,7 @@ pub(super) fn run_apart(
             let _ = failed.set(error);
         }
     });
-    failed.into_inner().map_or(Ok(true), Err)
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 /// Are so many tiles enough for so many threads?

@@ -38,6 +38,8 @@ fn every_member_gets_what_it_gets_alone() {
             for rows in [&[1, 1][..], &[1, 2, 1, 1], &[2; 5], &[5, 1, 1, 2, 3, 1]] {
                 bench.check(&requests(rows));
             }
+            // More than are listed at a time.
+            bench.check(&requests(&[1; 70]));
         }
     }
 }
