@@ -10,7 +10,7 @@ use unisono_tensor::{TensorError, fault};
 
 use super::{ConvEpilogue, ConvKind, ConvShape, part};
 use crate::gemm::pack::transpose;
-use crate::gemm::{Cores, Epilogue, MatrixRef, SLICE};
+use crate::gemm::{Cores, SLICE};
 use crate::memory::{Seats, SharedMut};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
@@ -164,16 +164,7 @@ pub(super) fn run(
                 channels: channels.len(),
             };
             dispatch(cores.isa, block);
-            let finish = Epilogue {
-                bias: epilogue
-                    .bias
-                    .map(|bias| MatrixRef::repeat_col(&bias[channels.start..])),
-                residual: epilogue
-                    .residual
-                    .map(|residual| MatrixRef::row_major(&residual[first..], out_plane)),
-                activation: epilogue.activation,
-                ..Epilogue::default()
-            };
+            let finish = epilogue.of_planes(channels.start, first, out_plane);
             // SAFETY: blocks write disjoint rows of the output; bias and residual cover them.
             unsafe { finish.apply(cores.isa, c, out_plane, 0..channels.len(), cols) };
         }

@@ -9,7 +9,7 @@ use super::gather::{Columns, Planes, fill};
 use super::passes::{Lattice, Pass};
 use super::{ConvEpilogue, ConvKind, ConvShape, part};
 use crate::gemm::microkernel::{Ending, Microkernels, Tile};
-use crate::gemm::{Cores, Epilogue, MatrixRef, estimated_ns};
+use crate::gemm::{Cores, Epilogue, estimated_ns};
 use crate::memory::{Seats, SharedMut};
 
 /// Weights (elements per group) up to which strips come from the second-level cache for every panel; beyond it, several panels share
@@ -126,16 +126,7 @@ pub(super) fn run(
         let (image, group) = (member / kind.groups, member % kind.groups);
         let first_in = (image * shape.in_channels + group * ins) * in_plane;
         let first_out = (image * shape.out_channels + group * outs) * out_plane;
-        let finish = Epilogue {
-            bias: epilogue
-                .bias
-                .map(|bias| MatrixRef::repeat_col(&bias[group * outs..])),
-            residual: epilogue
-                .residual
-                .map(|residual| MatrixRef::row_major(&residual[first_out..], out_plane)),
-            activation: epilogue.activation,
-            ..Epilogue::default()
-        };
+        let finish = epilogue.of_planes(group * outs, first_out, out_plane);
         let part = Part {
             cores,
             cut,

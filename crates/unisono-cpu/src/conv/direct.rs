@@ -10,7 +10,7 @@ use unisono_reference::arith::fma_f32;
 use unisono_tensor::{TensorError, fault};
 
 use super::{ConvEpilogue, ConvKind, ConvShape, part};
-use crate::gemm::{Cores, Epilogue, MatrixRef, SLICE, estimated_ns};
+use crate::gemm::{Cores, SLICE, estimated_ns};
 use crate::memory::{Seats, SharedMut};
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
@@ -210,18 +210,7 @@ impl Block<'_> {
                     out,
                 },
             );
-            let finish = Epilogue {
-                bias: epilogue.bias.map(|bias| MatrixRef {
-                    data: &bias[co..],
-                    row_stride: 0,
-                    col_stride: 0,
-                }),
-                residual: epilogue
-                    .residual
-                    .map(|residual| MatrixRef::row_major(&residual[first..], out_plane)),
-                activation: epilogue.activation,
-                ..Epilogue::default()
-            };
+            let finish = epilogue.of_planes(co, first, out_plane);
             let cols = rows.start * out_cols..rows.end * out_cols;
             // SAFETY: the rows lie in the output and are ours alone; bias and residual cover them.
             unsafe { finish.apply(self.isa, y, out_plane, 0..1, cols) };

@@ -29,7 +29,7 @@ pub use unisono_reference::arith::{ConvShape, PoolShape};
 use unisono_tensor::TensorError;
 
 use crate::gemm::microkernel::Microkernels;
-use crate::gemm::{Cores, Unary};
+use crate::gemm::{Cores, Epilogue, MatrixRef, Unary};
 use crate::memory::Seats;
 use crate::simd::Isa;
 use passes::Pass;
@@ -244,6 +244,21 @@ pub struct ConvEpilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// Applied last.
     pub activation: Option<Unary>,
+}
+
+impl<'a> ConvEpilogue<'a> {
+    /// What happens to planes of the output, one a row: those from `channel` on, of which the first begins at element `first`. Planes have `len`
+    /// elements.
+    fn of_planes(&self, channel: usize, first: usize, len: usize) -> Epilogue<'a> {
+        let bias = |bias: &'a [f32]| MatrixRef::repeat_col(&bias[channel..]);
+        let residual = |residual: &'a [f32]| MatrixRef::row_major(&residual[first..], len);
+        Epilogue {
+            bias: self.bias.map(bias),
+            residual: self.residual.map(residual),
+            activation: self.activation,
+            ..Epilogue::default()
+        }
+    }
 }
 
 /// Elements of scratch memory for a [`conv`].
