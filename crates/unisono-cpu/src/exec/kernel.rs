@@ -104,6 +104,9 @@ pub struct Build<'a> {
     /// Constants and packed weights of the graph that the node is in.
     pub store: &'a Store,
     pub(crate) engine: &'a Arc<Engine>,
+    /// Whether values that are N x C x spatial in the model are N x spatial x C here: shapes say so already, attributes that name
+    /// axes do not.
+    pub channels_last: bool,
 }
 
 impl<'a> Build<'a> {

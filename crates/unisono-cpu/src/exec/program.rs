@@ -613,6 +613,7 @@ pub(crate) fn build_kernel(
         node,
         store,
         engine,
+        channels_last: false,
     };
     crate::kernels::build(&build)
 }

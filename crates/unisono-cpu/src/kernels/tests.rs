@@ -561,6 +561,7 @@ fn check(case: &Case, special: bool, isa: Isa, threads: usize) -> Result<(), Str
         node: 0,
         store: &Store::default(),
         engine: &engine,
+        channels_last: false,
     };
     let kernel = super::own(&build).map_err(|e| e.to_string())?;
     // BatchNormalization and the rest of the table say which; a case without a kernel of our own would test nothing.
