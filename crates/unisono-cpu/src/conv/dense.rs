@@ -8,7 +8,7 @@
 use super::gather::{Columns, Planes, fill};
 use super::passes::{Lattice, Pass};
 use super::{ConvEpilogue, ConvKind, ConvShape, part};
-use crate::gemm::microkernel::{Ending, Microkernels, Tile};
+use crate::gemm::microkernel::{Ending, Microkernels, Piece, Tile};
 use crate::gemm::{Cores, Epilogue, estimated_ns};
 use crate::memory::{Seats, SharedMut};
 
@@ -239,7 +239,10 @@ impl Part<'_> {
                             for strip in some..strips.end.min(some + STRIPS_AT_ONCE) {
                                 let (rows, a) = weights.strip(strip, slice.start);
                                 let tile = Tile {
-                                    k: slice.len(),
+                                    pieces: &[Piece {
+                                        a: 0,
+                                        k: slice.len(),
+                                    }],
                                     a: a.as_ptr(),
                                     a_row: 1,
                                     a_col: rows.len(),
@@ -248,6 +251,7 @@ impl Part<'_> {
                                     b_panel: 0,
                                     c: c.wrapping_add(rows.start * c_step + panel * width),
                                     c_step,
+                                    cols,
                                     first: g == 0 && s == 0,
                                     ending: if last && is_ending {
                                         self.finish.ending(rows.start, panel * width)
@@ -257,7 +261,7 @@ impl Part<'_> {
                                 };
                                 // SAFETY: the strip and the panel hold the slice's terms, C has the rows and columns, and the instruction
                                 // set is available, as `conv` checked.
-                                unsafe { kernels.run(&tile, rows.len(), cols) };
+                                unsafe { kernels.run(&tile, rows.len()) };
                                 if last && !is_ending {
                                     let cols = panel * width..panel * width + cols;
                                     // SAFETY: the tile's part of C is ours alone; bias and residual cover the group's channels and

@@ -11,7 +11,7 @@ use unisono_reference::arith::{MatrixRef, SLICE};
 use unisono_tensor::mutant;
 
 use super::epilogue::Epilogue;
-use super::microkernel::{Ending, Microkernels, Tile, WIDE_PANELS};
+use super::microkernel::{Ending, Microkernels, Piece, Tile, WIDE_PANELS};
 use super::pack::{PackedB, pack_panel, pack_strip};
 use crate::simd::Isa;
 
@@ -160,7 +160,10 @@ impl Block<'_> {
                         let is_ending = strip.epilogue.is_ending();
                         let (a, a_row, a_col) = place(strip, k0);
                         let tile = Tile {
-                            k: slice.min(ks.end - k0),
+                            pieces: &[Piece {
+                                a: 0,
+                                k: slice.min(ks.end - k0),
+                            }],
                             a,
                             a_row,
                             a_col,
@@ -171,6 +174,7 @@ impl Block<'_> {
                             // SAFETY: the strip's rows and the columns lie in C.
                             c: unsafe { strip.c.add(strip.rows.start * strip.c_step + j) },
                             c_step: strip.c_step,
+                            cols: count,
                             first: k0 == 0,
                             ending: if last && is_ending {
                                 strip.epilogue.ending(strip.rows.start, j)
@@ -183,7 +187,7 @@ impl Block<'_> {
                             if count > width {
                                 kernels.wide[height - 1](&tile);
                             } else {
-                                kernels.run(&tile, height, count);
+                                kernels.run(&tile, height);
                             }
                             if last && !is_ending {
                                 // The strip's totals have just been written, so they are near.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use unisono_reference::arith::{MatrixRef, Unary};
 
-use super::microkernel::Ending;
+use super::microkernel::{Ending, Simple};
 use super::pack::assert_covers;
 use crate::simd::{Function, Isa, Kernel, Simd, UnaryVisitor, dispatch, visit_unary};
 
@@ -66,22 +66,22 @@ impl Epilogue<'_> {
             && self.beta == 1.0
             && self.bias.is_none_or(|bias| bias.col_stride <= 1)
             && self.residual.is_none()
-            && matches!(self.activation, None | Some(Unary::Relu))
+            && Simple::of(self.activation).is_some()
     }
 
     /// The ending of a tile that begins at (i, j); for epilogues that [are one](Epilogue::is_ending).
     pub(crate) fn ending(&self, i: usize, j: usize) -> Ending {
-        let relu = self.activation.is_some();
+        let activation = Simple::of(self.activation).unwrap_or(Simple::None);
         match &self.bias {
             None => Ending {
-                relu,
+                activation,
                 ..Ending::NONE
             },
             Some(bias) => Ending {
                 bias: bias.data[i * bias.row_stride + j * bias.col_stride..].as_ptr(),
                 bias_row: bias.row_stride,
                 bias_col: bias.col_stride,
-                relu,
+                activation,
             },
         }
     }

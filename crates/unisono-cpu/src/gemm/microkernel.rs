@@ -8,7 +8,9 @@
 //! It must never have another algorithm for few rows or for the last columns: rows below H are the same code with a smaller H, the
 //! last columns are computed on zero padding.
 
-use crate::simd::Isa;
+use unisono_reference::arith::Unary;
+
+use crate::simd::{Function, HardSwish, Isa, Simd};
 
 /// Most rows of a tile on any instruction set.
 pub(crate) const MAX_ROWS: usize = 12;
@@ -16,6 +18,46 @@ pub(crate) const MAX_ROWS: usize = 12;
 pub(crate) const MAX_COLS: usize = 32;
 /// Panels that a [`Microkernels::wide`] kernel computes side by side.
 pub(crate) const WIDE_PANELS: usize = 4;
+
+/// An activation that takes a few instructions, done while totals are in registers. The same operations as [`Unary`]'s.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Simple {
+    /// None.
+    None,
+    /// [`Unary::Relu`].
+    Relu,
+    /// [`Unary::Clip`] from 0 to this, which is above 0.
+    UpTo(f32),
+    /// [`Unary::HardSwish`].
+    HardSwish,
+}
+
+impl Simple {
+    /// The activation, if it is a simple one.
+    pub(crate) fn of(activation: Option<Unary>) -> Option<Self> {
+        match activation {
+            None => Some(Self::None),
+            Some(Unary::Relu) => Some(Self::Relu),
+            // -0 would be another bound: the greater of it and -0 is -0.
+            Some(Unary::Clip { low, high }) if low.to_bits() == 0 && high > 0.0 => {
+                Some(Self::UpTo(high))
+            }
+            Some(Unary::HardSwish) => Some(Self::HardSwish),
+            Some(_) => None,
+        }
+    }
+
+    /// Its values.
+    #[inline(always)]
+    pub(crate) fn eval<S: Simd>(self, s: S, x: S::F) -> S::F {
+        match self {
+            Self::None => x,
+            Self::Relu => s.relu(x),
+            Self::UpTo(high) => s.at_most(s.relu(x), s.splat(high)),
+            Self::HardSwish => HardSwish {}.eval(s, x),
+        }
+    }
+}
 
 /// What a tile does to its totals before it writes them: the steps of most layers, done while the totals are in registers. The same
 /// operations as the epilogue's.
@@ -27,8 +69,8 @@ pub(crate) struct Ending {
     pub bias_row: usize,
     /// Distance between the biases of two columns, 0 or 1.
     pub bias_col: usize,
-    /// Whether negative totals become +0.
-    pub relu: bool,
+    /// What follows.
+    pub activation: Simple,
 }
 
 impl Ending {
@@ -37,22 +79,31 @@ impl Ending {
         bias: std::ptr::null(),
         bias_row: 0,
         bias_col: 0,
-        relu: false,
+        activation: Simple::None,
     };
+}
+
+/// Terms that follow each other in A.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    /// Where the first row's begin, in elements from the tile's `a`.
+    pub a: usize,
+    /// How many there are.
+    pub k: usize,
 }
 
 /// One slice of one tile: `c[r][j] = (first ? +0 : c[r][j]) + chain over k of a[k][r] * b[k][j]`, then its ending.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tile {
-    /// Terms of the chain, at most a slice.
-    pub k: usize,
+pub(crate) struct Tile<'a> {
+    /// The terms of the chain, in their order; together at most a slice.
+    pub pieces: &'a [Piece],
     /// The first value of A.
     pub a: *const f32,
     /// Distance between values of A one below the other: 1 in a packed strip.
     pub a_row: usize,
     /// Distance between values of A side by side: the height of a packed strip.
     pub a_col: usize,
-    /// The panel of B: `k` rows, `b_step` apart.
+    /// The panel of B: a row for each term, `b_step` apart.
     pub b: *const f32,
     /// Distance between rows of B in elements.
     pub b_step: usize,
@@ -62,6 +113,8 @@ pub(crate) struct Tile {
     pub c: *mut f32,
     /// Distance between rows of C in elements.
     pub c_step: usize,
+    /// Columns of the tile in C; wide kernels have all of theirs.
+    pub cols: usize,
     /// Whether this is the first slice of K.
     pub first: bool,
     /// What follows the last slice; nothing after the others.
@@ -73,10 +126,11 @@ pub(crate) struct Tile {
 /// # Safety
 ///
 /// * The instruction set that the kernel was written for is available.
-/// * `a` is readable for H rows of `k` elements, as far apart as `a_row` and `a_col` say, `b` for rows of as many elements as the kernel has columns, `k` of them, `b_step` apart (and
-///   so for each panel), and `c` is readable and writable for H rows of that many elements, `c_step` apart, by nobody else.
+/// * `a` is readable at H rows of all terms of the pieces, as far apart as `a_row` and `a_col` say, `b` for as many rows of as many
+///   elements as the kernel has columns, `b_step` apart (and so for each panel), and `c` is readable and writable for H rows of `cols`
+///   elements, `c_step` apart, by nobody else.
 /// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements.
-pub(crate) type TileFn = unsafe fn(&Tile);
+pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
 /// The kernels of an instruction set.
 #[derive(Debug)]
@@ -87,8 +141,12 @@ pub(crate) struct Microkernels {
     pub narrow_cols: usize,
     /// `full[h - 1]` computes h rows of a whole panel.
     pub full: &'static [TileFn],
+    /// The same for tiles that have fewer columns.
+    pub full_part: &'static [TileFn],
     /// `narrow[h - 1]` computes h rows of the first `narrow_cols` columns.
     pub narrow: &'static [TileFn],
+    /// The same for tiles that have fewer columns.
+    pub narrow_part: &'static [TileFn],
     /// `wide[h - 1]` computes h rows of [`WIDE_PANELS`] panels, so that few rows still have enough chains in flight to hide the latency of
     /// a multiply-add. The same chains as `full`'s.
     pub wide: &'static [TileFn],
@@ -122,60 +180,27 @@ impl Microkernels {
         format!("{isa} {}x{}", self.rows(), self.cols)
     }
 
-    /// Computes `rows` rows and the first `cols` columns of a panel. Columns beyond are neither read nor written in C.
+    /// Computes `rows` rows of the tile. Columns beyond its own are neither read nor written in C.
     ///
     /// # Safety
     ///
-    /// As for [`TileFn`], with C's rows of `cols` elements and B's rows of a whole panel; `rows` is 1 to [`Microkernels::rows`], `cols` is 1 to
-    /// [`Microkernels::cols`].
+    /// As for [`TileFn`], with B's rows of a whole panel; `rows` is 1 to [`Microkernels::rows`], the tile has 1 to [`Microkernels::cols`]
+    /// columns.
     #[inline]
-    pub(crate) unsafe fn run(&self, tile: &Tile, rows: usize, cols: usize) {
+    pub(crate) unsafe fn run(&self, tile: &Tile<'_>, rows: usize) {
+        let cols = tile.cols;
         debug_assert!(rows >= 1 && rows <= self.rows() && cols >= 1 && cols <= self.cols);
-        let (kernel, width) = if cols <= self.narrow_cols {
-            (self.narrow[rows - 1], self.narrow_cols)
+        let kernels = if cols == self.cols {
+            self.full
+        } else if cols > self.narrow_cols {
+            self.full_part
+        } else if cols == self.narrow_cols {
+            self.narrow
         } else {
-            (self.full[rows - 1], self.cols)
+            self.narrow_part
         };
-        if cols == width {
-            // SAFETY: the caller's promise is the kernel's.
-            unsafe { kernel(tile) };
-            return;
-        }
-        // The kernel computes padding too, so it works on a copy of the tile.
-        let mut copy = [0.0_f32; MAX_ROWS * MAX_COLS];
-        let ending = tile.ending;
-        // SAFETY: the copy holds `rows` rows of `width` elements; C and the bias are touched in their first `cols` columns only.
-        unsafe {
-            if !tile.first {
-                for r in 0..rows {
-                    let from = tile.c.add(r * tile.c_step);
-                    std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr().add(r * width), cols);
-                }
-            }
-            kernel(&Tile {
-                c: copy.as_mut_ptr(),
-                c_step: width,
-                ending: Ending::NONE,
-                ..*tile
-            });
-            for r in 0..rows {
-                let totals = &mut copy[r * width..][..cols];
-                if !ending.bias.is_null() {
-                    let bias = ending.bias.add(r * ending.bias_row);
-                    for (c, total) in totals.iter_mut().enumerate() {
-                        *total += *bias.add(c * ending.bias_col);
-                    }
-                }
-                if ending.relu {
-                    // A NaN is unordered and stays.
-                    totals
-                        .iter_mut()
-                        .for_each(|total| *total = if *total <= 0.0 { 0.0 } else { *total });
-                }
-                let to = tile.c.add(r * tile.c_step);
-                std::ptr::copy_nonoverlapping(totals.as_ptr(), to, cols);
-            }
-        }
+        // SAFETY: the caller's promise is the kernel's.
+        unsafe { kernels[rows - 1](tile) }
     }
 }
 
@@ -191,77 +216,146 @@ pub(crate) fn prefetch(line: *const f32) {
     let _ = line;
 }
 
-/// Writes a vector kernel over H rows, P panels and V registers of each panel. What differs between instruction sets comes as names, so
-/// that there is one place where the order of operations stands. The maximum is asked for (+0, total): a total is never -0, so an
-/// instruction will do that answers with its second operand if that is NaN.
-macro_rules! vector_tile {
-    ($(#[$attribute:meta])* $name:ident, $lanes:expr, $vector:ty, $zero:expr, $load:path, $store:path, $splat:path, $add:path, $max:path,
-     |$x:ident, $y:ident, $z:ident| $fma:expr) => {
-        $(#[$attribute])*
-        unsafe fn $name<const H: usize, const P: usize, const V: usize>(tile: &$crate::gemm::microkernel::Tile) {
-            /// Rows of A that one pointer serves: none, one and two row distances from it are addressing modes.
-            const TOGETHER: usize = 3;
-            let mut b = tile.b;
-            let (a_row, a_col) = (tile.a_row, tile.a_col);
-            let mut a = [tile.a; $crate::gemm::microkernel::MAX_ROWS / TOGETHER];
-            for h in (0..H).step_by(TOGETHER) {
-                // SAFETY: the first value of a row that is there.
-                a[h / TOGETHER] = unsafe { tile.a.add(h * a_row) };
+/// A tile of H rows and P panels of V registers each, of which `PART` of the columns may be missing in C. The one place where the order of
+/// operations stands.
+///
+/// # Safety
+/// As for [`TileFn`], for a kernel of `P * V * S::LANES` columns.
+#[inline(always)]
+pub(super) unsafe fn vector_tile<
+    S: Simd,
+    const H: usize,
+    const P: usize,
+    const V: usize,
+    const PART: bool,
+>(
+    s: S,
+    tile: &Tile<'_>,
+) {
+    /// Rows of A that one pointer serves: none, one and two row distances from it are addressing modes.
+    const TOGETHER: usize = 3;
+    let mut b = tile.b;
+    let (a_row, a_col) = (tile.a_row, tile.a_col);
+    let mut sums = [[[s.zero(); V]; P]; H];
+    // The columns that register v has in C.
+    let part = |v: usize| tile.cols.saturating_sub(v * S::LANES).min(S::LANES);
+    // SAFETY: the caller's promise: H rows of the pieces' terms of A, as many rows of V registers in each of P panels of B, and a tile of
+    // H rows by P * V registers, or `cols` elements of them, in C.
+    unsafe {
+        for h in 0..H {
+            for line in 0..(P * V * S::LANES).div_ceil(16) {
+                prefetch(tile.c.wrapping_add(h * tile.c_step + line * 16));
             }
-            let mut sums: [[[$vector; V]; P]; H] = [[[$zero; V]; P]; H];
-            // SAFETY: the caller's promise: H rows of `k` values of A, `k` rows of V registers in each of P panels of B, and a tile of
-            // H rows by P * V registers in C.
-            unsafe {
-                for h in 0..H {
-                    for p in 0..P * V * $lanes / 16 {
-                        $crate::gemm::microkernel::prefetch(tile.c.add(h * tile.c_step + p * 16));
+        }
+        for piece in tile.pieces {
+            let mut a = [tile.a; MAX_ROWS / TOGETHER];
+            for h in (0..H).step_by(TOGETHER) {
+                a[h / TOGETHER] = tile.a.add(piece.a + h * a_row);
+            }
+            for _ in 0..piece.k {
+                for p in 0..P {
+                    let mut row = [s.zero(); V];
+                    for (v, row) in row.iter_mut().enumerate() {
+                        *row = s.load_raw(b.add(p * tile.b_panel + v * S::LANES));
+                    }
+                    for (h, sums) in sums.iter_mut().enumerate() {
+                        let x = s.splat(*a[h / TOGETHER].add(h % TOGETHER * a_row));
+                        for (sum, &y) in sums[p].iter_mut().zip(&row) {
+                            *sum = s.fma(x, y, *sum);
+                        }
                     }
                 }
-                for _ in 0..tile.k {
-                    for p in 0..P {
-                        let mut row: [$vector; V] = [$zero; V];
-                        for v in 0..V {
-                            row[v] = $load(b.add(p * tile.b_panel + v * $lanes));
-                        }
-                        for h in 0..H {
-                            let $x = $splat(*a[h / TOGETHER].add(h % TOGETHER * a_row));
-                            for v in 0..V {
-                                let ($y, $z) = (row[v], sums[h][p][v]);
-                                sums[h][p][v] = $fma;
-                            }
-                        }
-                    }
-                    for h in (0..H).step_by(TOGETHER) {
-                        a[h / TOGETHER] = a[h / TOGETHER].add(a_col);
-                    }
-                    b = b.add(tile.b_step);
+                for h in (0..H).step_by(TOGETHER) {
+                    a[h / TOGETHER] = a[h / TOGETHER].add(a_col);
                 }
-                for h in 0..H {
-                    for p in 0..P {
-                        for v in 0..V {
-                            let c = tile.c.add(h * tile.c_step + (p * V + v) * $lanes);
-                            let total = if tile.first { $zero } else { $load(c) };
-                            let mut total = $add(total, sums[h][p][v]);
-                            let ending = &tile.ending;
-                            if !ending.bias.is_null() {
-                                let row = ending.bias.add(h * ending.bias_row);
-                                let bias = if ending.bias_col == 0 {
-                                    $splat(*row)
-                                } else {
-                                    $load(row.add((p * V + v) * $lanes))
-                                };
-                                total = $add(total, bias);
-                            }
-                            if ending.relu {
-                                total = $max($zero, total);
-                            }
-                            $store(c, total);
-                        }
+                b = b.add(tile.b_step);
+            }
+        }
+        let ending = &tile.ending;
+        for (h, totals) in sums.iter_mut().enumerate() {
+            for (p, totals) in totals.iter_mut().enumerate() {
+                for (v, sum) in totals.iter_mut().enumerate() {
+                    let at = (p * V + v) * S::LANES;
+                    let total = if tile.first {
+                        s.zero()
+                    } else if PART {
+                        s.load_part_raw(tile.c.wrapping_add(h * tile.c_step + at), part(v))
+                    } else {
+                        s.load_raw(tile.c.add(h * tile.c_step + at))
+                    };
+                    let mut total = s.add(total, *sum);
+                    if !ending.bias.is_null() {
+                        let row = ending.bias.wrapping_add(h * ending.bias_row);
+                        let bias = if ending.bias_col == 0 {
+                            s.splat(*row)
+                        } else if PART {
+                            s.load_part_raw(row.wrapping_add(at), part(v))
+                        } else {
+                            s.load_raw(row.add(at))
+                        };
+                        total = s.add(total, bias);
+                    }
+                    *sum = total;
+                }
+            }
+        }
+        match ending.activation {
+            Simple::None => {}
+            Simple::Relu => bend(s, &mut sums, Simple::Relu),
+            Simple::UpTo(high) => bend(s, &mut sums, Simple::UpTo(high)),
+            Simple::HardSwish => bend(s, &mut sums, Simple::HardSwish),
+        }
+        for (h, totals) in sums.iter().enumerate() {
+            for (p, totals) in totals.iter().enumerate() {
+                for (v, &total) in totals.iter().enumerate() {
+                    let c = tile
+                        .c
+                        .wrapping_add(h * tile.c_step + (p * V + v) * S::LANES);
+                    if PART {
+                        s.store_part_raw(total, c, part(v));
+                    } else {
+                        s.store_raw(total, c);
                     }
                 }
             }
         }
+    }
+}
+
+/// The activation of all totals; called with a constant one, so that the loop is that one's.
+#[inline(always)]
+fn bend<S: Simd, const H: usize, const P: usize, const V: usize>(
+    s: S,
+    totals: &mut [[[S::F; V]; P]; H],
+    activation: Simple,
+) {
+    for total in totals.as_flattened_mut().as_flattened_mut() {
+        *total = activation.eval(s, *total);
+    }
+}
+
+/// Writes the kernels of an instruction set whose registers have `$lanes` lanes, `$v` of them a panel, entered by `$enter`.
+macro_rules! vector_kernels {
+    ($(#[$attribute:meta])* token: $token:expr, cols: $cols:literal, registers: [$full:literal, $narrow:literal], rows: [$($h:literal)*], wide: [$($low:literal)*]) => {
+        $(#[$attribute])*
+        unsafe fn tile<const H: usize, const P: usize, const V: usize, const PART: bool>(
+            tile: &$crate::gemm::microkernel::Tile<'_>,
+        ) {
+            // SAFETY: the caller's promise; it includes that the machine has the instructions.
+            unsafe { $crate::gemm::microkernel::vector_tile::<_, H, P, V, PART>($token, tile) }
+        }
+
+        pub(super) static KERNELS: $crate::gemm::microkernel::Microkernels =
+            $crate::gemm::microkernel::Microkernels {
+                cols: $cols,
+                narrow_cols: $cols / $full * $narrow,
+                full: &[$(tile::<$h, 1, $full, false>),*],
+                full_part: &[$(tile::<$h, 1, $full, true>),*],
+                narrow: &[$(tile::<$h, 1, $narrow, false>),*],
+                narrow_part: &[$(tile::<$h, 1, $narrow, true>),*],
+                wide: &[$(tile::<$low, { $crate::gemm::microkernel::WIDE_PANELS }, $full, false>),*],
+            };
     };
 }
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(crate) use vector_tile;
+pub(crate) use vector_kernels;

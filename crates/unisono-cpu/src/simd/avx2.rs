@@ -6,7 +6,17 @@ use super::{Kernel, Simd};
 
 /// The token of AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx2(());
+pub(crate) struct Avx2(());
+
+/// The token, for code that is compiled for these instructions already.
+///
+/// # Safety
+///
+/// The machine has the instructions.
+#[inline(always)]
+pub(crate) unsafe fn token() -> Avx2 {
+    Avx2(())
+}
 
 /// Runs a kernel compiled for AVX2 and FMA.
 ///

@@ -6,7 +6,17 @@ use super::{Kernel, Simd};
 
 /// The token of AVX-512 F, BW, DQ and VL.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx512(());
+pub(crate) struct Avx512(());
+
+/// The token, for code that is compiled for these instructions already.
+///
+/// # Safety
+///
+/// The machine has the instructions.
+#[inline(always)]
+pub(crate) unsafe fn token() -> Avx512 {
+    Avx512(())
+}
 
 /// Runs a kernel compiled for AVX-512.
 ///

@@ -5,7 +5,8 @@
 //! fused everywhere, `max` has one answer for NaN and for zeros of either sign), neither does the result.
 //!
 //! A value of a type that implements [`Simd`] is a token: it exists only where the machine has the instructions, so its methods are
-//! safe to call. It must never be made outside of [`dispatch`].
+//! safe to call. It must never be made outside of [`dispatch`], but for
+//! the microkernels of the matrix product, which are chosen once for many calls.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -25,6 +26,15 @@ pub use functions::{erf, exp, log, mish, sigmoid, softplus, tanh};
 pub use isa::{Isa, UnknownIsa};
 pub use scalar::Scalar;
 pub use vector::Simd;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::token as avx2_token;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::token as avx512_token;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::token as neon_token;
+
+pub(crate) use visit::HardSwish;
 pub use visit::{BinaryFunction, BinaryVisitor, Function, UnaryVisitor, visit_binary, visit_unary};
 
 /// Work that can be done with any instruction set.

@@ -6,7 +6,13 @@ use super::{Kernel, Simd};
 
 /// The token of NEON.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Neon(());
+pub(crate) struct Neon(());
+
+/// The token, for code that is compiled for these instructions already.
+#[inline(always)]
+pub(crate) fn token() -> Neon {
+    Neon(())
+}
 
 /// Runs a kernel compiled for NEON.
 pub(super) fn enter<K: Kernel>(kernel: K) -> K::Output {

@@ -89,7 +89,7 @@ macro_rules! unary_functions {
             use super::*;
             $(
                 #[derive(Clone, Copy)]
-                pub(super) struct $name { $($(pub(super) $field: f32),*)? }
+                pub(crate) struct $name { $($(pub(crate) $field: f32),*)? }
 
                 impl Function for $name {
                     #[inline(always)]
@@ -100,6 +100,8 @@ macro_rules! unary_functions {
                 }
             )*
         }
+
+        pub(crate) use unary::HardSwish;
 
         /// Hands the vector code of `f` to the visitor.
         pub fn visit_unary<V: UnaryVisitor>(f: Unary, visitor: V) -> V::Output {
