@@ -216,19 +216,12 @@ pub(crate) fn prefetch(line: *const f32) {
     let _ = line;
 }
 
-/// A tile of H rows and P panels of V registers each, of which `PART` of the columns may be missing in C. The one place where the order of
-/// operations stands.
+/// A tile of H rows and P panels of V registers each. The one place where the order of operations stands.
 ///
 /// # Safety
-/// As for [`TileFn`], for a kernel of `P * V * S::LANES` columns.
+/// As for [`TileFn`], for a kernel of `P * V * S::LANES` columns, all of which the tile has.
 #[inline(always)]
-pub(super) unsafe fn vector_tile<
-    S: Simd,
-    const H: usize,
-    const P: usize,
-    const V: usize,
-    const PART: bool,
->(
+pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const V: usize>(
     s: S,
     tile: &Tile<'_>,
 ) {
@@ -237,14 +230,12 @@ pub(super) unsafe fn vector_tile<
     let mut b = tile.b;
     let (a_row, a_col) = (tile.a_row, tile.a_col);
     let mut sums = [[[s.zero(); V]; P]; H];
-    // The columns that register v has in C.
-    let part = |v: usize| tile.cols.saturating_sub(v * S::LANES).min(S::LANES);
     // SAFETY: the caller's promise: H rows of the pieces' terms of A, as many rows of V registers in each of P panels of B, and a tile of
-    // H rows by P * V registers, or `cols` elements of them, in C.
+    // H rows by P * V registers in C.
     unsafe {
         for h in 0..H {
             for line in 0..(P * V * S::LANES).div_ceil(16) {
-                prefetch(tile.c.wrapping_add(h * tile.c_step + line * 16));
+                prefetch(tile.c.add(h * tile.c_step + line * 16));
             }
         }
         for piece in tile.pieces {
@@ -278,18 +269,14 @@ pub(super) unsafe fn vector_tile<
                     let at = (p * V + v) * S::LANES;
                     let total = if tile.first {
                         s.zero()
-                    } else if PART {
-                        s.load_part_raw(tile.c.wrapping_add(h * tile.c_step + at), part(v))
                     } else {
                         s.load_raw(tile.c.add(h * tile.c_step + at))
                     };
                     let mut total = s.add(total, *sum);
                     if !ending.bias.is_null() {
-                        let row = ending.bias.wrapping_add(h * ending.bias_row);
+                        let row = ending.bias.add(h * ending.bias_row);
                         let bias = if ending.bias_col == 0 {
                             s.splat(*row)
-                        } else if PART {
-                            s.load_part_raw(row.wrapping_add(at), part(v))
                         } else {
                             s.load_raw(row.add(at))
                         };
@@ -308,14 +295,55 @@ pub(super) unsafe fn vector_tile<
         for (h, totals) in sums.iter().enumerate() {
             for (p, totals) in totals.iter().enumerate() {
                 for (v, &total) in totals.iter().enumerate() {
-                    let c = tile
-                        .c
-                        .wrapping_add(h * tile.c_step + (p * V + v) * S::LANES);
-                    if PART {
-                        s.store_part_raw(total, c, part(v));
-                    } else {
-                        s.store_raw(total, c);
-                    }
+                    let c = tile.c.add(h * tile.c_step + (p * V + v) * S::LANES);
+                    s.store_raw(total, c);
+                }
+            }
+        }
+    }
+}
+
+/// The same for a tile that has fewer columns in C: the chains' sums go by way of a copy.
+///
+/// # Safety
+/// As for [`TileFn`], for a kernel of `V * S::LANES` columns.
+#[inline(always)]
+pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, tile: &Tile<'_>) {
+    let mut sums = [0.0_f32; MAX_ROWS * MAX_COLS];
+    let width = V * S::LANES;
+    let whole = Tile {
+        c: sums.as_mut_ptr(),
+        c_step: width,
+        first: true,
+        ending: Ending::NONE,
+        ..*tile
+    };
+    // SAFETY: the copy has room for H rows of V registers; otherwise the caller's promise.
+    unsafe { vector_tile::<S, H, 1, V>(s, &whole) };
+    let ending = &tile.ending;
+    for h in 0..H {
+        for at in (0..tile.cols).step_by(S::LANES) {
+            let n = S::LANES.min(tile.cols - at);
+            // SAFETY: n columns from `at` on are the tile's, and the copy has whole registers.
+            unsafe {
+                let c = tile.c.add(h * tile.c_step + at);
+                let total = match tile.first {
+                    true => s.zero(),
+                    false => s.load_part_raw(c, n),
+                };
+                let mut total = s.add(total, s.load_raw(sums.as_ptr().add(h * width + at)));
+                if !ending.bias.is_null() {
+                    let row = ending.bias.add(h * ending.bias_row);
+                    let bias = match ending.bias_col {
+                        0 => s.splat(*row),
+                        _ => s.load_part_raw(row.add(at), n),
+                    };
+                    total = s.add(total, bias);
+                }
+                let total = ending.activation.eval(s, total);
+                match n == S::LANES {
+                    true => s.store_raw(total, c),
+                    false => s.store_part_raw(total, c, n),
                 }
             }
         }
@@ -338,22 +366,30 @@ fn bend<S: Simd, const H: usize, const P: usize, const V: usize>(
 macro_rules! vector_kernels {
     ($(#[$attribute:meta])* token: $token:expr, cols: $cols:literal, registers: [$full:literal, $narrow:literal], rows: [$($h:literal)*], wide: [$($low:literal)*]) => {
         $(#[$attribute])*
-        unsafe fn tile<const H: usize, const P: usize, const V: usize, const PART: bool>(
+        unsafe fn tile<const H: usize, const P: usize, const V: usize>(
             tile: &$crate::gemm::microkernel::Tile<'_>,
         ) {
             // SAFETY: the caller's promise; it includes that the machine has the instructions.
-            unsafe { $crate::gemm::microkernel::vector_tile::<_, H, P, V, PART>($token, tile) }
+            unsafe { $crate::gemm::microkernel::vector_tile::<_, H, P, V>($token, tile) }
+        }
+
+        $(#[$attribute])*
+        unsafe fn part<const H: usize, const V: usize>(
+            tile: &$crate::gemm::microkernel::Tile<'_>,
+        ) {
+            // SAFETY: as above.
+            unsafe { $crate::gemm::microkernel::part_tile::<_, H, V>($token, tile) }
         }
 
         pub(super) static KERNELS: $crate::gemm::microkernel::Microkernels =
             $crate::gemm::microkernel::Microkernels {
                 cols: $cols,
                 narrow_cols: $cols / $full * $narrow,
-                full: &[$(tile::<$h, 1, $full, false>),*],
-                full_part: &[$(tile::<$h, 1, $full, true>),*],
-                narrow: &[$(tile::<$h, 1, $narrow, false>),*],
-                narrow_part: &[$(tile::<$h, 1, $narrow, true>),*],
-                wide: &[$(tile::<$low, { $crate::gemm::microkernel::WIDE_PANELS }, $full, false>),*],
+                full: &[$(tile::<$h, 1, $full>),*],
+                full_part: &[$(part::<$h, $full>),*],
+                narrow: &[$(tile::<$h, 1, $narrow>),*],
+                narrow_part: &[$(part::<$h, $narrow>),*],
+                wide: &[$(tile::<$low, { $crate::gemm::microkernel::WIDE_PANELS }, $full>),*],
             };
     };
 }
