@@ -1,11 +1,12 @@
 //! How near convolutions come to what the machine can do: `cargo run --release -p unisono-cpu --example conv_peak [ISA [LAYER]]`.
 //!
-//! As `gemm_peak`, for the layers of well-known networks: rounds of a layer alternate with rounds of multiply-adds in registers.
+//! In the model's layout and, on the line below, with channels last. As `gemm_peak`, for the layers of well-known networks: rounds of a layer alternate with rounds of multiply-adds in registers.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::sync::Arc;
 
+use unisono_cpu::conv::last::{LastConv, LastWeights};
 use unisono_cpu::conv::{ConvEpilogue, ConvKind, ConvShape, ConvWeights, conv, conv_scratch};
 use unisono_cpu::gemm::{Cores, Unary};
 use unisono_runtime::team::{Team, TeamOptions};
@@ -80,26 +81,22 @@ fn report(name: &str, layer: [usize; 6], cores: Cores<'_>, rounds: usize) {
         residual: None,
         activation: Some(Unary::Relu),
     };
+    let last_weights = LastWeights::pack(cores.isa, ConvKind::of(&shape, false), &w)
+        .expect("memory for the weights");
+    let last = LastConv::new(&Arc::new(last_weights), &shape);
+    let mut last_scratch = vec![0.0; last.scratch_len()];
     let flops = 2.0 * (shape.output_len() * shape.terms()) as f64;
     let reps = ((1e8 / flops) as usize).clamp(1, 1000);
-    let mut rates = support::Rates::default();
+    let (mut first, mut second) = (support::Rates::default(), support::Rates::default());
     for _ in 0..rounds {
-        rates.peaks.push(support::peak(cores.isa, cores.team));
-        let start = Instant::now();
-        for _ in 0..reps {
-            conv(
-                cores,
-                &shape,
-                &x,
-                &weights,
-                black_box(&mut y),
-                &epilogue,
-                &mut scratch,
-            );
-        }
-        rates
-            .times
-            .push(start.elapsed().as_secs_f64() / reps as f64);
+        first.round(cores, reps, || {
+            let y = black_box(&mut y);
+            conv(cores, &shape, &x, &weights, y, &epilogue, &mut scratch);
+        });
+        second.round(cores, reps, || {
+            last.run(cores, &x, black_box(&mut y), &epilogue, &mut last_scratch);
+        });
     }
-    println!("{name:>20} {}", rates.summary(flops));
+    println!("{name:>20} {}", first.summary(flops));
+    println!("{:>20} {}", "channels last", second.summary(flops));
 }

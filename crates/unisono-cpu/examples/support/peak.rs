@@ -1,5 +1,8 @@
 //! What the machine can do, measured between the rounds of something else.
 
+use std::time::Instant;
+
+use unisono_cpu::gemm::Cores;
 pub use unisono_cpu::roofline::peak;
 use unisono_cpu::simd::Isa;
 
@@ -20,6 +23,15 @@ pub struct Rates {
 }
 
 impl Rates {
+    /// Measures the peak, then `work` so many times.
+    #[allow(dead_code, reason = "not every program that shares this file does so")]
+    pub fn round(&mut self, cores: Cores<'_>, reps: usize, mut work: impl FnMut()) {
+        self.peaks.push(peak(cores.isa, cores.team));
+        let start = Instant::now();
+        (0..reps).for_each(|_| work());
+        self.times.push(start.elapsed().as_secs_f64() / reps as f64);
+    }
+
     /// The shortest time.
     #[allow(
         dead_code,

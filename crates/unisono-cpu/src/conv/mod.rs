@@ -17,6 +17,7 @@ mod channels;
 mod dense;
 mod direct;
 mod gather;
+pub mod last;
 mod passes;
 mod pool;
 
@@ -29,7 +30,7 @@ pub use unisono_reference::arith::{ConvShape, PoolShape};
 use unisono_tensor::TensorError;
 
 use crate::gemm::microkernel::Microkernels;
-use crate::gemm::{Cores, Epilogue, MatrixRef, Unary};
+use crate::gemm::{Cores, Epilogue, MatrixRef, PackedA, Unary};
 use crate::memory::Seats;
 use crate::simd::Isa;
 use passes::Pass;
@@ -77,6 +78,28 @@ impl ConvKind {
 
     fn taps(&self) -> usize {
         self.kernel.iter().product()
+    }
+
+    /// What it is in words: `depthwise 3x3`.
+    fn in_words(&self) -> String {
+        self.in_words_as(
+            match (self.in_per_group(), self.out_per_group(), self.groups) {
+                (1, 1, 2..) => "depthwise",
+                (_, _, 2..) => "grouped",
+                _ if self.taps() == 1 => "pointwise",
+                _ => "dense",
+            },
+        )
+    }
+
+    fn in_words_as(&self, what: &str) -> String {
+        let [depth, height, width] = self.kernel;
+        let window = match depth {
+            1 => format!("{height}x{width}"),
+            _ => format!("{depth}x{height}x{width}"),
+        };
+        let transposed = if self.transposed { ", transposed" } else { "" };
+        format!("{what} {window}{transposed}")
     }
 
     /// Where the weight of output channel `co` and the `ci`-th input channel of its group for a tap stands in ONNX's order.
@@ -159,7 +182,11 @@ impl ConvWeights {
     /// Memory that they take.
     pub fn bytes(&self) -> usize {
         match &self.method {
-            Method::Dense(passes) => passes.iter().map(Pass::bytes).sum(),
+            Method::Dense(passes) => passes
+                .iter()
+                .flat_map(|pass| &pass.weights)
+                .map(PackedA::bytes)
+                .sum(),
             Method::Direct { ordered, turned } => {
                 size_of_val(ordered.as_slice())
                     + turned.as_ref().map_or(0, |w| size_of_val(w.as_slice()))
@@ -169,31 +196,21 @@ impl ConvWeights {
 
     /// The algorithm that they are packed for, in words.
     pub(crate) fn in_words(&self) -> String {
-        let kind = &self.kind;
-        let [depth, height, width] = kind.kernel;
-        let window = match depth {
-            1 => format!("{height}x{width}"),
-            _ => format!("{depth}x{height}x{width}"),
+        let what = match (&self.method, self.kind.in_per_group()) {
+            (Method::Direct { .. }, 2..) => self.kind.in_words_as("few outputs"),
+            _ => self.kind.in_words(),
         };
-        let what = match (kind.in_per_group(), kind.out_per_group(), kind.groups) {
-            (1, 1, 2..) => "depthwise",
-            _ if matches!(self.method, Method::Direct { .. }) => "few outputs",
-            (_, _, 2..) => "grouped",
-            _ if kind.taps() == 1 => "pointwise",
-            _ => "dense",
-        };
-        let transposed = if kind.transposed { ", transposed" } else { "" };
         let isa = self.isa;
         match &self.method {
             Method::Direct { turned: None, .. } => {
-                format!("{what} {window}{transposed}, direct from a padded copy, {isa}")
+                format!("{what}, direct from a padded copy, {isa}")
             }
             Method::Direct { .. } => format!(
-                "{what} {window}{transposed}, direct from a padded copy or, on narrow maps, 16 channels at a time, {isa}"
+                "{what}, direct from a padded copy or, on narrow maps, 16 channels at a time, {isa}"
             ),
             Method::Dense(_) => {
                 let tile = Microkernels::of(isa).in_words(isa);
-                format!("{what} {window}{transposed}, product with gathered panels, {tile}")
+                format!("{what}, product with gathered panels, {tile}")
             }
         }
     }
@@ -203,35 +220,39 @@ impl ConvWeights {
             self.isa, isa,
             "the weights are packed for another instruction set"
         );
-        assert_eq!(
-            self.kind,
-            ConvKind::of(shape, self.kind.transposed),
-            "the weights are packed for another convolution"
-        );
-        let plane = |size: [usize; 3]| {
-            size.iter()
-                .try_fold(1_usize, |n, &d| n.checked_mul(d))
-                .filter(|&n| n < 1 << 30)
-        };
+        check_shape(&self.kind, shape);
+    }
+}
+
+/// Panics unless the shape is of this kind and its positions can be computed with 32 bits.
+fn check_shape(kind: &ConvKind, shape: &ConvShape) {
+    assert_eq!(
+        *kind,
+        ConvKind::of(shape, kind.transposed),
+        "the weights are packed for another convolution"
+    );
+    let plane = |size: [usize; 3]| {
+        size.iter()
+            .try_fold(1_usize, |n, &d| n.checked_mul(d))
+            .filter(|&n| n < 1 << 30)
+    };
+    assert!(
+        plane(shape.input).is_some() && plane(shape.output).is_some(),
+        "a channel of 2^30 or more elements"
+    );
+    let reach = (0..3)
+        .map(|axis| shape.pads[axis].max(shape.kernel[axis].saturating_mul(shape.dilations[axis])));
+    assert!(
+        reach.max() < Some(1 << 30),
+        "a kernel or padding of 2^30 or more elements"
+    );
+    if !kind.transposed {
+        // Positions are computed with 32 bits.
+        let far = (0..3).map(|axis| shape.output[axis].saturating_mul(shape.strides[axis]));
         assert!(
-            plane(shape.input).is_some() && plane(shape.output).is_some(),
-            "a channel of 2^30 or more elements"
+            far.max() < Some(1 << 30),
+            "an output that reaches 2^30 or more elements"
         );
-        let reach = (0..3).map(|axis| {
-            shape.pads[axis].max(shape.kernel[axis].saturating_mul(shape.dilations[axis]))
-        });
-        assert!(
-            reach.max() < Some(1 << 30),
-            "a kernel or padding of 2^30 or more elements"
-        );
-        if !self.kind.transposed {
-            // Positions are computed with 32 bits.
-            let far = (0..3).map(|axis| shape.output[axis].saturating_mul(shape.strides[axis]));
-            assert!(
-                far.max() < Some(1 << 30),
-                "an output that reaches 2^30 or more elements"
-            );
-        }
     }
 }
 

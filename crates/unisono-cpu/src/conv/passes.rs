@@ -14,12 +14,12 @@ use std::ops::Range;
 use unisono_tensor::TensorError;
 
 use super::{ConvKind, ConvShape};
-use crate::gemm::{PackedA, SLICE};
+use crate::gemm::{PackedA, PackedB, SLICE};
 use crate::simd::Isa;
 
 /// The taps and weights for one lattice of outputs.
 #[derive(Clone, Debug)]
-pub(super) struct Pass {
+pub(super) struct Pass<W = PackedA> {
     /// For a transposed convolution: what `(output + pad) % stride` is here.
     residue: [usize; 3],
     /// What a tap adds to the input's position; `None` reads zeros.
@@ -27,17 +27,46 @@ pub(super) struct Pass {
     /// The slices of the sum, as ranges of the terms that are kept (all channels of the first tap, of the second, ...).
     pub slices: Vec<Range<usize>>,
     /// By group: output channels x terms.
-    pub weights: Vec<PackedA>,
+    pub weights: Vec<W>,
 }
 
-impl Pass {
+impl<W> Pass<W> {
     /// The length of the sums.
     pub fn terms(&self) -> usize {
         self.slices.last().map_or(0, |slice| slice.end)
     }
+}
 
-    pub fn bytes(&self) -> usize {
-        self.weights.iter().map(PackedA::bytes).sum()
+/// How the weights of a group are kept.
+pub(super) trait Packed: Sized {
+    /// Packs `weight(channel, term)` for so many output channels and terms.
+    fn pack(
+        isa: Isa,
+        channels: usize,
+        terms: usize,
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self, TensorError>;
+}
+
+impl Packed for PackedA {
+    fn pack(
+        isa: Isa,
+        channels: usize,
+        terms: usize,
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self, TensorError> {
+        PackedA::pack(isa, channels, terms, weight)
+    }
+}
+
+impl Packed for PackedB {
+    fn pack(
+        isa: Isa,
+        channels: usize,
+        terms: usize,
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self, TensorError> {
+        PackedB::from_fn(isa, terms, channels, |term, channel| weight(channel, term))
     }
 }
 
@@ -53,7 +82,7 @@ pub(super) struct Lattice {
 }
 
 impl Lattice {
-    pub fn new(shape: &ConvShape, pass: &Pass, transposed: bool) -> Self {
+    pub fn new<W>(shape: &ConvShape, pass: &Pass<W>, transposed: bool) -> Self {
         let mut lattice = Self {
             out_start: [0; 3],
             out_step: [1; 3],
@@ -100,7 +129,11 @@ fn unravel(i: usize, size: [usize; 3]) -> [usize; 3] {
 }
 
 /// Packs the weights of all passes.
-pub(super) fn pack(isa: Isa, kind: &ConvKind, w: &[f32]) -> Result<Vec<Pass>, TensorError> {
+pub(super) fn pack<W: Packed>(
+    isa: Isa,
+    kind: &ConvKind,
+    w: &[f32],
+) -> Result<Vec<Pass<W>>, TensorError> {
     if !kind.transposed {
         let reach = |tap| {
             let at = unravel(tap, kind.kernel);
@@ -138,14 +171,14 @@ pub(super) fn pack(isa: Isa, kind: &ConvKind, w: &[f32]) -> Result<Vec<Pass>, Te
         .collect()
 }
 
-fn pack_pass(
+fn pack_pass<W: Packed>(
     isa: Isa,
     kind: &ConvKind,
     w: &[f32],
     residue: [usize; 3],
     taps: &[usize],
     reach: impl Fn(usize) -> Option<[i32; 3]>,
-) -> Result<Pass, TensorError> {
+) -> Result<Pass<W>, TensorError> {
     let (ins, outs) = (kind.in_per_group(), kind.out_per_group());
     // A new slice begins wherever the place among all terms, those left out included, passes a multiple of the slice's length.
     let mut slices: Vec<Range<usize>> = Vec::new();
@@ -163,7 +196,7 @@ fn pack_pass(
     }
     let weights = (0..kind.groups)
         .map(|group| {
-            PackedA::pack(isa, outs, taps.len() * ins, |row, k| {
+            W::pack(isa, outs, taps.len() * ins, |row, k| {
                 w[kind.weight_index(group * outs + row, k % ins, taps[k / ins])]
             })
         })

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 use unisono_reference::arith::{self, first_difference};
 
+use std::sync::Arc;
+
+use super::last::{LastConv, LastWeights};
 use super::*;
 use crate::gemm::tests::{teams, values};
 
@@ -57,7 +60,13 @@ fn cases() -> impl Strategy<Value = Case> {
         sizes(),
         flags,
         end,
-        prop_oneof![Just(None), Just(Some(Unary::Relu))],
+        prop_oneof![
+            2 => Just(None),
+            2 => Just(Some(Unary::Relu)),
+            1 => Just(Some(Unary::HardSwish)),
+            1 => Just(Some(Unary::Clip { low: 0.0, high: 6.0 })),
+            1 => Just(Some(Unary::Sigmoid)),
+        ],
         any::<bool>(),
         any::<u64>(),
     )
@@ -144,6 +153,9 @@ impl Case {
             residual,
             activation: self.activation,
         };
+        if !self.residual {
+            self.check_channels_last(&x, &w, &epilogue, &expected);
+        }
         for isa in Isa::available() {
             let weights = ConvWeights::pack(isa, ConvKind::of(shape, self.transposed), &w).unwrap();
             for team in &teams() {
@@ -155,6 +167,51 @@ impl Case {
                     first_difference(&y, &expected),
                     None,
                     "{isa:?}, {} threads",
+                    team.threads()
+                );
+            }
+        }
+    }
+}
+
+impl Case {
+    /// The same with the channels last, where there is a kernel for that.
+    fn check_channels_last(
+        &self,
+        x: &[f32],
+        w: &[f32],
+        epilogue: &ConvEpilogue<'_>,
+        expected: &[f32],
+    ) {
+        let shape = &self.shape;
+        let kind = ConvKind::of(shape, self.transposed);
+        if !LastWeights::serve(&kind, w) {
+            return;
+        }
+        let plane = |size: [usize; 3]| size.iter().product::<usize>();
+        let turned = |values: &[f32], channels: usize, plane: usize| {
+            let mut turned = vec![0.0; values.len()];
+            for (i, &value) in values.iter().enumerate() {
+                let (image, channel, at) =
+                    (i / (channels * plane), i / plane % channels, i % plane);
+                turned[(image * plane + at) * channels + channel] = value;
+            }
+            turned
+        };
+        let x = turned(x, shape.in_channels, plane(shape.input));
+        let expected = turned(expected, shape.out_channels, plane(shape.output));
+        for isa in Isa::available() {
+            let weights = Arc::new(LastWeights::pack(isa, kind, w).unwrap());
+            let last = LastConv::new(&weights, shape);
+            for team in &teams() {
+                let cores = Cores { isa, team };
+                let mut y = vec![f32::NAN; shape.output_len()];
+                let mut scratch = vec![f32::NAN; last.scratch_len()];
+                last.run(cores, &x, &mut y, epilogue, &mut scratch);
+                assert_eq!(
+                    first_difference(&y, &expected),
+                    None,
+                    "channels last, {isa:?}, {} threads",
                     team.threads()
                 );
             }
@@ -262,17 +319,19 @@ fn the_layers_of_known_networks_give_the_references_bits() {
         // Weights that do not stay near, so that several panels share a passage of the strips.
         square([200, 100, 1], 8, 3, 1, 1),
     ] {
-        let case = Case {
-            shape,
-            transposed: false,
-            bias: true,
-            residual: true,
-            activation: Some(Unary::Relu),
-            special_input: false,
-            special_weights: false,
-            seed: 11,
-        };
-        case.check();
+        for residual in [false, true] {
+            let case = Case {
+                shape,
+                transposed: false,
+                bias: true,
+                residual,
+                activation: Some(Unary::Relu),
+                special_input: false,
+                special_weights: false,
+                seed: 11,
+            };
+            case.check();
+        }
     }
 }
 

@@ -50,6 +50,27 @@ impl PackedB {
         Ok(Self { panels, isa, k, n })
     }
 
+    /// Packs the k x n values `b(k, n)`.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub(crate) fn from_fn(
+        isa: Isa,
+        k: usize,
+        n: usize,
+        b: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self, TensorError> {
+        let cols = Microkernels::of(isa).cols;
+        let mut panels = AlignedBuf::zeroed(n.div_ceil(cols) * cols * k)?;
+        for (row, out) in panels.as_mut_slice().chunks_exact_mut(cols).enumerate() {
+            let (panel, kk) = (row / k, row % k);
+            for (value, j) in out.iter_mut().zip(panel * cols..n) {
+                *value = b(kk, j);
+            }
+        }
+        Ok(Self { panels, isa, k, n })
+    }
+
     /// Rows: the length of the sums.
     pub fn k(&self) -> usize {
         self.k

@@ -1,0 +1,404 @@
+//! The convolution as a product of positions with weights.
+//!
+//! Output positions that follow each other in a row read inputs that lie a fixed distance apart, for every term of their sums: they
+//! are the rows of a tile, whose left-hand side is the input itself. Terms that follow each other in memory (all channels of a tap; the
+//! taps of a row of the kernel too) are one [`Piece`]. Only padding needs a copy of the input, with zeros around it.
+//!
+//! A job's tiles go through a panel of the weights while it is in the cache; they are cut by positions or by output channels, whichever
+//! leaves less to be read again.
+
+use std::ops::Range;
+
+use super::super::passes::{Lattice, Pass};
+use super::super::{ConvEpilogue, ConvKind, ConvShape, part};
+use crate::gemm::microkernel::{Ending, Microkernels, Piece, Tile};
+use crate::gemm::{Cores, Epilogue, MatrixRef, PackedB, estimated_ns};
+use crate::memory::{LINE, SharedMut};
+
+/// Elements of input that a job's tiles read: they stay in the second-level cache while all panels of weights pass.
+const NEAR_INPUT: usize = 64 * 1024;
+/// Work of a tile below which cutting further does not pay.
+const LEAST_TILE_NS: u64 = 12_000;
+const TILES_PER_THREAD: usize = 4;
+/// Elements that are copied in a nanosecond.
+const COPIED_PER_NS: usize = 4;
+
+/// The input as the taps see it, with padding where they reach beyond it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// Positions in front of the input's first, along each axis.
+    before: [usize; 3],
+    /// Positions along each axis.
+    size: [usize; 3],
+    /// Elements, if it is a copy.
+    copied: usize,
+}
+
+impl Frame {
+    /// The input itself.
+    pub fn of(shape: &ConvShape) -> Self {
+        Self {
+            before: [0; 3],
+            size: shape.input,
+            copied: 0,
+        }
+    }
+
+    pub fn is_padded(&self) -> bool {
+        self.copied > 0
+    }
+
+    pub fn scratch_len(&self) -> usize {
+        match self.copied {
+            0 => 0,
+            n => n + LINE,
+        }
+    }
+
+    /// Where the taps read: in `x`, or in a copy of it in `scratch`.
+    pub fn fill<'a>(
+        &self,
+        cores: Cores<'_>,
+        shape: &ConvShape,
+        x: &'a [f32],
+        scratch: &'a mut [f32],
+    ) -> &'a [f32] {
+        if !self.is_padded() {
+            return x;
+        }
+        let channels = shape.in_channels;
+        let copy = &mut scratch[..self.copied];
+        let [_, height, width] = self.size;
+        let [depth_in, height_in, width_in] = shape.input;
+        // The columns of the input that are copied, and where to.
+        let (left, row) = (self.before[2] * channels, width * channels);
+        let inside = (width_in * channels).min(row - left);
+        let rows = shape.batch * self.size[0] * height;
+        let tiles = rows.min(cores.team.threads() * TILES_PER_THREAD);
+        let estimated_ns = (self.copied / COPIED_PER_NS) as u64;
+        let to = SharedMut::new(copy);
+        cores.team.run(tiles, estimated_ns, |tile, _| {
+            for r in part(tile, rows, tiles) {
+                let (image, z, y) = (
+                    r / (self.size[0] * height),
+                    r / height % self.size[0],
+                    r % height,
+                );
+                // SAFETY: the row lies in the copy, and rows are written once.
+                let to = unsafe { std::slice::from_raw_parts_mut(to.ptr().add(r * row), row) };
+                let z = z.checked_sub(self.before[0]).filter(|&z| z < depth_in);
+                let y = y.checked_sub(self.before[1]).filter(|&y| y < height_in);
+                let (Some(z), Some(y)) = (z, y) else {
+                    to.fill(0.0);
+                    continue;
+                };
+                let from = ((image * depth_in + z) * height_in + y) * width_in * channels;
+                to[..left].fill(0.0);
+                to[left..left + inside].copy_from_slice(&x[from..from + inside]);
+                to[left + inside..].fill(0.0);
+            }
+        });
+        &scratch[..self.copied]
+    }
+}
+
+/// How the positions of a pass are walked.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// Pieces of all slices, one slice after the other.
+    pieces: Vec<Piece>,
+    /// By slice: its pieces, and the place of its first term among all.
+    slices: Vec<(Range<usize>, usize)>,
+    /// Length of the sums.
+    terms: usize,
+    /// Rows of positions: images, and along the first two axes.
+    rows: [usize; 3],
+    /// Positions in a row.
+    length: usize,
+    /// Elements of the frame between neighbours along each of `rows`, and where the first begins.
+    a_rows: [usize; 3],
+    a_first: usize,
+    /// Elements of the frame between positions of a row.
+    a_step: usize,
+    /// The same for the output.
+    c_rows: [usize; 3],
+    c_first: usize,
+    c_step: usize,
+    /// Elements of the frame, roughly, that all positions read.
+    input: usize,
+}
+
+/// The frame that all passes read, and how each is walked.
+pub(super) fn prepare(
+    shape: &ConvShape,
+    kind: &ConvKind,
+    passes: &[Pass<PackedB>],
+) -> (Frame, Vec<Walk>) {
+    let lattices: Vec<Lattice> = passes
+        .iter()
+        .map(|pass| Lattice::new(shape, pass, kind.transposed))
+        .collect();
+    let mut frame = Frame::of(shape);
+    let mut is_padded = false;
+    for axis in 0..3 {
+        let (mut low, mut high) = (0_i64, shape.input[axis] as i64);
+        for (pass, lattice) in passes.iter().zip(&lattices) {
+            let taps = || pass.taps.iter().flatten().map(|tap| i64::from(tap[axis]));
+            let first = i64::from(lattice.in_start[axis]);
+            let last =
+                first + (lattice.count[axis].max(1) as i64 - 1) * i64::from(lattice.in_step[axis]);
+            low = low.min(first + taps().min().unwrap_or(0));
+            high = high.max(last + taps().max().unwrap_or(0) + 1);
+        }
+        is_padded |= low < 0 || high > shape.input[axis] as i64;
+        frame.before[axis] = low.unsigned_abs() as usize;
+        frame.size[axis] = (high - low) as usize;
+    }
+    if is_padded {
+        frame.copied = shape.batch * frame.size.iter().product::<usize>() * shape.in_channels;
+    }
+    let walks = passes
+        .iter()
+        .zip(&lattices)
+        .map(|(pass, lattice)| Walk::new(shape, &frame, pass, lattice))
+        .collect();
+    (frame, walks)
+}
+
+impl Walk {
+    fn new(shape: &ConvShape, frame: &Frame, pass: &Pass<PackedB>, lattice: &Lattice) -> Self {
+        let (ins, outs) = (shape.in_channels, shape.out_channels);
+        let [depth, height, width] = frame.size;
+        let steps = [height * width * ins, width * ins, ins];
+        let [_, out_height, out_width] = shape.output;
+        let out_steps = [out_height * out_width * outs, out_width * outs, outs];
+        let taps: Vec<[i32; 3]> = pass.taps.iter().copied().flatten().collect();
+        // The least tap along each axis: pieces are told from there.
+        let least: [i32; 3] =
+            std::array::from_fn(|axis| taps.iter().map(|tap| tap[axis]).min().unwrap_or(0));
+        let place =
+            |at: [i32; 3]| -> usize { (0..3).map(|axis| at[axis] as usize * steps[axis]).sum() };
+        let (mut pieces, mut slices) = (Vec::<Piece>::new(), Vec::new());
+        for slice in &pass.slices {
+            let first = pieces.len();
+            let mut term = slice.start;
+            while term < slice.end {
+                let (tap, channel) = (term / ins, term % ins);
+                let k = (ins - channel).min(slice.end - term);
+                let at: [i32; 3] = std::array::from_fn(|axis| taps[tap][axis] - least[axis]);
+                let a = place(at) + channel;
+                match pieces[first..].last_mut() {
+                    Some(last) if last.a + last.k == a => last.k += k,
+                    _ => pieces.push(Piece { a, k }),
+                }
+                term += k;
+            }
+            slices.push((first..pieces.len(), slice.start));
+        }
+        let start: [i32; 3] = std::array::from_fn(|axis| {
+            lattice.in_start[axis] + least[axis] + frame.before[axis] as i32
+        });
+        let in_step = lattice.in_step.map(|step| step as usize);
+        let positions = lattice.positions();
+        let mut walk = Self {
+            pieces,
+            slices,
+            terms: pass.terms(),
+            rows: [shape.batch, lattice.count[0], lattice.count[1]],
+            length: lattice.count[2],
+            a_rows: [
+                depth * steps[0],
+                steps[0] * in_step[0],
+                steps[1] * in_step[1],
+            ],
+            a_first: place(start),
+            a_step: steps[2] * in_step[2],
+            c_rows: [
+                shape.output[0] * out_steps[0],
+                out_steps[0] * lattice.out_step[0],
+                out_steps[1] * lattice.out_step[1],
+            ],
+            c_first: (0..3)
+                .map(|axis| lattice.out_start[axis] * out_steps[axis])
+                .sum(),
+            c_step: out_steps[2] * lattice.out_step[2],
+            input: shape.batch * positions * in_step.iter().product::<usize>() * ins,
+        };
+        walk.join_rows();
+        walk
+    }
+
+    /// Makes one row of rows that follow each other in the frame and in the output.
+    fn join_rows(&mut self) {
+        for axis in (0..3).rev() {
+            let follow = self.a_rows[axis] == self.length * self.a_step
+                && self.c_rows[axis] == self.length * self.c_step;
+            if !follow && self.rows[axis] != 1 {
+                return;
+            }
+            self.length *= self.rows[axis];
+            self.rows[axis] = 1;
+        }
+    }
+
+    /// Computes all positions.
+    pub fn run(
+        &self,
+        cores: Cores<'_>,
+        weights: &PackedB,
+        x: &[f32],
+        y: &mut [f32],
+        epilogue: &ConvEpilogue<'_>,
+    ) {
+        let finish = Epilogue {
+            bias: epilogue.bias.map(MatrixRef::repeat_row),
+            activation: epilogue.activation,
+            ..Epilogue::default()
+        };
+        let kernels = Microkernels::of(cores.isa);
+        let rows: usize = self.rows.iter().product();
+        let chunks = self.length.div_ceil(kernels.rows());
+        let (tiles, panels) = (rows * chunks, weights.n().div_ceil(kernels.cols));
+        if tiles == 0 {
+            return;
+        }
+        let estimated_ns = estimated_ns(cores.isa, rows * self.length, weights.n(), self.terms);
+        let cut = self.cut(cores, tiles, panels, weights, estimated_ns);
+        let y = SharedMut::new(y);
+        cores
+            .team
+            .run(cut.positions * cut.panels, estimated_ns, |job, _| {
+                let (panel_part, position_part) = (job / cut.positions, job % cut.positions);
+                let job = Job {
+                    walk: self,
+                    cores,
+                    kernels,
+                    weights,
+                    x,
+                    y: y.ptr(),
+                    finish,
+                    chunks,
+                };
+                // SAFETY: jobs are disjoint parts of the output's positions and channels.
+                unsafe {
+                    job.compute(
+                        part(position_part, tiles, cut.positions),
+                        part(panel_part, panels, cut.panels),
+                    );
+                }
+            });
+    }
+
+    fn cut(
+        &self,
+        cores: Cores<'_>,
+        tiles: usize,
+        panels: usize,
+        weights: &PackedB,
+        estimated_ns: u64,
+    ) -> Cut {
+        let threads = cores.team.threads();
+        let wanted = match threads {
+            1 => 1,
+            _ => (estimated_ns / LEAST_TILE_NS).clamp(1, (threads * TILES_PER_THREAD) as u64)
+                as usize,
+        };
+        // With one panel nothing is read twice.
+        let near = match panels {
+            1 => 1,
+            _ => self.input.div_ceil(NEAR_INPUT).clamp(1, tiles),
+        };
+        if weights.n() * self.terms > self.input {
+            let panel_parts = wanted.min(panels);
+            Cut {
+                positions: wanted.div_ceil(panel_parts).max(near).min(tiles),
+                panels: panel_parts,
+            }
+        } else {
+            let positions = wanted.max(near).min(tiles);
+            Cut {
+                positions,
+                panels: wanted.div_ceil(positions).min(panels),
+            }
+        }
+    }
+}
+
+/// Into how many parts positions and panels are cut.
+struct Cut {
+    positions: usize,
+    panels: usize,
+}
+
+struct Job<'a> {
+    walk: &'a Walk,
+    cores: Cores<'a>,
+    kernels: &'static Microkernels,
+    weights: &'a PackedB,
+    x: &'a [f32],
+    y: *mut f32,
+    finish: Epilogue<'a>,
+    /// Tiles in a row of positions.
+    chunks: usize,
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// `y` is the whole output, and the caller alone touches these tiles and panels of it.
+    unsafe fn compute(&self, tiles: Range<usize>, panels: Range<usize>) {
+        let Self { walk, kernels, .. } = self;
+        let width = kernels.cols;
+        let is_ending = self.finish.is_ending();
+        for panel in panels {
+            let cols = panel * width..self.weights.n().min((panel + 1) * width);
+            for (s, (pieces, term)) in walk.slices.iter().enumerate() {
+                let last = s + 1 == walk.slices.len();
+                let b = self.weights.panel(panel, *term);
+                for tile in tiles.clone() {
+                    let (row, chunk) = (tile / self.chunks, tile % self.chunks);
+                    let [_, inner, innermost] = walk.rows;
+                    let at = [
+                        row / (inner * innermost),
+                        row / innermost % inner,
+                        row % innermost,
+                    ];
+                    let begin = |first: usize, steps: [usize; 3], step: usize, position: usize| {
+                        first + (0..3).map(|i| at[i] * steps[i]).sum::<usize>() + position * step
+                    };
+                    let positions = part(chunk, walk.length, self.chunks);
+                    let a = begin(walk.a_first, walk.a_rows, walk.a_step, positions.start);
+                    let c = begin(walk.c_first, walk.c_rows, walk.c_step, positions.start);
+                    let tile = Tile {
+                        pieces: &walk.pieces[pieces.clone()],
+                        a: self.x[a..].as_ptr(),
+                        a_row: walk.a_step,
+                        a_col: 1,
+                        b: b.as_ptr(),
+                        b_step: width,
+                        b_panel: 0,
+                        // SAFETY: the position lies in the output.
+                        c: unsafe { self.y.add(c + cols.start) },
+                        c_step: walk.c_step,
+                        cols: cols.len(),
+                        first: s == 0,
+                        ending: match last && is_ending {
+                            true => self.finish.ending(0, cols.start),
+                            false => Ending::NONE,
+                        },
+                    };
+                    // SAFETY: the frame was made so that the pieces of all positions lie in it, the panel holds the slice's terms, the tile
+                    // is the caller's, and the instruction set is available, as `LastConv::run` checked.
+                    unsafe {
+                        self.kernels.run(&tile, positions.len());
+                        if last && !is_ending {
+                            let c = self.y.add(c);
+                            let rows = 0..positions.len();
+                            self.finish
+                                .apply(self.cores.isa, c, walk.c_step, rows, cols.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
