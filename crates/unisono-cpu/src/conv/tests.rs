@@ -219,7 +219,7 @@ impl Case {
     }
 }
 
-fn pool_cases() -> impl Strategy<Value = (PoolShape, bool, u64)> {
+pub(super) fn pool_cases() -> impl Strategy<Value = (PoolShape, bool, u64)> {
     let end = (0..=1_usize, 0..=2_usize, 0..=3_usize);
     (1..=5_usize, sizes(), end, any::<bool>(), any::<u64>()).prop_filter_map(
         "an output",

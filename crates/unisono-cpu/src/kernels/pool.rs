@@ -6,7 +6,7 @@ use unisono_reference::arith::{ConvShape, PoolShape};
 use unisono_runtime::Error;
 use unisono_tensor::{DType, TensorMut, TensorRef};
 
-use crate::conv::{average_pool, global_average_pool, global_max_pool, max_pool};
+use crate::conv::{average_pool, global_average_pool, global_max_pool, last, max_pool};
 use crate::exec::kernel::{Build, Context, Kernel, failed};
 use crate::gemm::Cores;
 use crate::kernels::operands::{operand, result};
@@ -14,10 +14,28 @@ use crate::kernels::operands::{operand, result};
 struct PoolKernel {
     shape: PoolShape,
     function: PoolFunction,
+    /// How many channels there are, if they are last.
+    channels_last: Option<usize>,
 }
 
 struct GlobalPoolKernel {
     function: PoolFunction,
+    /// How many channels there are, if they are last.
+    channels_last: Option<usize>,
+}
+
+/// The channels of the input if they are its last axis; `None` if they are its second one.
+fn channels_last(build: &Build<'_>) -> Option<usize> {
+    let channels = build.shape(0).last().copied();
+    channels.filter(|_| build.channels_last)
+}
+
+/// How the lanes are used, in words.
+fn in_words(channels_last: Option<usize>) -> &'static str {
+    match channels_last {
+        Some(_) => ", channels last",
+        None => "",
+    }
 }
 
 /// Builds a pooling by windows, unless positions of winners are wanted.
@@ -26,8 +44,10 @@ pub fn build_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
         return Ok(None);
     };
     let x = build.shape(0);
-    let (Some(planes), Some(spatial)) = (x.get(..2), x.get(2..)) else {
-        return Ok(None);
+    let (samples, channels, spatial) = match (x, build.channels_last) {
+        ([samples, channels, spatial @ ..], false) => (samples, channels, spatial),
+        ([samples, spatial @ .., channels], true) => (samples, channels, spatial),
+        _ => return Ok(None),
     };
     if !build.all_of(DType::F32)
         || build.output(1).is_some()
@@ -46,7 +66,7 @@ pub fn build_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
         ConvShape::from_spatial(&values, neutral)
     };
     let shape = PoolShape {
-        planes: planes.iter().product(),
+        planes: samples * channels,
         input: pick(|a| a.input, 1),
         output: pick(|a| a.output, 1),
         kernel: pick(|a| a.kernel, 1),
@@ -71,6 +91,7 @@ pub fn build_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
     Ok(Some(Box::new(PoolKernel {
         shape,
         function: op.function,
+        channels_last: channels_last(build),
     })))
 }
 
@@ -85,12 +106,13 @@ pub fn build_global_pool(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, E
     }
     Ok(Some(Box::new(GlobalPoolKernel {
         function: op.function,
+        channels_last: channels_last(build),
     })))
 }
 
 impl Kernel for PoolKernel {
     fn describe(&self, cx: &Context<'_>) -> String {
-        format!("windows, {}", cx.isa)
+        format!("windows{}, {}", in_words(self.channels_last), cx.isa)
     }
 
     fn run(
@@ -105,14 +127,17 @@ impl Kernel for PoolKernel {
             team: cx.team,
         };
         let (x, y) = (operand(inputs, 0)?, result(outputs)?);
-        match self.function {
-            PoolFunction::Average { count_include_pad } => {
-                average_pool(cores, &self.shape, count_include_pad, x, y);
+        let shape = &self.shape;
+        // `build_pool` left the norms out.
+        match (self.function, self.channels_last) {
+            (PoolFunction::Average { count_include_pad }, None) => {
+                average_pool(cores, shape, count_include_pad, x, y);
             }
-            // `build_pool` left the norms out.
-            PoolFunction::Max { .. } | PoolFunction::Lp { .. } => {
-                max_pool(cores, &self.shape, x, y)
+            (PoolFunction::Average { count_include_pad }, Some(channels)) => {
+                last::pool::average_pool(cores, shape, channels, count_include_pad, x, y);
             }
+            (_, None) => max_pool(cores, shape, x, y),
+            (_, Some(channels)) => last::pool::max_pool(cores, shape, channels, x, y),
         }
         Ok(())
     }
@@ -120,7 +145,7 @@ impl Kernel for PoolKernel {
 
 impl Kernel for GlobalPoolKernel {
     fn describe(&self, cx: &Context<'_>) -> String {
-        format!("whole planes, {}", cx.isa)
+        format!("whole planes{}, {}", in_words(self.channels_last), cx.isa)
     }
 
     fn run(
@@ -135,10 +160,14 @@ impl Kernel for GlobalPoolKernel {
             team: cx.team,
         };
         let (x, y) = (operand(inputs, 0)?, result(outputs)?);
-        match self.function {
-            PoolFunction::Average { .. } => global_average_pool(cores, x, y),
-            // `build_global_pool` left the norms out.
-            PoolFunction::Max { .. } | PoolFunction::Lp { .. } => global_max_pool(cores, x, y),
+        // `build_global_pool` left the norms out.
+        match (self.function, self.channels_last) {
+            (PoolFunction::Average { .. }, None) => global_average_pool(cores, x, y),
+            (PoolFunction::Average { .. }, Some(channels)) => {
+                last::pool::global_average_pool(cores, channels, x, y);
+            }
+            (_, None) => global_max_pool(cores, x, y),
+            (_, Some(channels)) => last::pool::global_max_pool(cores, channels, x, y),
         }
         Ok(())
     }

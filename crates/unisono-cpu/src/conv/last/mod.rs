@@ -7,6 +7,7 @@
 //! It must never serve weights that are not finite where it leaves out taps: what it leaves out is a product with +0.
 
 mod depthwise;
+pub(crate) mod pool;
 mod product;
 
 use std::sync::Arc;
