@@ -42,6 +42,7 @@ pub use activation::{activate, canonical_activation};
 pub use binary::{canonical_binary, floor_mod};
 pub use error::EvalError;
 pub use reduce::canonical_reduction;
+pub use resize::{ResizeAxis, ResizeParameters, ResizeTaps, resize_axes};
 pub use shapes::{output_shapes, output_types};
 pub use unary::canonical_unary;
 

@@ -17,8 +17,8 @@ use unisono_graph::ops::resize::{AspectRatio, Coordinates, Interpolation, Neares
 use unisono_tensor::TensorRef;
 
 /// How one axis is resampled.
-#[derive(Clone, Copy)]
-struct Axis {
+#[derive(Clone, Copy, Debug)]
+pub struct ResizeAxis {
     input: usize,
     output: usize,
     scale: f64,
@@ -28,13 +28,24 @@ struct Axis {
     is_copy: bool,
 }
 
-/// Samples along one axis: position and weight, in rising position.
-type Taps = SmallVec<[(usize, f64); 4]>;
+/// Samples along one axis: position and weight, in rising position. A single sample of weight 1 is passed on as it is.
+pub type ResizeTaps = SmallVec<[(usize, f64); 4]>;
+
+/// The inputs that say how an interpolation scales its axes, where they are there and not empty.
+#[derive(Clone, Copy, Default)]
+pub struct ResizeParameters<'a> {
+    /// The region of interest: starts, then ends.
+    pub region: Option<TensorRef<'a>>,
+    /// Output over input lengths.
+    pub scales: Option<TensorRef<'a>>,
+    /// Output lengths. Where neither these nor scales are given, the shapes say the same, unless the aspect ratio is kept.
+    pub sizes: Option<TensorRef<'a>>,
+}
 
 /// How many output indices of the last axis are prepared at a time, on the stack.
 const BLOCK: usize = 32;
 
-impl Axis {
+impl ResizeAxis {
     /// Where output index `x` lies in the input; `None` outside of the input, where that has a value of its own.
     fn coordinate(&self, x: usize, coordinates: Coordinates) -> Option<f64> {
         let (x, input, output) = (x as f64, self.input as f64, self.output as f64);
@@ -79,9 +90,12 @@ impl Axis {
         })
     }
 
-    /// The samples of output index `x`; `None` as [`Axis::coordinate`].
-    fn taps(&self, op: &Resize, x: usize) -> Option<Taps> {
-        let mut taps = Taps::new();
+    /// The samples of output index `x`; `None` outside of the input, where that has a value of its own.
+    ///
+    /// # Panics
+    /// If the input has no samples along this axis.
+    pub fn taps(&self, op: &Resize, x: usize) -> Option<ResizeTaps> {
+        let mut taps = ResizeTaps::new();
         if self.is_copy {
             taps.push((x.min(self.input - 1), 1.0));
             return Some(taps);
@@ -163,17 +177,25 @@ fn float(t: TensorRef<'_>, i: usize) -> Result<f64, EvalError> {
     })
 }
 
-fn axes(op: &Resize, io: &Io<'_, '_>, out: &[usize]) -> Result<SmallVec<[Axis; 4]>, EvalError> {
-    let x = io.input(0)?;
-    ensure(x.rank() == out.len(), "interpolation keeps the rank")?;
-    let given = |i: Option<usize>| i.and_then(|i| io.optional(i)).filter(|t| !t.is_empty());
-    let (sizes, scales) = (given(op.sizes_input), given(op.scales_input));
-    let region = given(op.roi_input).filter(|_| op.coordinates == Coordinates::TfCropAndResize);
-    let mut axes: SmallVec<[Axis; 4]> = x
-        .shape()
+/// How each axis is resampled between two shapes: the definition of an interpolation, which every device takes from here.
+///
+/// # Errors
+/// The shapes or the parameters do not fit the operator, or a scale is absurdly small.
+pub fn resize_axes(
+    op: &Resize,
+    from: &[usize],
+    to: &[usize],
+    parameters: ResizeParameters<'_>,
+) -> Result<SmallVec<[ResizeAxis; 4]>, EvalError> {
+    ensure(from.len() == to.len(), "interpolation keeps the rank")?;
+    let ResizeParameters { sizes, scales, .. } = parameters;
+    let region = parameters
+        .region
+        .filter(|_| op.coordinates == Coordinates::TfCropAndResize);
+    let mut axes: SmallVec<[ResizeAxis; 4]> = from
         .iter()
-        .zip(out)
-        .map(|(&input, &output)| Axis {
+        .zip(to)
+        .map(|(&input, &output)| ResizeAxis {
             input,
             output,
             scale: 1.0,
@@ -184,9 +206,9 @@ fn axes(op: &Resize, io: &Io<'_, '_>, out: &[usize]) -> Result<SmallVec<[Axis; 4
     let named: SmallVec<[usize; 8]> = match &op.axes {
         Some(list) => list
             .iter()
-            .map(|&a| axis(a, x.rank()))
+            .map(|&a| axis(a, from.len()))
             .collect::<Result<_, _>>()?,
-        None => (0..x.rank()).collect(),
+        None => (0..from.len()).collect(),
     };
     // One scale for all axes, as shape inference computes it, in f32.
     let mut common: Option<f32> = None;
@@ -229,7 +251,13 @@ pub(super) fn resize(op: &dyn Operator, mut io: Io<'_, '_>) -> Result<(), EvalEr
     let op = concrete::<Resize>(op)?;
     let x = io.input(0)?;
     let shape: Dims = io.output(0)?.shape().into();
-    let axes = axes(op, &io, &shape)?;
+    let given = |i: Option<usize>| i.and_then(|i| io.optional(i)).filter(|t| !t.is_empty());
+    let parameters = ResizeParameters {
+        region: given(op.roi_input),
+        scales: given(op.scales_input),
+        sizes: given(op.sizes_input),
+    };
+    let axes = resize_axes(op, x.shape(), &shape, parameters)?;
     let mut out = io.output(0)?;
     same_type(x, &out)?;
     if out.is_empty() {
@@ -261,7 +289,7 @@ pub(super) fn resize(op: &dyn Operator, mut io: Io<'_, '_>) -> Result<(), EvalEr
 
 fn nearest<T: Copy>(
     op: &Resize,
-    axes: &[Axis],
+    axes: &[ResizeAxis],
     src: &[T],
     dst: &mut [T],
     shape: &[usize],
@@ -272,7 +300,7 @@ fn nearest<T: Copy>(
         dst.copy_from_slice(src);
         return Ok(());
     };
-    let source = |axis: &Axis, x: usize| {
+    let source = |axis: &ResizeAxis, x: usize| {
         axis.taps(op, x)
             .and_then(|t| t.first().map(|t| t.0))
             .unwrap_or(0)
@@ -302,7 +330,7 @@ fn nearest<T: Copy>(
 
 fn resample<T: Copy, R: Real>(
     op: &Resize,
-    axes: &[Axis],
+    axes: &[ResizeAxis],
     src: &[T],
     dst: &mut [T],
     shape: &[usize],
@@ -317,8 +345,8 @@ fn resample<T: Copy, R: Real>(
     };
     let outside = R::from_f32(op.extrapolation_value);
     let mut at = Dims::from_elem(0, outer.len());
-    let mut block: [Option<Taps>; BLOCK] = std::array::from_fn(|_| None);
-    let mut taps: SmallVec<[Taps; 4]> = SmallVec::new();
+    let mut block: [Option<ResizeTaps>; BLOCK] = std::array::from_fn(|_| None);
+    let mut taps: SmallVec<[ResizeTaps; 4]> = SmallVec::new();
     for start in (0..width).step_by(BLOCK) {
         let block = &mut block[..BLOCK.min(width - start)];
         for (i, slot) in block.iter_mut().enumerate() {
@@ -345,7 +373,7 @@ fn resample<T: Copy, R: Real>(
 }
 
 /// The chain over the samples of one axis.
-fn chain<R: Real>(taps: &Taps, mut value: impl FnMut(usize) -> R) -> R {
+fn chain<R: Real>(taps: &ResizeTaps, mut value: impl FnMut(usize) -> R) -> R {
     match taps.as_slice() {
         [(p, 1.0)] => value(*p),
         taps => taps
@@ -355,7 +383,12 @@ fn chain<R: Real>(taps: &Taps, mut value: impl FnMut(usize) -> R) -> R {
 }
 
 /// The nested chains over the axes in front of the last one; `line(from)` gives the value of line number `from`.
-fn total<R: Real>(taps: &[Taps], axes: &[Axis], from: usize, line: &dyn Fn(usize) -> R) -> R {
+fn total<R: Real>(
+    taps: &[ResizeTaps],
+    axes: &[ResizeAxis],
+    from: usize,
+    line: &dyn Fn(usize) -> R,
+) -> R {
     match (taps.split_first(), axes.split_first()) {
         (Some((first, taps)), Some((axis, axes))) => {
             chain(first, |p| total(taps, axes, from * axis.input + p, line))
