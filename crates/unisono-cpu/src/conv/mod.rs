@@ -355,6 +355,6 @@ pub fn conv(
 }
 
 /// The part `i` of `parts` nearly equal ones of `0..n`.
-fn part(i: usize, n: usize, parts: usize) -> std::ops::Range<usize> {
+pub(crate) fn part(i: usize, n: usize, parts: usize) -> std::ops::Range<usize> {
     i * n / parts..(i + 1) * n / parts
 }

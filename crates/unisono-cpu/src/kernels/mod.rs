@@ -6,6 +6,8 @@
 pub mod control;
 pub mod conv;
 pub mod elementwise;
+#[cfg(test)]
+mod layouts;
 pub mod linear;
 pub mod normalize;
 mod operands;
@@ -13,6 +15,7 @@ pub mod pool;
 pub mod recurrent;
 pub mod reduce;
 pub mod reference;
+pub mod resize;
 pub mod rowwise;
 mod split;
 #[cfg(test)]
@@ -37,6 +40,7 @@ const KERNELS: &[(&str, Builder)] = &[
     ("Pool", pool::build_pool),
     ("Recurrent", recurrent::build_lstm),
     ("Reduce", reduce::build_reduce),
+    ("Resize", resize::build_resize),
     ("RmsNormalization", normalize::build_rms_norm),
     ("Softmax", normalize::build_softmax),
     ("Unary", elementwise::build_unary),

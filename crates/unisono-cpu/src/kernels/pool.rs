@@ -172,3 +172,63 @@ impl Kernel for GlobalPoolKernel {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use unisono_graph::Operator;
+    use unisono_graph::ops::window::{Padding, Window};
+    use unisono_tensor::Tensor;
+
+    use super::*;
+    use crate::gemm::tests::values;
+    use crate::kernels::layouts::{BOTH, Node};
+
+    /// Evidence: canonical-arithmetic, same-bits-isa
+    #[test]
+    fn pooling_gives_the_references_bits_in_both_layouts() {
+        let functions = [
+            PoolFunction::Max {
+                column_major_indices: false,
+            },
+            PoolFunction::Average {
+                count_include_pad: false,
+            },
+            PoolFunction::Average {
+                count_include_pad: true,
+            },
+        ];
+        let mut failures = Vec::new();
+        let mut check = |op: Arc<dyn Operator>, shape: &[usize]| {
+            let x = values(7, shape.iter().product(), true);
+            let node = Node {
+                op,
+                image: &Tensor::from_slice(shape, &x).unwrap(),
+                constants: &[],
+            };
+            failures.extend(node.differences("pooling", &BOTH));
+        };
+        for function in functions {
+            for (shape, kernel, strides, pads, ceil_mode) in [
+                (&[2, 17, 31][..], &[4][..], &[3][..], &[2, 1][..], true),
+                (&[2, 3, 11, 12], &[3, 2], &[2, 1], &[1, 0, 1, 1], false),
+                (&[1, 40, 8, 7], &[3, 3], &[2, 2], &[1, 1, 0, 0], true),
+                (&[1, 16, 4, 5, 6], &[2, 3, 2], &[1, 2, 2], &[], false),
+            ] {
+                let window = Window {
+                    kernel: kernel.to_vec(),
+                    strides: strides.to_vec(),
+                    dilations: vec![],
+                    padding: Padding::Explicit(pads.to_vec()),
+                    ceil_mode,
+                };
+                check(Arc::new(Pool { function, window }), shape);
+            }
+            for shape in [&[2, 17, 31][..], &[2, 40, 17, 19], &[1, 3, 4, 5, 6]] {
+                check(Arc::new(GlobalPool { function }), shape);
+            }
+        }
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+}
