@@ -10,6 +10,7 @@
 //! | [`exec`] | plans, programs, the arena, running |
 //! | [`kernels`] | operators' kernels by family |
 //! | [`gemm`], [`conv`] | the matrix product, convolution and pooling on slices |
+//! | [`movement`] | moving elements: planes turned, runs copied |
 //! | [`simd`] | vectors with equal bits on every instruction set |
 //! | [`memory`] | aligned buffers, scratch memory per thread |
 //! | [`roofline`] | what the machine can do at best, to compare with |
@@ -22,6 +23,7 @@ pub mod exec;
 pub mod gemm;
 pub mod kernels;
 pub mod memory;
+pub mod movement;
 pub mod roofline;
 pub mod simd;
 

@@ -3,6 +3,10 @@
 use std::time::Instant;
 
 use unisono_cpu::gemm::Cores;
+#[allow(
+    unused_imports,
+    reason = "not every program that shares this file needs it"
+)]
 pub use unisono_cpu::roofline::peak;
 use unisono_cpu::simd::Isa;
 

@@ -237,6 +237,34 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_srai_epi32::<1>(a) }
     }
     #[inline(always)]
+    unsafe fn turn_square_raw(
+        self,
+        from: *const f32,
+        from_step: usize,
+        to: *mut f32,
+        to_step: usize,
+    ) {
+        // Four columns at a time. Row 4j + i goes to half j of register i, which costs the load alone; then every half is a square of
+        // 4 by itself, and after it is turned register c holds column c from row 0 to row 7.
+        for column in (0..8).step_by(4) {
+            // SAFETY: the token says that the machine has the instructions; the memory is promised by the caller.
+            unsafe {
+                let halves = |i: usize| {
+                    let row = |j: usize| _mm_loadu_ps(from.add((4 * j + i) * from_step + column));
+                    _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(row(0)), row(1))
+                };
+                let (a, b, c, d) = (halves(0), halves(1), halves(2), halves(3));
+                let (low_ac, low_bd) = (_mm256_unpacklo_ps(a, c), _mm256_unpacklo_ps(b, d));
+                let (high_ac, high_bd) = (_mm256_unpackhi_ps(a, c), _mm256_unpackhi_ps(b, d));
+                let to = to.add(column * to_step);
+                _mm256_storeu_ps(to, _mm256_unpacklo_ps(low_ac, low_bd));
+                _mm256_storeu_ps(to.add(to_step), _mm256_unpackhi_ps(low_ac, low_bd));
+                _mm256_storeu_ps(to.add(2 * to_step), _mm256_unpacklo_ps(high_ac, high_bd));
+                _mm256_storeu_ps(to.add(3 * to_step), _mm256_unpackhi_ps(high_ac, high_bd));
+            }
+        }
+    }
+    #[inline(always)]
     fn upper_half(self, a: __m256, width: usize) -> __m256 {
         // SAFETY: the token says that the machine has the instructions.
         unsafe {

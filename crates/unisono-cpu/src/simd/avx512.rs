@@ -236,6 +236,37 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_srai_epi32::<1>(a) }
     }
     #[inline(always)]
+    unsafe fn turn_square_raw(
+        self,
+        from: *const f32,
+        from_step: usize,
+        to: *mut f32,
+        to_step: usize,
+    ) {
+        // Four columns at a time. Row 4j + i goes to quarter j of register i, which costs the load alone; then every quarter is a
+        // square of 4 by itself, and after it is turned register c holds column c from row 0 to row 15.
+        for column in (0..16).step_by(4) {
+            // SAFETY: the token says that the machine has the instructions; the memory is promised by the caller.
+            unsafe {
+                let quarters = |i: usize| {
+                    let row = |j: usize| _mm_loadu_ps(from.add((4 * j + i) * from_step + column));
+                    let rows = _mm512_castps128_ps512(row(0));
+                    let rows = _mm512_insertf32x4::<1>(rows, row(1));
+                    let rows = _mm512_insertf32x4::<2>(rows, row(2));
+                    _mm512_insertf32x4::<3>(rows, row(3))
+                };
+                let (a, b, c, d) = (quarters(0), quarters(1), quarters(2), quarters(3));
+                let (low_ac, low_bd) = (_mm512_unpacklo_ps(a, c), _mm512_unpacklo_ps(b, d));
+                let (high_ac, high_bd) = (_mm512_unpackhi_ps(a, c), _mm512_unpackhi_ps(b, d));
+                let to = to.add(column * to_step);
+                _mm512_storeu_ps(to, _mm512_unpacklo_ps(low_ac, low_bd));
+                _mm512_storeu_ps(to.add(to_step), _mm512_unpackhi_ps(low_ac, low_bd));
+                _mm512_storeu_ps(to.add(2 * to_step), _mm512_unpacklo_ps(high_ac, high_bd));
+                _mm512_storeu_ps(to.add(3 * to_step), _mm512_unpackhi_ps(high_ac, high_bd));
+            }
+        }
+    }
+    #[inline(always)]
     fn upper_half(self, a: __m512, width: usize) -> __m512 {
         // SAFETY: the token says that the machine has the instructions.
         unsafe {

@@ -123,6 +123,31 @@ pub unsafe trait Simd: Copy {
     /// `a >> 1`, keeping the sign.
     fn shr_1(self, a: Self::I) -> Self::I;
 
+    /// Turns a square of `LANES` rows of `LANES` values, which start `from_step` values apart: its columns are written as rows that start
+    /// `to_step` values apart. Bits are moved, not computed with.
+    ///
+    /// # Safety
+    ///
+    /// `LANES` values are readable at every row's start and writable at every column's, and the two squares do not overlap.
+    #[inline(always)]
+    unsafe fn turn_square_raw(
+        self,
+        from: *const f32,
+        from_step: usize,
+        to: *mut f32,
+        to_step: usize,
+    ) {
+        for c in 0..Self::LANES {
+            for r in 0..Self::LANES {
+                // SAFETY: the caller promises both squares. Integers, so that no unit may touch a NaN.
+                unsafe {
+                    let bits = from.add(r * from_step + c).cast::<u32>().read();
+                    to.add(c * to_step + r).cast::<u32>().write(bits);
+                }
+            }
+        }
+    }
+
     /// Of the lanes 0 .. `width`, the upper half moved to the front; what stands behind it is not defined. `width` is a power of two from 2
     /// to `LANES`.
     fn upper_half(self, a: Self::F, width: usize) -> Self::F;
