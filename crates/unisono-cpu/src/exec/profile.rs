@@ -128,14 +128,13 @@ impl Looked<'_> {
         profile.times = Times::of(seen.times.iter().copied());
         profile.threads = median(&seen.threads).max(1);
         let graph = self.model.model.graph();
-        let node = match &step.action {
-            Action::Copy => None,
-            Action::Kernel { .. } | Action::Dynamic { .. } => graph.nodes().get(step.node),
-        };
-        let Some(node) = node else {
+        let Some(node) = step.node.and_then(|node| graph.nodes().get(node)) else {
             profile.name = step.name.clone();
-            profile.operator = "Copy".to_owned();
-            profile.kernel = "copy to an output".to_owned();
+            profile.operator = match &step.action {
+                Action::Copy => "Copy".to_owned(),
+                Action::Kernel { .. } | Action::Dynamic { .. } => "Turn".to_owned(),
+            };
+            profile.kernel = self.kernel(step);
             profile.flops = Some(0);
             profile.input_bytes = self.operands(&step.inputs);
             profile.output_bytes = self.operands(&step.outputs);
@@ -158,7 +157,7 @@ impl Looked<'_> {
         };
         match &step.action {
             Action::Kernel { kernel, .. } => kernel.describe(&cx),
-            Action::Copy => "copy".to_owned(),
+            Action::Copy => "copy to an output".to_owned(),
             Action::Dynamic { op } if op.subgraphs().is_empty() => {
                 "built in each run, as its shape depends on data".to_owned()
             }

@@ -7,6 +7,8 @@
 //!
 //! Building never trusts the graph: sizes are checked for overflow and against the limit.
 
+mod forms;
+
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -67,8 +69,8 @@ pub(crate) enum Action {
 pub(crate) struct Step {
     /// The node's path and operator, for errors.
     pub(crate) name: String,
-    /// The node's number in its graph.
-    pub(crate) node: usize,
+    /// The node's number in its graph; none for what the program itself adds.
+    pub(crate) node: Option<usize>,
     pub(crate) action: Action,
     pub(crate) inputs: Vec<Option<Operand>>,
     pub(crate) outputs: Vec<Option<Operand>>,
@@ -162,6 +164,13 @@ enum Fate {
     Dynamic,
 }
 
+/// What a step is to do.
+enum Doing<'a> {
+    Kernel(Box<dyn Kernel>),
+    /// Shapes depend on data.
+    Operator(&'a Arc<dyn Operator>),
+}
+
 struct Builder<'a> {
     graph: &'a Graph,
     known: Vec<Option<Known>>,
@@ -175,6 +184,12 @@ struct Builder<'a> {
     /// Arena needs, and the root value of each (`None`: scratch of the step).
     needs: Vec<Need>,
     need_of: Vec<Option<usize>>,
+    /// Behind the graph's values stand those that have another form: by value, the number of the one with the channels last.
+    last: Vec<Option<usize>>,
+    /// By number: the graph's value whose contents it has.
+    origin: Vec<usize>,
+    /// By root: has a step written it?
+    written: Vec<bool>,
 }
 
 impl<'a> Builder<'a> {
@@ -196,20 +211,36 @@ impl<'a> Builder<'a> {
             dynamic: 0,
             needs: Vec::new(),
             need_of: vec![None; n],
+            last: vec![None; n],
+            origin: (0..n).collect(),
+            written: vec![false; n],
         }
     }
 
-    fn known(&self, id: ValueId) -> Option<&Known> {
-        self.known.get(id.index()).and_then(Option::as_ref)
+    fn known(&self, id: usize) -> Option<&Known> {
+        self.known.get(id).and_then(Option::as_ref)
     }
 
-    fn shape(&self, id: ValueId) -> Option<&Shape> {
+    /// The constant of the model that a value is.
+    fn constant(&self, id: usize) -> Option<&Tensor> {
+        self.graph.values().get(id)?.constant.as_ref()
+    }
+
+    fn name(&self, id: usize) -> &str {
+        let value = self
+            .origin
+            .get(id)
+            .and_then(|&origin| self.graph.values().get(origin));
+        value.map_or("", |value| &value.name)
+    }
+
+    fn shape(&self, id: usize) -> Option<&Shape> {
         self.known(id)?.shape.as_ref()
     }
 
     /// Contents that need no node to run: a constant, or integers that follow from shapes.
-    fn is_literal(&self, id: ValueId) -> bool {
-        self.graph.constant(id).is_some()
+    fn is_literal(&self, id: usize) -> bool {
+        self.constant(id).is_some()
             || self.known(id).is_some_and(|k| {
                 k.constant.is_some()
                     || (k.integers.is_some() && k.shape.is_some() && !k.dtype.is_float())
@@ -226,7 +257,8 @@ impl<'a> Builder<'a> {
             }
         }
         self.place_ends(&fates)?;
-        let mut steps = self.steps(&fates)?;
+        let last = self.choose_forms(&fates)?;
+        let mut steps = self.steps(&fates, last)?;
         self.copies(&mut steps)?;
         let arena = self.lay_out(&mut steps)?;
         let outputs = self
@@ -234,6 +266,7 @@ impl<'a> Builder<'a> {
             .outputs()
             .iter()
             .map(|&id| {
+                let id = id.index();
                 let known = self.known(id).ok_or_else(|| self.untyped(id))?;
                 Ok(OutputPort {
                     dtype: known.dtype,
@@ -251,8 +284,8 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn untyped(&self, id: ValueId) -> Error {
-        let name = &self.graph.value(id).name;
+    fn untyped(&self, id: usize) -> Error {
+        let name = self.name(id);
         Error::new(
             ErrorKind::InvalidModel,
             format!("the type of value \"{name}\" cannot be inferred"),
@@ -267,12 +300,12 @@ impl<'a> Builder<'a> {
         }
         let mut fates = vec![Fate::Skip; self.graph.nodes().len()];
         for (fate, node) in fates.iter_mut().zip(self.graph.nodes()).rev() {
-            let wanted = |id: &ValueId| needed[id.index()] && !self.is_literal(*id);
+            let wanted = |id: &ValueId| needed[id.index()] && !self.is_literal(id.index());
             if !node.outputs.iter().flatten().any(wanted) {
                 continue;
             }
             let mut values = node.inputs.iter().chain(&node.outputs).flatten();
-            *fate = if !values.all(|&id| self.shape(id).is_some()) {
+            *fate = if !values.all(|&id| self.shape(id.index()).is_some()) {
                 Fate::Dynamic
             } else if is_view(node) {
                 Fate::View
@@ -281,7 +314,8 @@ impl<'a> Builder<'a> {
             };
             for (i, input) in node.inputs.iter().enumerate() {
                 let Some(input) = input else { continue };
-                let only_shape = node.op.shape_inputs().contains(&i) && self.is_literal(*input);
+                let only_shape =
+                    node.op.shape_inputs().contains(&i) && self.is_literal(input.index());
                 if *fate == Fate::Dynamic || !(only_shape || (*fate == Fate::View && i > 0)) {
                     needed[input.index()] = true;
                 }
@@ -302,7 +336,7 @@ impl<'a> Builder<'a> {
                     .outputs
                     .iter()
                     .flatten()
-                    .filter(|o| !self.is_literal(**o))
+                    .filter(|o| !self.is_literal(o.index()))
                 {
                     made[output.index()] = true;
                 }
@@ -318,11 +352,11 @@ impl<'a> Builder<'a> {
     }
 
     /// The place of a value that exists already.
-    fn read(&mut self, id: ValueId, access: Access) -> Result<Option<Operand>, Error> {
+    fn read(&mut self, id: usize, access: Access) -> Result<Option<Operand>, Error> {
         let Some(known) = self.known(id).cloned() else {
             return Err(self.untyped(id));
         };
-        let root = self.root[id.index()];
+        let root = self.root[id];
         let place = if let Some(place) = self.place[root] {
             place
         } else if access == Access::Unused {
@@ -332,16 +366,13 @@ impl<'a> Builder<'a> {
                 // Inference knew enough to skip the node that makes it, and yet its contents are wanted.
                 return Err(Error::new(
                     ErrorKind::InvalidModel,
-                    format!(
-                        "value \"{}\" is read but never made",
-                        self.graph.value(id).name
-                    ),
+                    format!("value \"{}\" is read but never made", self.name(id)),
                 ));
             };
             let place = Place::Constant(self.constants.len());
             self.constants.push(tensor);
             // Not remembered in `place` for constants read as bytes: another reader may need them aligned.
-            if access == Access::Typed && root == id.index() {
+            if access == Access::Typed && root == id {
                 self.place[root] = Some(place);
             }
             place
@@ -350,22 +381,17 @@ impl<'a> Builder<'a> {
     }
 
     /// The contents of a value that needs no node.
-    fn literal(&self, id: ValueId, known: &Known, access: Access) -> Result<Option<Tensor>, Error> {
-        let constant = self.graph.constant(id).or(known.constant.as_ref());
+    fn literal(&self, id: usize, known: &Known, access: Access) -> Result<Option<Tensor>, Error> {
+        let constant = self.constant(id).or(known.constant.as_ref());
         if let Some(tensor) = constant {
             return match access {
-                Access::Typed => self.store.aligned(id.index(), tensor).map(Some),
+                Access::Typed => self.store.aligned(self.origin[id], tensor).map(Some),
                 Access::Bytes | Access::Unused => Ok(Some(tensor.clone())),
             };
         }
         // A view of a constant.
-        let root = self.root[id.index()];
-        let viewed = self
-            .graph
-            .values()
-            .get(root)
-            .and_then(|v| v.constant.as_ref());
-        if let (Some(tensor), Some(shape)) = (viewed, &known.shape) {
+        let root = self.root[id];
+        if let (Some(tensor), Some(shape)) = (self.constant(root), &known.shape) {
             let tensor = match access {
                 Access::Typed => self.store.aligned(root, tensor)?,
                 Access::Bytes | Access::Unused => tensor.clone(),
@@ -380,7 +406,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn operand(&self, id: ValueId, place: Place, known: &Known) -> Result<Operand, Error> {
+    fn operand(&self, id: usize, place: Place, known: &Known) -> Result<Operand, Error> {
         let bytes = match &known.shape {
             None => 0,
             Some(shape) => element_count(shape)
@@ -392,7 +418,7 @@ impl<'a> Builder<'a> {
                         format!(
                             "value \"{}\" of shape {:?} would need more than the limit of {} bytes; \
                              raise the device's arena limit or send fewer rows",
-                            self.graph.value(id).name,
+                            self.name(id),
                             shape.as_slice(),
                             self.engine.arena_limit
                         ),
@@ -404,16 +430,17 @@ impl<'a> Builder<'a> {
             dtype: known.dtype,
             shape: known.shape.clone(),
             bytes,
-            value: id.index(),
+            value: self.origin[id],
         })
     }
 
     /// A place for a value that step number `step` makes.
-    fn write(&mut self, id: ValueId, step: usize) -> Result<Operand, Error> {
+    fn write(&mut self, id: usize, step: usize) -> Result<Operand, Error> {
         let Some(known) = self.known(id).cloned() else {
             return Err(self.untyped(id));
         };
-        let index = id.index();
+        let index = self.root[id];
+        self.written[index] = true;
         if let Some(place @ Place::Output(_)) = self.place[index] {
             return self.operand(id, place, &known);
         }
@@ -437,128 +464,168 @@ impl<'a> Builder<'a> {
         Ok(operand)
     }
 
-    fn steps(&mut self, fates: &[Fate]) -> Result<Vec<Step>, Error> {
+    fn steps(
+        &mut self,
+        fates: &[Fate],
+        last: Vec<Option<forms::Last>>,
+    ) -> Result<Vec<Step>, Error> {
         let mut steps: Vec<Step> = Vec::new();
         let graph = self.graph;
-        for ((index, node), fate) in graph.nodes().iter().enumerate().zip(fates) {
+        let nodes = graph.nodes().iter().enumerate().zip(fates).zip(last);
+        for (((index, node), fate), last) in nodes {
             if matches!(fate, Fate::Skip | Fate::View) {
                 continue;
             }
             let at = |e: Error| locate(&e, node, &[]);
-            let kernel = match fate {
-                Fate::Static => Some(self.kernel(node, index)?),
-                _ => None,
+            let numbers = |ids: &[Option<ValueId>]| -> Vec<Option<usize>> {
+                ids.iter().map(|id| id.map(ValueId::index)).collect()
             };
-            let step = steps.len();
-            let inputs = node
-                .inputs
-                .iter()
-                .enumerate()
-                .map(|(i, input)| match input {
-                    None => Ok(None),
-                    Some(id) => self.read(*id, self.access(node, i, kernel.as_deref())),
-                })
-                .collect::<Result<Vec<_>, Error>>()
-                .map_err(at)?;
-            for id in node.inputs.iter().flatten() {
-                if let Some(need) = self.need_of[self.root[id.index()]] {
-                    self.needs[need].last = step;
+            let (doing, inputs, outputs) = match (last, fate) {
+                (Some(last), _) => (Doing::Kernel(last.kernel), last.inputs, last.outputs),
+                (None, fate) => {
+                    let doing = match fate {
+                        Fate::Static => Doing::Kernel(self.kernel(node, index)?),
+                        _ => Doing::Operator(&node.op),
+                    };
+                    (doing, numbers(&node.inputs), numbers(&node.outputs))
                 }
+            };
+            for &id in inputs.iter().flatten() {
+                self.provide_form(id, &mut steps).map_err(at)?;
             }
-            let outputs = node
-                .outputs
-                .iter()
-                .map(|output| output.map(|id| self.write(id, step)).transpose())
-                .collect::<Result<Vec<_>, Error>>()
-                .map_err(at)?;
-            let action = match kernel {
-                None => Action::Dynamic {
-                    op: Arc::clone(&node.op),
-                },
-                Some(kernel) => {
-                    let scratch_len = kernel.scratch_len();
-                    let scratch = self.needs.len();
-                    let bytes = scratch_len.checked_mul(4).ok_or_else(|| at(too_large()))?;
-                    self.needs.push(Need {
-                        bytes,
-                        first: step,
-                        last: step,
-                    });
-                    Action::Kernel {
-                        kernel,
-                        scratch,
-                        scratch_len,
-                    }
-                }
-            };
-            let kernel_ns = match &action {
-                Action::Kernel { kernel, .. } => kernel.estimated_ns(),
-                Action::Copy | Action::Dynamic { .. } => 0,
-            };
-            steps.push(Step {
-                name: title(node),
-                node: index,
-                estimated_ns: kernel_ns.max(moving_ns(&inputs, &outputs)),
-                action,
+            let step = self.step(
+                title(node),
+                Some(index),
+                doing,
                 inputs,
                 outputs,
-            });
+                steps.len(),
+            );
+            steps.push(step.map_err(at)?);
         }
         Ok(steps)
     }
 
-    /// How a step reads input `i`.
-    fn access(&self, node: &Node, i: usize, kernel: Option<&dyn Kernel>) -> Access {
-        match kernel {
-            Some(kernel) => {
-                let literal = node.inputs[i].is_some_and(|id| self.is_literal(id));
-                match kernel.access(i) {
-                    // What was taken at build time was a literal, or the kernel would be wrong.
-                    Access::Unused if !literal => Access::Typed,
-                    access => access,
+    /// Step number `step`.
+    fn step(
+        &mut self,
+        name: String,
+        node: Option<usize>,
+        doing: Doing<'_>,
+        inputs: Vec<Option<usize>>,
+        outputs: Vec<Option<usize>>,
+        step: usize,
+    ) -> Result<Step, Error> {
+        let kernel = match &doing {
+            Doing::Kernel(kernel) => Some(&**kernel),
+            Doing::Operator(_) => None,
+        };
+        let read = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, input)| match input {
+                None => Ok(None),
+                Some(id) => self.read(*id, self.access(*id, i, kernel)),
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        for id in inputs.into_iter().flatten() {
+            self.keep_until(id, step);
+        }
+        let written = outputs
+            .into_iter()
+            .map(|output| output.map(|id| self.write(id, step)).transpose())
+            .collect::<Result<Vec<_>, Error>>()?;
+        let action = match doing {
+            Doing::Operator(op) => Action::Dynamic { op: Arc::clone(op) },
+            Doing::Kernel(kernel) => {
+                let scratch_len = kernel.scratch_len();
+                let scratch = self.needs.len();
+                let bytes = scratch_len.checked_mul(4).ok_or_else(too_large)?;
+                self.needs.push(Need {
+                    bytes,
+                    first: step,
+                    last: step,
+                });
+                Action::Kernel {
+                    kernel,
+                    scratch,
+                    scratch_len,
                 }
             }
+        };
+        let kernel_ns = match &action {
+            Action::Kernel { kernel, .. } => kernel.estimated_ns(),
+            Action::Copy | Action::Dynamic { .. } => 0,
+        };
+        Ok(Step {
+            name,
+            node,
+            estimated_ns: kernel_ns.max(moving_ns(&read, &written)),
+            action,
+            inputs: read,
+            outputs: written,
+        })
+    }
+
+    /// A step reads a value, whose bytes must last so long.
+    fn keep_until(&mut self, id: usize, step: usize) {
+        if let Some(need) = self.need_of[self.root[id]] {
+            self.needs[need].last = step;
+        }
+    }
+
+    /// How a step reads value `id`, its input `i`.
+    fn access(&self, id: usize, i: usize, kernel: Option<&dyn Kernel>) -> Access {
+        match kernel.map(|kernel| kernel.access(i)) {
+            // What was taken at build time was a literal, or the kernel would be wrong.
+            Some(Access::Unused) if !self.is_literal(id) => Access::Typed,
+            Some(access) => access,
             None => Access::Typed,
         }
     }
 
     fn kernel(&self, node: &Node, index: usize) -> Result<Box<dyn Kernel>, Error> {
-        let known = |ids: &[Option<ValueId>]| -> SmallVec<[Option<Known>; 8]> {
-            let with_contents = |id: ValueId| {
-                let mut known = self.known(id)?.clone();
-                if known.constant.is_none() {
-                    known.constant = self.graph.constant(id).cloned();
-                }
-                Some(known)
-            };
-            ids.iter().map(|id| id.and_then(with_contents)).collect()
+        let known = |ids: &[Option<ValueId>]| -> Vec<Option<Known>> {
+            ids.iter()
+                .map(|id| self.with_contents(id.map(ValueId::index)))
+                .collect()
         };
         let (inputs, outputs) = (known(&node.inputs), known(&node.outputs));
         build_kernel(&node.op, &inputs, &outputs, index, self.store, self.engine)
             .map_err(|e| locate(&e, node, &inputs))
     }
 
+    /// What is known of a value, with its contents if it is a constant of the model.
+    fn with_contents(&self, id: Option<usize>) -> Option<Known> {
+        let id = id?;
+        let mut known = self.known(id)?.clone();
+        if known.constant.is_none() {
+            known.constant = self.constant(id).cloned();
+        }
+        Some(known)
+    }
+
     /// Outputs that no step writes in their place are copied at the end.
     fn copies(&mut self, steps: &mut Vec<Step>) -> Result<(), Error> {
         for (i, &id) in self.graph.outputs().iter().enumerate() {
-            if self.place[self.root[id.index()]] == Some(Place::Output(i)) {
+            let id = id.index();
+            self.provide_form(id, steps)?;
+            if self.place[self.root[id]] == Some(Place::Output(i)) {
                 continue;
             }
             let step = steps.len();
             let Some(from) = self.read(id, Access::Bytes)? else {
                 return Err(self.untyped(id));
             };
-            if let Some(need) = self.need_of[self.root[id.index()]] {
-                self.needs[need].last = step;
-            }
+            self.keep_until(id, step);
             let to = Operand {
                 place: Place::Output(i),
                 ..from.clone()
             };
             let (inputs, outputs) = (vec![Some(from)], vec![Some(to)]);
             steps.push(Step {
-                name: format!("output \"{}\"", self.graph.value(id).name),
-                node: 0,
+                name: format!("output \"{}\"", self.name(id)),
+                node: None,
                 estimated_ns: moving_ns(&inputs, &outputs),
                 action: Action::Copy,
                 inputs,
@@ -604,8 +671,7 @@ pub(crate) fn build_kernel(
     store: &Store,
     engine: &Arc<Engine>,
 ) -> Result<Box<dyn Kernel>, Error> {
-    let inputs: SmallVec<[Option<&Known>; 8]> = inputs.iter().map(Option::as_ref).collect();
-    let outputs: SmallVec<[Option<&Known>; 8]> = outputs.iter().map(Option::as_ref).collect();
+    let (inputs, outputs) = (as_refs(inputs), as_refs(outputs));
     let build = Build {
         op,
         inputs: &inputs,
@@ -616,6 +682,10 @@ pub(crate) fn build_kernel(
         channels_last: false,
     };
     crate::kernels::build(&build)
+}
+
+fn as_refs(known: &[Option<Known>]) -> SmallVec<[Option<&Known>; 8]> {
+    known.iter().map(Option::as_ref).collect()
 }
 
 fn integer_tensor(dtype: DType, shape: &[usize], integers: &[i64]) -> Result<Tensor, Error> {

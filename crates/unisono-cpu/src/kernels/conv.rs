@@ -10,8 +10,9 @@ use unisono_graph::ops::window::WindowAxis;
 use unisono_reference::arith::{ConvShape, Unary};
 use unisono_reference::eval::canonical_activation;
 use unisono_runtime::Error;
-use unisono_tensor::{DType, TensorMut, TensorRef};
+use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
 
+use crate::conv::last::{LastConv, LastWeights};
 use crate::conv::{ConvEpilogue, ConvKind, ConvWeights, conv, conv_scratch};
 use crate::exec::kernel::{Access, Build, Context, Kernel, ending_in_words, failed};
 use crate::gemm::Cores;
@@ -19,6 +20,12 @@ use crate::kernels::operands::{operand, result};
 
 /// Positions within a channel are computed with 32 bits.
 const LARGEST_PLANE: usize = 1 << 30;
+
+struct LastKernel {
+    conv: LastConv,
+    activation: Option<Unary>,
+    has_bias: bool,
+}
 
 struct ConvKernel {
     shape: ConvShape,
@@ -33,7 +40,8 @@ pub fn build_conv(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
     let Some(op) = build.op::<Conv>() else {
         return Ok(None);
     };
-    let (Some(x), Some(w)) = (build.shape(0).get(2..), build.shape(1).get(2..)) else {
+    let (x, w) = (as_in_the_model(build, build.shape(0)), build.shape(1));
+    let (Some(x), Some(w)) = (x.get(2..), w.get(2..)) else {
         return Ok(None);
     };
     let axes = op.window.place(x, w).map_err(|e| failed(e.to_string()))?;
@@ -51,7 +59,8 @@ pub fn build_conv_transpose(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>
     let Some(op) = build.op::<ConvTranspose>() else {
         return Ok(None);
     };
-    let (Some(x), Some(w)) = (build.shape(0).get(2..), build.shape(1).get(2..)) else {
+    let (x, w) = (as_in_the_model(build, build.shape(0)), build.shape(1));
+    let (Some(x), Some(w)) = (x.get(2..), w.get(2..)) else {
         return Ok(None);
     };
     // A padding that follows from a wanted output shape may be negative, which `place` refuses.
@@ -65,6 +74,15 @@ pub fn build_conv_transpose(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>
         &axes,
         op.activation.map(canonical_activation),
     )
+}
+
+/// A shape as N x C x spatial, whatever form the value has.
+fn as_in_the_model(build: &Build<'_>, shape: &[usize]) -> Shape {
+    let mut shape = Shape::from_slice(shape);
+    if build.channels_last && shape.len() > 1 {
+        shape[1..].rotate_right(1);
+    }
+    shape
 }
 
 /// What both have in common. `activation` is `Some(None)` for one that has no canonical function.
@@ -86,7 +104,8 @@ fn dense(
         Some(Some(unary)) => Some(unary),
         None => None,
     };
-    let (x, y) = (build.shape(0), build.output_shape(0));
+    let x = as_in_the_model(build, build.shape(0));
+    let y = as_in_the_model(build, build.output_shape(0));
     if !build.all_of(DType::F32) || axes.is_empty() || axes.len() > 3 || x.len() != axes.len() + 2 {
         return Ok(None);
     }
@@ -110,6 +129,9 @@ fn dense(
     if !fits(&shape, tensor.len()) {
         return Ok(None);
     }
+    if build.channels_last {
+        return last(build, &shape, kind, weights.value, tensor, activation);
+    }
     let pack = || {
         let aligned = tensor.to_aligned()?;
         let packed = ConvWeights::pack(build.isa(), kind, aligned.as_slice::<f32>()?)?;
@@ -128,6 +150,37 @@ fn dense(
         activation,
         has_bias: build.input(2).is_some(),
         scratch,
+    })))
+}
+
+/// The same for values that have their channels last.
+fn last(
+    build: &Build<'_>,
+    shape: &ConvShape,
+    kind: ConvKind,
+    value: usize,
+    tensor: &Tensor,
+    activation: Option<Unary>,
+) -> Result<Option<Box<dyn Kernel>>, Error> {
+    let pack = || {
+        let aligned = tensor.to_aligned()?;
+        let w = aligned.as_slice::<f32>()?;
+        // Whether there is a kernel depends on the weights; looking through them once is enough.
+        let packed = match LastWeights::serve(&kind, w) {
+            true => Some(Arc::new(LastWeights::pack(build.isa(), kind, w)?)),
+            false => None,
+        };
+        let bytes = packed.as_ref().map_or(0, |packed| packed.bytes());
+        Ok((packed, bytes))
+    };
+    let packed = build.store.packed(value, !tag(&kind), pack)?;
+    let Some(packed) = packed.as_ref().as_ref().filter(|p| *p.kind() == kind) else {
+        return Ok(None);
+    };
+    Ok(Some(Box::new(LastKernel {
+        conv: LastConv::new(packed, shape),
+        activation,
+        has_bias: build.input(2).is_some(),
     })))
 }
 
@@ -178,11 +231,7 @@ impl Kernel for ConvKernel {
     }
 
     fn access(&self, index: usize) -> Access {
-        if index == 1 {
-            Access::Unused
-        } else {
-            Access::Typed
-        }
+        access(index)
     }
 
     fn run(
@@ -192,16 +241,7 @@ impl Kernel for ConvKernel {
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let bias = if self.has_bias {
-            Some(operand::<f32>(inputs, 2)?)
-        } else {
-            None
-        };
-        let epilogue = ConvEpilogue {
-            bias,
-            residual: None,
-            activation: self.activation,
-        };
+        let epilogue = epilogue(self.has_bias, self.activation, inputs)?;
         let cores = Cores {
             isa: cx.isa,
             team: cx.team,
@@ -210,4 +250,57 @@ impl Kernel for ConvKernel {
         conv(cores, &self.shape, x, &self.weights, y, &epilogue, scratch);
         Ok(())
     }
+}
+
+impl Kernel for LastKernel {
+    fn describe(&self, _cx: &Context<'_>) -> String {
+        let ending = ending_in_words(self.has_bias, self.activation);
+        self.conv.in_words() + &ending
+    }
+
+    fn scratch_len(&self) -> usize {
+        self.conv.scratch_len()
+    }
+
+    fn access(&self, index: usize) -> Access {
+        access(index)
+    }
+
+    fn run(
+        &self,
+        cx: &Context<'_>,
+        inputs: &[Option<TensorRef<'_>>],
+        outputs: &mut [Option<TensorMut<'_>>],
+        scratch: &mut [f32],
+    ) -> Result<(), Error> {
+        let epilogue = epilogue(self.has_bias, self.activation, inputs)?;
+        let cores = Cores {
+            isa: cx.isa,
+            team: cx.team,
+        };
+        let (x, y) = (operand(inputs, 0)?, result(outputs)?);
+        self.conv.run(cores, x, y, &epilogue, scratch);
+        Ok(())
+    }
+}
+
+/// Weights were taken when the kernel was built.
+fn access(index: usize) -> Access {
+    match index {
+        1 => Access::Unused,
+        _ => Access::Typed,
+    }
+}
+
+/// The bias and the activation.
+fn epilogue<'a>(
+    has_bias: bool,
+    activation: Option<Unary>,
+    inputs: &[Option<TensorRef<'a>>],
+) -> Result<ConvEpilogue<'a>, Error> {
+    Ok(ConvEpilogue {
+        bias: has_bias.then(|| operand::<f32>(inputs, 2)).transpose()?,
+        residual: None,
+        activation,
+    })
 }

@@ -10,7 +10,7 @@ pub mod elementwise;
 mod layouts;
 pub mod linear;
 pub mod normalize;
-mod operands;
+pub(crate) mod operands;
 pub mod pool;
 pub mod recurrent;
 pub mod reduce;
@@ -57,6 +57,28 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Kernel>, Error> {
     match own(build)? {
         Some(kernel) => Ok(kernel),
         None => Ok(Box::new(reference::ReferenceKernel::new(build))),
+    }
+}
+
+/// Kinds whose kernels, if they serve at all, serve values that have their channels last: those that [`Build::channels_last`] tells, and those
+/// that treat all axes alike.
+const CHANNELS_LAST: &[&str] = &[
+    "Activation",
+    "Binary",
+    "Conv",
+    "ConvTranspose",
+    "GlobalPool",
+    "Pool",
+    "Resize",
+    "Unary",
+    "Variadic",
+];
+
+/// The kernel for a node whose values have their channels last, if there is one.
+pub fn build_last(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
+    match CHANNELS_LAST.contains(&build.op.kind()) {
+        true => own(build),
+        false => Ok(None),
     }
 }
 

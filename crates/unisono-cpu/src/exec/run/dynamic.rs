@@ -193,11 +193,12 @@ fn run_unplanned(
             })
         })
         .collect();
+    let node = step.node.ok_or_else(|| misplaced(step))?;
     let kernel: Box<dyn Kernel> = build_kernel(
         op,
         &known_inputs,
         &known_outputs,
-        step.node,
+        node,
         &program.store,
         engine,
     )?;
