@@ -19,7 +19,7 @@ use unisono_tensor::{DType, Tensor};
 
 use crate::exec::kernel::{Build, Kernel};
 use copy::Copy;
-use table::Table;
+use table::{FEW, Table};
 use weigh::Weigh;
 
 /// What is resampled: outer x (three axes) x inner.
@@ -76,9 +76,14 @@ pub fn build_resize(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
     let only_picks = tables.iter().all(Table::only_picks);
     // The chains over channels lie outside of those over spatial axes, which are in front of them here.
     let inside_out = build.channels_last && tables.last().is_some_and(|t| !t.only_picks());
-    let Some(layout) = Layout::new(tables).filter(|_| only_picks || !inside_out) else {
+    let Some(mut layout) = Layout::new(tables).filter(|_| only_picks || !inside_out) else {
         return Ok(None);
     };
+    if (2..=FEW).contains(&layout.inner)
+        && let Some(spread) = layout.axes[2].spread(layout.inner)
+    {
+        (layout.axes[2], layout.inner) = (spread, 1);
+    }
     if only_picks {
         return Ok(Some(Box::new(Copy::new(layout))));
     }

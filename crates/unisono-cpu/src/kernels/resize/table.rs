@@ -10,6 +10,9 @@ const LONGEST: usize = 1 << 20;
 /// Entries that may be read behind those of the last output index, so that vectors need no tail.
 pub(super) const SLACK: usize = 64;
 
+/// Neighbours up to which a run is better taken apart than left with most lanes empty.
+pub(super) const FEW: usize = 4;
+
 /// Samples of every output index along one axis. Entries lie tap by tap, and for each tap by output index.
 pub(super) struct Table {
     /// Input length.
@@ -63,6 +66,35 @@ impl Table {
             for (tap, &(position, weight)) in samples.iter().enumerate() {
                 table.positions[tap * pitch + x] = u32::try_from(position).ok()?;
                 table.weights[tap * pitch + x] = weight as f32;
+            }
+        }
+        Some(table)
+    }
+
+    /// The table of the same axis where each sample is `run` neighbours, each of which becomes an index of its own. `None` if it
+    /// becomes too long.
+    pub fn spread(&self, run: usize) -> Option<Table> {
+        let output = self.output.checked_mul(run)?;
+        let longest = output.max(self.input.checked_mul(run)?);
+        if longest > LONGEST * FEW {
+            return None;
+        }
+        let pitch = output + SLACK;
+        let mut table = Table {
+            input: self.input * run,
+            output,
+            taps: self.taps,
+            positions: vec![0; self.taps.checked_mul(pitch)?],
+            weights: vec![0.0; self.taps * pitch],
+            counts: vec![0.0; pitch],
+        };
+        for i in 0..output {
+            let (x, neighbour) = (i / run, i % run);
+            table.counts[i] = self.counts[x];
+            for tap in 0..self.count(x) {
+                let position = self.position(x, tap) * run + neighbour;
+                table.positions[tap * pitch + i] = u32::try_from(position).ok()?;
+                table.weights[tap * pitch + i] = self.weight(x, tap);
             }
         }
         Some(table)

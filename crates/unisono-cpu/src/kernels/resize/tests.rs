@@ -271,7 +271,7 @@ fn regions_of_interest_are_left_to_the_reference() {
 fn doubling_an_image_copies_lines() {
     let node = Node {
         op: Arc::new(Resize::default()),
-        image: &image(&[1, 3, 6, 8]),
+        image: &image(&[1, 5, 6, 8]),
         constants: &by_scales(&[1.0, 1.0, 2.0, 2.0]),
     };
     assert!(node.description(Layout::ChannelsFirst).contains("twice"));

@@ -15,11 +15,11 @@ use super::table::{SLACK, Table};
 use crate::conv::part;
 use crate::exec::kernel::{Build, Context, Kernel};
 use crate::kernels::operands::{operand, result};
-use crate::memory::{Seats, SharedMut};
+use crate::memory::{LINE, Seats, SharedMut};
 use crate::simd::{self, Simd, dispatch};
 
-/// Elements that the lines of a tile aim at: they stay in a second-level cache.
-const NEAR: usize = 16 * 1024;
+/// Elements that the lines of a tile aim at: they stay in the first-level cache.
+const NEAR: usize = 4 * 1024;
 /// Elements that lines of a tile have at least, where they have as many.
 const LEAST: usize = 256;
 /// Elements of output that a tile aims at.
@@ -60,8 +60,9 @@ impl Weigh {
         let width = cols.output.div_ceil(col_tiles).checked_mul(inner)?;
         let height = (TILE / width).max(ROWS_PER_SPAN * span);
         let row_tiles = rows.output.div_ceil(height);
-        // Room for vectors that end behind the line.
-        let pitch = width.checked_next_multiple_of(SLACK)?;
+        // Room for vectors that end behind the line; and neighbours should not lie a multiple of a page apart, where loads wait for
+        // stores that have nothing to do with them.
+        let pitch = width.checked_next_multiple_of(SLACK)?.checked_add(LINE)?;
         let area = pitch.checked_mul(lines).filter(|&n| n <= LARGEST_AREA)?;
         let outputs = (layout.outer * depth.output * rows.output * cols.output * inner) as u64;
         // Sixteenths of a nanosecond for an output: a step of a chain is one or two, a gathered sample ten.
@@ -191,6 +192,11 @@ impl Block<'_> {
             return;
         }
         for (to, x) in to.chunks_exact_mut(*inner).zip(self.cols.clone()) {
+            if cols.count(x) == 2 {
+                let [a, b] = [0, 1].map(|tap| &from[cols.position(x, tap) * inner..][..*inner]);
+                pair(s, [0, 1].map(|tap| cols.weight(x, tap)), a, b, to);
+                continue;
+            }
             let mut done = 0;
             while done < to.len() {
                 let (from, rest) = (&from[done..], &mut to[done..]);
@@ -206,6 +212,14 @@ impl Block<'_> {
     /// Makes a row of the output: the chains over the first axis, of chains over the second one, of lines.
     #[inline(always)]
     fn row<S: Simd>(&self, s: S, row: usize, to: &mut [f32]) {
+        let Weigh { span, pitch, .. } = *self.weigh;
+        let [depth, rows, _] = &self.weigh.layout.axes;
+        if depth.passes(self.z) && rows.count(row) == 2 {
+            let line = |tap| &self.ring[rows.position(row, tap) % span * pitch..][..to.len()];
+            let (weights, a, b) = ([0, 1].map(|tap| rows.weight(row, tap)), line(0), line(1));
+            pair(s, weights, a, b, to);
+            return;
+        }
         let mut done = 0;
         while done < to.len() {
             let rest = &mut to[done..];
@@ -271,6 +285,24 @@ fn store<S: Simd, const V: usize>(s: S, registers: [S::F; V], to: &mut [f32]) ->
         }
     }
     len
+}
+
+/// Chains of two samples: what a linear interpolation is made of, nearly everywhere.
+#[inline(always)]
+fn pair<S: Simd>(s: S, weights: [f32; 2], a: &[f32], b: &[f32], to: &mut [f32]) {
+    let weights = weights.map(|weight| s.splat(weight));
+    let chain = |a: S::F, b: S::F| s.fma(weights[1], b, s.fma(weights[0], a, s.zero()));
+    let whole = to.len() - to.len() % S::LANES;
+    let (to, to_rest) = to.split_at_mut(whole);
+    let ((a, a_rest), (b, b_rest)) = (a.split_at(whole), b.split_at(whole));
+    let samples = a.chunks_exact(S::LANES).zip(b.chunks_exact(S::LANES));
+    for (to, (a, b)) in to.chunks_exact_mut(S::LANES).zip(samples) {
+        s.store(chain(s.load(a), s.load(b)), to);
+    }
+    if !to_rest.is_empty() {
+        let sum = chain(s.load_part(a_rest), s.load_part(b_rest));
+        s.store_part(sum, to_rest);
+    }
 }
 
 /// The chains at output index `x` for `V` registers of neighbours, the last one perhaps in part; samples are `step` apart. Returns for how
