@@ -17,7 +17,7 @@ use unisono_reference::eval::{ResizeParameters, resize_axes};
 use unisono_runtime::Error;
 use unisono_tensor::{DType, Tensor};
 
-use crate::exec::kernel::{Build, Kernel};
+use crate::exec::kernel::{Build, Kernel, Known};
 use copy::Copy;
 use table::{FEW, Table};
 use weigh::Weigh;
@@ -57,7 +57,7 @@ pub fn build_resize(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
     let Some(op) = build.op::<Resize>() else {
         return Ok(None);
     };
-    let of_floats = |known: Option<&crate::exec::kernel::Known>| {
+    let of_floats = |known: Option<&Known>| {
         known.is_some_and(|known| known.dtype == DType::F32 && known.shape.is_some())
     };
     if !of_floats(build.input(0))
