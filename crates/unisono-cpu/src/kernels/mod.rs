@@ -9,6 +9,7 @@ pub mod elementwise;
 #[cfg(test)]
 mod layouts;
 pub mod linear;
+pub mod movement;
 pub mod normalize;
 pub(crate) mod operands;
 pub mod pool;
@@ -33,16 +34,20 @@ const KERNELS: &[(&str, Builder)] = &[
     ("Binary", elementwise::build_binary),
     ("Conv", conv::build_conv),
     ("ConvTranspose", conv::build_conv_transpose),
+    ("Expand", movement::build_expand),
     ("GlobalPool", pool::build_global_pool),
     ("If", control::build_if),
     ("LayerNormalization", normalize::build_layer_norm),
     ("Linear", linear::build_linear),
+    ("Pad", movement::build_pad),
     ("Pool", pool::build_pool),
     ("Recurrent", recurrent::build_lstm),
     ("Reduce", reduce::build_reduce),
     ("Resize", resize::build_resize),
     ("RmsNormalization", normalize::build_rms_norm),
+    ("Slice", movement::build_slice),
     ("Softmax", normalize::build_softmax),
+    ("Transpose", movement::build_transpose),
     ("Unary", elementwise::build_unary),
     ("Variadic", elementwise::build_binary),
 ];

@@ -7,9 +7,13 @@
 //! | --- | --- |
 //! | this one | [`turn_planes`]: `f32` planes, rows to columns |
 //! | `turn` | one plane or a part of it, elements of any size |
+//! | `nest` | loops over axes, around runs and planes |
+//! | `run` | one run of bytes |
 //!
 //! Nothing here allocates while it runs, and no element is written by two threads.
 
+pub(crate) mod nest;
+pub(crate) mod run;
 mod turn;
 
 use std::ops::Range;
