@@ -8,12 +8,15 @@
 //! | --- | --- |
 //! | this one | the list, and the kernel that runs it |
 //! | [`axes`] | `Transpose`, `Slice`, `Expand`, `Pad`: axes in another order, cut, repeated, grown |
+//! | [`join`] | `Concat`, `Split` |
 
 mod axes;
+mod join;
 #[cfg(test)]
 mod tests;
 
 pub use axes::{build_expand, build_pad, build_slice, build_transpose};
+pub use join::{build_concat, build_split};
 
 use std::ops::Range;
 

@@ -2,6 +2,7 @@
 //! machine has and on one and two threads.
 
 mod axes;
+mod join;
 
 use std::sync::Arc;
 
