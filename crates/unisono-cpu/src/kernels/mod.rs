@@ -36,6 +36,7 @@ const KERNELS: &[(&str, Builder)] = &[
     ("Conv", conv::build_conv),
     ("ConvTranspose", conv::build_conv_transpose),
     ("Expand", movement::build_expand),
+    ("Gather", movement::build_gather),
     ("GlobalPool", pool::build_global_pool),
     ("If", control::build_if),
     ("LayerNormalization", normalize::build_layer_norm),

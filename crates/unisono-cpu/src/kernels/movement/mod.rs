@@ -9,13 +9,16 @@
 //! | this one | the list, and the kernel that runs it |
 //! | [`axes`] | `Transpose`, `Slice`, `Expand`, `Pad`: axes in another order, cut, repeated, grown |
 //! | [`join`] | `Concat`, `Split` |
+//! | [`gather`] | `Gather`, whose places are found in an input |
 
 mod axes;
+mod gather;
 mod join;
 #[cfg(test)]
 mod tests;
 
 pub use axes::{build_expand, build_pad, build_slice, build_transpose};
+pub use gather::build_gather;
 pub use join::{build_concat, build_split};
 
 use std::ops::Range;

@@ -2,6 +2,7 @@
 //! machine has and on one and two threads.
 
 mod axes;
+mod gather;
 mod join;
 
 use std::sync::Arc;
