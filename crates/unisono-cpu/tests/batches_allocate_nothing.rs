@@ -9,6 +9,7 @@ use unisono_cpu::{CpuOptions, backend};
 use unisono_graph::contract::contract;
 use unisono_graph::infer::{declared_inputs, infer_partial};
 use unisono_graph::ops::linear::Linear;
+use unisono_graph::ops::movement::{Concat, Split, SplitParts, Transpose};
 use unisono_graph::ops::normalize::{Softmax, SoftmaxFunction};
 use unisono_graph::{Dim, Graph, Symbol, TensorType};
 use unisono_runtime::model::ModelGraph;
@@ -39,7 +40,7 @@ static ALLOCATOR: Counting = Counting;
 
 const WIDTH: usize = 40;
 
-/// Two products with constant weights and one with its own transposed, over rows of any length.
+/// Two products with constant weights and one with its own transposed, over rows of any length, and moves between them.
 fn model() -> Arc<ModelGraph> {
     let mut graph = Graph::new("scores");
     let dims = [
@@ -67,7 +68,21 @@ fn model() -> Arc<ModelGraph> {
     let y = graph.append("first", Arc::new(Linear::default()), &[x, weights], 1)[0];
     let scores = graph.append("scores", Arc::new(transposed), &[y, y], 1)[0];
     let scores = graph.append("softmax", Arc::new(softmax), &[scores], 1)[0];
-    let mixed = graph.append("mix", Arc::new(Linear::default()), &[scores, y], 1)[0];
+    // There and back again, by operators that only move data.
+    let joined = graph.append("join", Arc::new(Concat { axis: 2 }), &[y, y], 1)[0];
+    let halves = Split {
+        axis: 2,
+        parts: SplitParts::Equal(2),
+    };
+    let half = graph.append("cut", Arc::new(halves), &[joined], 2)[1];
+    let turn = || {
+        Arc::new(Transpose {
+            perm: Some(vec![0, 2, 1]),
+        })
+    };
+    let half = graph.append("turn", turn(), &[half], 1)[0];
+    let half = graph.append("turn back", turn(), &[half], 1)[0];
+    let mixed = graph.append("mix", Arc::new(Linear::default()), &[scores, half], 1)[0];
     let z = graph.append("last", Arc::new(Linear::default()), &[mixed, weights], 1)[0];
     graph.set_outputs(vec![z]);
     let contract = contract(&graph);

@@ -1,4 +1,4 @@
-//! The reference implementation as a kernel: for operators that are rare or only move data.
+//! The reference implementation as a kernel: for operators that are rare.
 
 use std::sync::Arc;
 
