@@ -18,6 +18,8 @@ const MAX_AXES: usize = 64;
 const TILE: usize = 64 << 10;
 /// Bytes from which on a run is cut into pieces.
 const LONG: usize = 2 * TILE;
+/// Rows and columns that a plane has at least, unless its elements have 4 bytes.
+const LEAST: usize = 8;
 /// Bytes that one core takes in and gives out in a nanosecond; for the decision to share alone.
 const BYTES_PER_NS: usize = 10;
 
@@ -254,6 +256,8 @@ impl MoveRuns for Runs<'_> {
             }
             return;
         };
+        // A copy, which stores through pointers are known not to change.
+        let line = *line;
         let mut at = [0usize; MAX_AXES];
         let mut rest = self.units.start / line.len;
         for (slot, axis) in at.iter_mut().zip(outer).rev() {
@@ -310,6 +314,8 @@ fn plane(axes: &mut SmallVec<[Axis; 4]>, run: usize) -> Option<Unit> {
     if !matches!(run, 1 | 2 | 4 | 8 | 16) {
         return None;
     }
+    // Elements of 4 bytes are turned well whatever the shape, others in squares alone.
+    let least = if run == 4 { 2 } else { LEAST };
     let step = isize::try_from(run).ok()?;
     let (&inner, outer) = axes.split_last()?;
     let dense = outer.iter().position(|axis| axis.from == step)?;
@@ -324,6 +330,9 @@ fn plane(axes: &mut SmallVec<[Axis; 4]>, run: usize) -> Option<Unit> {
         from_step: in_elements(inner.from)?,
         to_step: in_elements(across.to)?,
     };
+    if plane.rows.min(plane.cols) < least {
+        return None;
+    }
     // Neither side may write or read over itself.
     if inner.to != step || plane.from_step < plane.cols || plane.to_step < plane.rows {
         return None;
