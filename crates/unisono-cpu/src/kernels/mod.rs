@@ -73,6 +73,7 @@ pub fn build(build: &Build<'_>) -> Result<Box<dyn Kernel>, Error> {
 const CHANNELS_LAST: &[&str] = &[
     "Activation",
     "Binary",
+    "Concat",
     "Conv",
     "ConvTranspose",
     "GlobalPool",
