@@ -11,11 +11,25 @@ use std::path::Path;
 
 use crate::request::Request;
 
+/// An engine without a model: what it has of libraries and threads before it loads the first one.
+pub trait Library {
+    /// Loads a model from its file, whether or not it was loaded before.
+    fn load(&self, model: &Path) -> Result<Box<dyn Engine>, String>;
+
+    fn version(&self) -> String;
+}
+
 /// A loaded model, shared by all callers.
 pub trait Engine: Sync {
-    /// Called before requests of a shape, outside any measurement: an engine that compiles for a shape does it here.
-    fn prepare(&mut self, _request: &Request) -> Result<(), String> {
+    /// Called before so many callers send requests of a shape, outside any measurement of speed: an engine that compiles for
+    /// either does it here.
+    fn prepare(&mut self, _request: &Request, _callers: usize) -> Result<(), String> {
         Ok(())
+    }
+
+    /// A second session of the model that is loaded, without its file.
+    fn share(&self) -> Result<Box<dyn Engine>, String> {
+        Err("this engine makes one session of a loaded model".to_owned())
     }
 
     /// One of so many callers, made on the thread that will ask.
@@ -40,15 +54,15 @@ pub trait Caller {
     fn answer(&mut self) -> Result<Vec<Vec<f32>>, String>;
 }
 
-/// The engine with the model, and its version.
-pub fn load(engine: &str, model: &Path) -> Result<(Box<dyn Engine>, String), String> {
+/// The engine of that name.
+pub fn open(engine: &str) -> Result<Box<dyn Library>, String> {
     match engine {
-        "unisono" => unisono::load(model),
-        "ort" => onnxruntime::load(model, cores()),
-        "ort1" => onnxruntime::load(model, 1),
-        "openvino" => openvino::load(model),
-        "rten" => rten::load(model),
-        "tract" => tract::load(model),
+        "unisono" => unisono::open(),
+        "ort" => onnxruntime::open(cores()),
+        "ort1" => onnxruntime::open(1),
+        "openvino" => openvino::open(),
+        "rten" => rten::open(),
+        "tract" => tract::open(),
         _ => Err(format!("there is no engine `{engine}`")),
     }
 }

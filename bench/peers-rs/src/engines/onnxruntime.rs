@@ -10,11 +10,12 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 
 use ort::AsPointer;
+use ort::environment::Environment;
 use ort::session::Session;
 use ort::sys::{OrtStatus, OrtValue};
 use ort::value::{DynValue, Tensor, TensorElementType};
 
-use super::{Caller, Engine, library, said};
+use super::{Caller, Engine, Library, library, said};
 use crate::request::{Request, Values};
 
 struct OnnxRuntime {
@@ -22,20 +23,15 @@ struct OnnxRuntime {
     outputs: Vec<CString>,
 }
 
-pub fn load(model: &Path, threads: usize) -> Result<(Box<dyn Engine>, String), String> {
+struct Opened {
+    environment: Environment,
+    threads: usize,
+    version: String,
+}
+
+pub fn open(threads: usize) -> Result<Box<dyn Library>, String> {
     let path = library("BENCH_ONNXRUNTIME")?;
     let environment = ort::init_from(&path).map_err(said)?.build().map_err(said)?;
-    let session = Session::builder(&environment)
-        .map_err(said)?
-        .with_intra_threads(threads)
-        .map_err(said)?
-        .commit_from_file(model)
-        .map_err(said)?;
-    let names = session
-        .outputs()
-        .iter()
-        .map(|output| CString::new(output.name()).map_err(said));
-    let outputs = names.collect::<Result<_, _>>()?;
     // The file is called libonnxruntime.so.1.31.1, or libonnxruntime.1.31.1.dylib.
     let name = path
         .file_name()
@@ -43,7 +39,32 @@ pub fn load(model: &Path, threads: usize) -> Result<(Box<dyn Engine>, String), S
         .to_string_lossy()
         .into_owned();
     let version = name.trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
-    Ok((Box::new(OnnxRuntime { session, outputs }), version))
+    Ok(Box::new(Opened {
+        environment,
+        threads,
+        version,
+    }))
+}
+
+impl Library for Opened {
+    fn load(&self, model: &Path) -> Result<Box<dyn Engine>, String> {
+        let session = Session::builder(&self.environment)
+            .map_err(said)?
+            .with_intra_threads(self.threads)
+            .map_err(said)?
+            .commit_from_file(model)
+            .map_err(said)?;
+        let names = session
+            .outputs()
+            .iter()
+            .map(|output| CString::new(output.name()).map_err(said));
+        let outputs = names.collect::<Result<_, _>>()?;
+        Ok(Box::new(OnnxRuntime { session, outputs }))
+    }
+
+    fn version(&self) -> String {
+        self.version.clone()
+    }
 }
 
 impl Engine for OnnxRuntime {

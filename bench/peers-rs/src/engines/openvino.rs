@@ -1,61 +1,91 @@
 //! OpenVINO from its Python package's libraries, without Python. It is told what a user would tell it: that one caller
-//! wants low latency and several want throughput, and that 32-bit floats are wanted. Every caller has a request object.
+//! wants low latency and several want throughput, and that 32-bit floats are wanted. Every caller has a request object. The model is
+//! compiled for one of the two at a time, as in a program that knows how many callers it has.
 
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use openvino::{
     CompiledModel, Core, DeviceType, ElementType, InferRequest, RwPropertyKey, Shape, Tensor,
 };
 
-use super::{Caller, Engine, library, said};
+use super::{Caller, Engine, Library, library, said};
 use crate::request::{Request, Values};
 
+struct Opened(Arc<Mutex<Core>>);
+
 struct OpenVino {
-    alone: Mutex<CompiledModel>,
-    together: Mutex<CompiledModel>,
+    core: Arc<Mutex<Core>>,
+    path: PathBuf,
+    model: Mutex<CompiledModel>,
+    /// Which of the two it is compiled for.
+    several_callers: bool,
     outputs: usize,
 }
 
-pub fn load(model: &Path) -> Result<(Box<dyn Engine>, String), String> {
+pub fn open() -> Result<Box<dyn Library>, String> {
     openvino_sys::library::load_from(library("BENCH_OPENVINO_C")?)?;
-    let mut core = Core::new().map_err(said)?;
-    let path = model.to_str().ok_or("the model's path is not UTF-8")?;
+    let core = Core::new().map_err(said)?;
+    Ok(Box::new(Opened(Arc::new(Mutex::new(core)))))
+}
+
+impl Library for Opened {
+    fn load(&self, model: &Path) -> Result<Box<dyn Engine>, String> {
+        let (compiled, outputs) = compile(&self.0, model, false)?;
+        Ok(Box::new(OpenVino {
+            core: Arc::clone(&self.0),
+            path: model.to_owned(),
+            model: Mutex::new(compiled),
+            several_callers: false,
+            outputs,
+        }))
+    }
+
+    fn version(&self) -> String {
+        openvino::version().build_number
+    }
+}
+
+/// The compiled model, and how many outputs it has.
+fn compile(
+    core: &Mutex<Core>,
+    path: &Path,
+    several_callers: bool,
+) -> Result<(CompiledModel, usize), String> {
+    let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = path.to_str().ok_or("the model's path is not UTF-8")?;
     let model = core.read_model_from_file(path, "").map_err(said)?;
     let outputs = model.get_outputs_len().map_err(said)?;
-    let mut compile = |hint: &str| -> Result<Mutex<CompiledModel>, String> {
-        let settings = [
-            (RwPropertyKey::HintPerformanceMode, hint),
-            (RwPropertyKey::HintInferencePrecision, "f32"),
-        ];
-        for (key, value) in settings {
-            core.set_property(&DeviceType::CPU, &key, value)
-                .map_err(said)?;
-        }
-        Ok(Mutex::new(
-            core.compile_model(&model, DeviceType::CPU).map_err(said)?,
-        ))
-    };
-    let engine = OpenVino {
-        alone: compile("LATENCY")?,
-        together: compile("THROUGHPUT")?,
-        outputs,
-    };
-    Ok((Box::new(engine), openvino::version().build_number))
+    let hint = ["LATENCY", "THROUGHPUT"][usize::from(several_callers)];
+    let settings = [
+        (RwPropertyKey::HintPerformanceMode, hint),
+        (RwPropertyKey::HintInferencePrecision, "f32"),
+    ];
+    for (key, value) in settings {
+        core.set_property(&DeviceType::CPU, &key, value)
+            .map_err(said)?;
+    }
+    let compiled = core.compile_model(&model, DeviceType::CPU).map_err(said)?;
+    Ok((compiled, outputs))
 }
 
 impl Engine for OpenVino {
+    fn prepare(&mut self, _request: &Request, callers: usize) -> Result<(), String> {
+        let several_callers = callers > 1;
+        if several_callers != self.several_callers {
+            self.model = Mutex::new(compile(&self.core, &self.path, several_callers)?.0);
+            self.several_callers = several_callers;
+        }
+        Ok(())
+    }
+
     fn caller<'a>(
         &'a self,
         request: &'a Request,
-        callers: usize,
+        _: usize,
     ) -> Result<Box<dyn Caller + 'a>, String> {
-        let model = if callers == 1 {
-            &self.alone
-        } else {
-            &self.together
-        };
-        let mut asking = model
+        let mut asking = self
+            .model
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .create_infer_request()

@@ -4,19 +4,32 @@ use std::path::Path;
 
 use rten::{Model, ModelOptions, NodeId, Value, ValueOrView, ValueView};
 
-use super::{Caller, Engine, said, version_of};
+use super::{Caller, Engine, Library, said, version_of};
 use crate::request::{Request, Values};
 
 struct Rten {
     model: Model,
 }
 
-pub fn load(model: &Path) -> Result<(Box<dyn Engine>, String), String> {
-    let model = ModelOptions::with_all_ops()
-        .prepack_weights(true)
-        .load_file(model)
-        .map_err(said)?;
-    Ok((Box::new(Rten { model }), version_of("rten")))
+/// It needs nothing before its first model.
+struct Linked;
+
+pub fn open() -> Result<Box<dyn Library>, String> {
+    Ok(Box::new(Linked))
+}
+
+impl Library for Linked {
+    fn load(&self, model: &Path) -> Result<Box<dyn Engine>, String> {
+        let model = ModelOptions::with_all_ops()
+            .prepack_weights(true)
+            .load_file(model)
+            .map_err(said)?;
+        Ok(Box::new(Rten { model }))
+    }
+
+    fn version(&self) -> String {
+        version_of("rten")
+    }
 }
 
 impl Engine for Rten {

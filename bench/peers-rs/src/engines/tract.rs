@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tract_onnx::prelude::*;
 
-use super::{Caller, Engine, said, version_of};
+use super::{Caller, Engine, Library, said, version_of};
 use crate::request::{Request, Values};
 
 type Plan = Box<dyn Fn(TVec<TValue>) -> TractResult<TVec<TValue>> + Send + Sync>;
@@ -16,16 +16,28 @@ struct Tract {
     plans: HashMap<usize, (Vec<String>, Plan)>,
 }
 
-pub fn load(model: &Path) -> Result<(Box<dyn Engine>, String), String> {
-    let engine = Tract {
-        model: model.to_owned(),
-        plans: HashMap::new(),
-    };
-    Ok((Box::new(engine), version_of("tract-onnx")))
+/// It needs nothing before its first model.
+struct Linked;
+
+pub fn open() -> Result<Box<dyn Library>, String> {
+    Ok(Box::new(Linked))
+}
+
+impl Library for Linked {
+    fn load(&self, model: &Path) -> Result<Box<dyn Engine>, String> {
+        Ok(Box::new(Tract {
+            model: model.to_owned(),
+            plans: HashMap::new(),
+        }))
+    }
+
+    fn version(&self) -> String {
+        version_of("tract-onnx")
+    }
 }
 
 impl Engine for Tract {
-    fn prepare(&mut self, request: &Request) -> Result<(), String> {
+    fn prepare(&mut self, request: &Request, _callers: usize) -> Result<(), String> {
         if self.plans.contains_key(&request.rows) {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use unisono::roofline::RooflineProbe;
 use unisono::{Device, Isa, Model, Outputs, Session, Tensor};
 
-use super::{Caller, Engine, said, version_of};
+use super::{Caller, Engine, Library, said, version_of};
 use crate::request::{Request, Values};
 
 struct Unisono {
@@ -13,14 +13,31 @@ struct Unisono {
     session: Session,
 }
 
-pub fn load(model: &Path) -> Result<(Box<dyn Engine>, String), String> {
-    let device = Device::cpu().map_err(said)?;
-    let model = Model::load(model).map_err(said)?;
-    let session = model.session(&device).map_err(said)?;
-    Ok((Box::new(Unisono { model, session }), version_of("unisono")))
+struct Cpu(Device);
+
+pub fn open() -> Result<Box<dyn Library>, String> {
+    Ok(Box::new(Cpu(Device::cpu().map_err(said)?)))
+}
+
+impl Library for Cpu {
+    fn load(&self, model: &Path) -> Result<Box<dyn Engine>, String> {
+        let model = Model::load(model).map_err(said)?;
+        let session = model.session(&self.0).map_err(said)?;
+        Ok(Box::new(Unisono { model, session }))
+    }
+
+    fn version(&self) -> String {
+        version_of("unisono")
+    }
 }
 
 impl Engine for Unisono {
+    fn share(&self) -> Result<Box<dyn Engine>, String> {
+        let model = self.model.clone();
+        let session = model.session(self.session.device()).map_err(said)?;
+        Ok(Box::new(Unisono { model, session }))
+    }
+
     fn caller<'a>(
         &'a self,
         request: &'a Request,
