@@ -10,7 +10,8 @@ mod dtype;
 mod error;
 pub mod fault;
 pub mod mutant;
-pub mod storage;
+pub mod read_once;
+mod storage;
 mod tensor;
 mod view;
 

@@ -4,6 +4,7 @@ use crate::{TensorError, fault};
 use bytemuck::{Pod, Zeroable};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +27,12 @@ unsafe impl Pod for Line {}
 pub trait ForeignBytes: Send + Sync + 'static {
     /// The bytes.
     fn bytes(&self) -> &[u8];
+
+    /// This part of the bytes is not likely to be read again soon. An owner that can have them back from where they came from may
+    /// give up the memory that they take; whoever reads them after all must find them unchanged, also if they are read meanwhile.
+    fn release(&self, range: Range<usize>) {
+        let _ = range;
+    }
 }
 
 impl ForeignBytes for Vec<u8> {
@@ -100,5 +107,24 @@ impl MappedFile {
 impl ForeignBytes for MappedFile {
     fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    #[cfg(unix)]
+    fn release(&self, range: Range<usize>) {
+        if range.is_empty() || range.end > self.map.len() {
+            return;
+        }
+        // SAFETY: nothing can write to the map, so none of its pages differs from the file: one that is taken out of memory comes
+        // back from the file with the same bytes when it is next read, by whichever thread. (What this advice would destroy are pages
+        // that were written to.)
+        let released = unsafe {
+            self.map.unchecked_advise_range(
+                memmap2::UncheckedAdvice::DontNeed,
+                range.start,
+                range.len(),
+            )
+        };
+        // Refused for memory that is locked, for example. Then it stays.
+        let _ = released;
     }
 }

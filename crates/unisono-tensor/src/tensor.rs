@@ -169,6 +169,15 @@ impl Tensor {
         self.device
     }
 
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The first byte within the storage.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
     /// The elements as little-endian bytes; empty for strings.
     pub fn bytes(&self) -> &[u8] {
         let len = self.len() * self.dtype.size();

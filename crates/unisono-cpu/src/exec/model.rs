@@ -80,6 +80,7 @@ impl Store {
             return Ok(copy.clone());
         }
         let copy = constant.to_aligned()?;
+        constant.release();
         self.bytes
             .fetch_add(copy.bytes().len() as u64, Ordering::Relaxed);
         aligned.insert(value, copy.clone());

@@ -133,8 +133,7 @@ fn dense(
         return last(build, &shape, kind, weights.value, tensor, activation);
     }
     let pack = || {
-        let aligned = tensor.to_aligned()?;
-        let packed = ConvWeights::pack(build.isa(), kind, aligned.as_slice::<f32>()?)?;
+        let packed = tensor.read_once(|data| ConvWeights::pack(build.isa(), kind, data))??;
         let bytes = packed.bytes();
         Ok((packed, bytes))
     };

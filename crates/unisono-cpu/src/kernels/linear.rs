@@ -164,14 +164,14 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
         };
         if let (Some(rows), Some(bias)) = (rows, flat) {
             let pack = || {
-                let aligned = tensor.to_aligned()?;
-                let data = aligned.as_slice::<f32>()?;
-                let matrix = MatrixRef {
-                    data,
-                    row_stride: b_strides[0],
-                    col_stride: b_strides[1],
-                };
-                let packed = PackedB::pack(build.isa(), k, n, matrix)?;
+                let packed = tensor.read_once(|data| {
+                    let matrix = MatrixRef {
+                        data,
+                        row_stride: b_strides[0],
+                        col_stride: b_strides[1],
+                    };
+                    PackedB::pack(build.isa(), k, n, matrix)
+                })??;
                 let bytes = packed.bytes();
                 Ok((packed, bytes))
             };

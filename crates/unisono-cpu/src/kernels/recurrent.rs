@@ -98,7 +98,6 @@ pub fn build_lstm(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
             build
                 .store
                 .packed(value, ((other as u64) << 1) | d as u64, || {
-                    let (w, r) = (w.to_aligned()?, r.to_aligned()?);
                     let part = |all: &[f32], k: usize| {
                         let own = &all[d * rows * k..][..rows * k];
                         // Stored 4H x K, read as K x 4H.
@@ -114,8 +113,8 @@ pub fn build_lstm(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
                         )
                     };
                     let layer = LayerWeights {
-                        w: part(w.as_slice()?, input)?,
-                        r: part(r.as_slice()?, hidden)?,
+                        w: w.read_once(|all| part(all, input))??,
+                        r: r.read_once(|all| part(all, hidden))??,
                     };
                     let bytes = layer.w.bytes() + layer.r.bytes();
                     Ok((layer, bytes))
