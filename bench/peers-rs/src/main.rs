@@ -19,7 +19,7 @@
 //!   -> {"gflops": 452.1}
 //! ```
 //!
-//! MEMORY is what [`resident`] says: `{"anon_kib": 8412, "file_kib": 40, "peak_kib": 16000}`, or null where it cannot be known. What cannot
+//! MEMORY is what [`resident`] says: `{"anon_kib": 8412, "file_kib": 40, "code_kib": 6200, "peak_kib": 16000}`, or null where it cannot be known. What cannot
 //! be done is answered with `{"error": "..."}`. All callers share one loaded model, as in a program that
 //! answers many users.
 
