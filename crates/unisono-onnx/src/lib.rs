@@ -46,4 +46,4 @@ pub mod write;
 pub use error::{OnnxError, OnnxErrorKind};
 pub use limits::{DEEPEST_NESTING, LoadLimits, LoadOptions};
 pub use lower::OPSETS;
-pub use model::{ModelBytes, ModelInfo, OnnxModel, load_bytes, load_file};
+pub use model::{ModelBytes, ModelInfo, OnnxModel, SourceFile, load_bytes, load_file};

@@ -5,7 +5,7 @@ use crate::foreign;
 use crate::limits::{LoadLimits, LoadOptions, exceeded};
 use crate::lower::{self, Constants, ExternalData};
 use crate::proto;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use unisono_graph::Graph;
 use unisono_tensor::{ForeignBytes, MappedFile};
@@ -18,6 +18,19 @@ pub struct OnnxModel {
     pub graph: Graph,
     /// What the file says about itself.
     pub info: ModelInfo,
+    /// The files that it was read from and that are mapped: the model file first, if it was loaded by its path, then those of its
+    /// external data.
+    pub files: Vec<SourceFile>,
+}
+
+/// A mapped file that a model was read from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SourceFile {
+    /// Its path, as it was given or follows from the model's.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub map: Arc<MappedFile>,
 }
 
 /// What a model file says about itself. Nothing here changes what the model computes.
@@ -95,13 +108,16 @@ fn load_path(path: &Path, options: &LoadOptions) -> Result<OnnxModel, OnnxError>
         );
     }
     check_size(metadata.len(), &options.limits)?;
-    let bytes: Arc<dyn ForeignBytes> = Arc::new(MappedFile::open(path).map_err(io)?);
+    let map = Arc::new(MappedFile::open(path).map_err(io)?);
     // The parent of a bare file name is the empty path, which means the current folder.
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    load(bytes, Some(folder), options)
+    let mut model = load(Arc::<MappedFile>::clone(&map), Some(folder), options)?;
+    let path = path.to_owned();
+    model.files.insert(0, SourceFile { path, map });
+    Ok(model)
 }
 
 /// Loads a model from memory. `folder` is where its external data lies, if it has any.
@@ -168,12 +184,12 @@ fn load(
         options.external_root.as_deref(),
         options.external_data,
     );
-    let graph = lower::lower(
+    let (graph, files) = lower::lower(
         &model,
         &options.limits,
         Constants::new(file.clone(), external),
     )?;
-    Ok(OnnxModel { graph, info })
+    Ok(OnnxModel { graph, info, files })
 }
 
 fn info(model: &proto::Model<'_>, file_bytes: u64) -> ModelInfo {

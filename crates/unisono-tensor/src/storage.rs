@@ -2,7 +2,8 @@
 
 use crate::{TensorError, fault};
 use bytemuck::{Pod, Zeroable};
-use std::fs::File;
+use std::fmt;
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -84,13 +85,44 @@ impl Storage {
 /// process can defend a map; where that is a danger, read the file into memory instead.
 pub struct MappedFile {
     map: memmap2::Mmap,
+    /// `None` where files cannot be told apart.
+    version: Option<FileVersion>,
+}
+
+/// Which file, and which state of it: its place (device and number), its length, and when its bytes and its entry last
+/// changed, each in seconds and nanoseconds. As long as the file is mapped, no other file can get its number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileVersion {
+    place: (u64, u64),
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Option<FileVersion> {
+        use std::os::unix::fs::MetadataExt;
+        Some(FileVersion {
+            place: (metadata.dev(), metadata.ino()),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &Metadata) -> Option<FileVersion> {
+        None
+    }
 }
 
 impl MappedFile {
     /// Maps the whole file. An empty file gives an empty slice.
     pub fn open(path: &Path) -> io::Result<MappedFile> {
         let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "not a regular file",
@@ -100,7 +132,24 @@ impl MappedFile {
         // under us is a documented requirement on the user; all readers treat the contents as hostile anyway, and
         // only ever copy scalars out or read them as plain numbers, for which every bit pattern is valid.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(MappedFile { map })
+        Ok(MappedFile {
+            map,
+            version: FileVersion::of(&metadata),
+        })
+    }
+
+    /// Whether the file at `path` is this one, unchanged since it was mapped. `false` where that cannot be known.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let there = || FileVersion::of(&path.metadata().ok()?);
+        self.version.is_some() && self.version == there()
+    }
+}
+
+impl fmt::Debug for MappedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MappedFile")
+            .field("len", &self.map.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,5 +175,39 @@ impl ForeignBytes for MappedFile {
         };
         // Refused for memory that is locked, for example. Then it stays.
         let _ = released;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_is_known_again_until_it_is_changed_or_replaced() {
+        let folder = std::env::temp_dir();
+        let name = |what| folder.join(format!("unisono-{what}-{}.bin", std::process::id()));
+        let (path, other) = (name("known"), name("other"));
+        let write = |path: &Path, byte: u8| std::fs::write(path, [byte; 100]).unwrap();
+        write(&path, 1);
+        let file = MappedFile::open(&path).unwrap();
+        assert!(file.is_at(&path) && !file.is_at(&other));
+        // The same bytes and the same length, and yet another file.
+        write(&other, 1);
+        assert!(!file.is_at(&other));
+        std::fs::rename(&other, &path).unwrap();
+        assert!(!file.is_at(&path) && file.bytes() == [1; 100]);
+
+        let file = MappedFile::open(&path).unwrap();
+        let earlier = std::time::SystemTime::UNIX_EPOCH;
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(earlier)
+            .unwrap();
+        assert!(!file.is_at(&path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!file.is_at(&path));
     }
 }

@@ -160,6 +160,7 @@ mod readme {}
 
 mod device;
 mod error;
+mod loaded;
 mod model;
 mod session;
 mod summary;

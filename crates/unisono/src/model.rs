@@ -8,13 +8,17 @@ use unisono_graph::contract::{Contract, contract};
 use unisono_graph::infer::{declared_inputs, infer_partial};
 use unisono_graph::rewrite::{RewriteReport, optimize};
 use unisono_graph::{Fact, Graph};
-use unisono_onnx::{LoadOptions, ModelBytes, ModelInfo, OnnxModel, load_bytes, load_file};
+use unisono_onnx::{
+    LoadOptions, ModelBytes, ModelInfo, OnnxModel, SourceFile, load_bytes, load_file,
+};
 use unisono_reference::interpret::{Interpreter, Precision};
 use unisono_runtime::Error;
 use unisono_runtime::model::{ModelGraph, Port};
 use unisono_runtime::session::SessionOptions;
+use unisono_tensor::ForeignBytes;
 
 use crate::error::{of_graph, of_inference, of_onnx};
+use crate::loaded::{FromFiles, Loaded};
 use crate::{Device, Session, Summary};
 
 /// A model: loaded, checked and rewritten, not yet bound to a device. Cheap to clone.
@@ -29,10 +33,23 @@ struct Inner {
     loaded: Summary,
     rewritten: Summary,
     rewrites: RewriteReport,
+    /// Kept, so that no other file can take their place: see [`crate::loaded`].
+    files: Vec<SourceFile>,
 }
+
+impl FromFiles for Inner {
+    fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+}
+
+static LOADED: Loaded<Inner> = Loaded::new();
 
 impl Model {
     /// Loads an ONNX file, with default limits on what it may ask for.
+    ///
+    /// A file that is loaded already with the same limits and has not been changed since is not loaded again: the model is the same,
+    /// and so sessions on one device share their packed weights however often a program loads it.
     ///
     /// # Errors
     /// The file cannot be read, is broken, or needs what is not supported. The error names the node, its operator and
@@ -46,7 +63,13 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model, Error> {
-        Model::build(load_file(path, options).map_err(|e| of_onnx(&e))?)
+        let path = path.as_ref();
+        if let Some(inner) = LOADED.find(path, options) {
+            return Ok(Model(inner));
+        }
+        let model = Model::build(load_file(path, options).map_err(|e| of_onnx(&e))?)?;
+        LOADED.remember(path, options, Arc::downgrade(&model.0));
+        Ok(model)
     }
 
     /// Loads a model from memory: a `Vec<u8>`, a slice (copied), or shared bytes of any owner. It may not refer to other
@@ -73,7 +96,10 @@ impl Model {
 
     fn build(onnx: OnnxModel) -> Result<Model, Error> {
         let OnnxModel {
-            mut graph, info, ..
+            mut graph,
+            info,
+            files,
+            ..
         } = onnx;
         graph.check().map_err(|e| of_graph(&e))?;
         let loaded = Summary::of(&graph);
@@ -83,12 +109,17 @@ impl Model {
         let contract = contract(&graph);
         let facts = output_facts(&graph)?;
         let graph = Arc::new(ModelGraph::new(graph, contract, &facts)?);
+        // Reading the file and folding its constants has touched pages of it all over.
+        for file in &files {
+            file.map.release(0..file.map.bytes().len());
+        }
         Ok(Model(Arc::new(Inner {
             graph,
             info,
             loaded,
             rewritten,
             rewrites,
+            files,
         })))
     }
 

@@ -8,6 +8,7 @@ use super::budget::Budget;
 use super::external::ExternalData;
 use super::types::{dtype, unsupported_name};
 use crate::error::{OnnxError, OnnxErrorKind};
+use crate::model::SourceFile;
 use crate::proto::{self, DataLocation, TypedField};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,6 +43,11 @@ impl<'p> Constants<'p> {
             external,
             made: HashMap::new(),
         }
+    }
+
+    /// The files of external data that were read.
+    pub(super) fn into_files(self) -> impl Iterator<Item = SourceFile> {
+        self.external.into_files()
     }
 
     /// The tensor, made at most once.

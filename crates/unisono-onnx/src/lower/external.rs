@@ -6,6 +6,7 @@
 //! Format: <https://github.com/onnx/onnx/blob/main/docs/ExternalData.md>.
 
 use crate::error::{OnnxError, OnnxErrorKind, quoted};
+use crate::model::SourceFile;
 use crate::proto::StringStringEntry;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -19,7 +20,7 @@ pub(crate) struct ExternalData<'p> {
     /// What paths must stay in.
     root: Option<PathBuf>,
     allowed: bool,
-    by_location: HashMap<&'p str, Arc<dyn ForeignBytes>>,
+    by_location: HashMap<&'p str, SourceFile>,
 }
 
 fn bad(what: String) -> OnnxError {
@@ -89,7 +90,7 @@ impl<'p> ExternalData<'p> {
 
     fn file(&mut self, location: &'p str) -> Result<Arc<dyn ForeignBytes>, OnnxError> {
         if let Some(file) = self.by_location.get(location) {
-            return Ok(file.clone());
+            return Ok(file.map.clone());
         }
         if !self.allowed {
             return Err(
@@ -129,9 +130,18 @@ impl<'p> ExternalData<'p> {
             ))
             .help("put the data file into the model's folder under this name"));
         }
-        let file: Arc<dyn ForeignBytes> = Arc::new(MappedFile::open(&path).map_err(missing)?);
-        self.by_location.insert(location, file.clone());
-        Ok(file)
+        let map = Arc::new(MappedFile::open(&path).map_err(missing)?);
+        let file = SourceFile {
+            path: base.join(location),
+            map: Arc::clone(&map),
+        };
+        self.by_location.insert(location, file);
+        Ok(map)
+    }
+
+    /// The files that were read.
+    pub(super) fn into_files(self) -> impl Iterator<Item = SourceFile> {
+        self.by_location.into_values()
     }
 }
 

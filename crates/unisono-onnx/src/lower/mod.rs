@@ -25,6 +25,7 @@ pub use opsets::OPSETS;
 
 use crate::error::{Located, OnnxError, OnnxErrorKind, quoted};
 use crate::limits::{LoadLimits, exceeded};
+use crate::model::SourceFile;
 use crate::proto;
 use budget::Budget;
 use functions::{Definition, Functions};
@@ -67,12 +68,12 @@ pub(crate) fn missing_graph() -> OnnxError {
     )
 }
 
-/// Lowers the model's graph.
+/// Lowers the model's graph. Gives the files of external data that were read as well.
 pub(crate) fn lower<'p>(
     model: &'p proto::Model<'p>,
     limits: &'p LoadLimits,
     constants: Constants<'p>,
-) -> Result<Graph, OnnxError> {
+) -> Result<(Graph, Vec<SourceFile>), OnnxError> {
     let graph = model.graph.as_ref().ok_or_else(missing_graph)?;
     let imports = Rc::new(Imports::new(&model.opset_imports)?);
     let mut lowerer = Lowerer {
@@ -95,7 +96,7 @@ pub(crate) fn lower<'p>(
             .within("graph")
             .help("this graph passed the reader's own checks; please report the model")
     })?;
-    Ok(graph)
+    Ok((graph, lowerer.constants.into_files().collect()))
 }
 
 impl<'p> Lowerer<'p> {
