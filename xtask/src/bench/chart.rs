@@ -12,13 +12,13 @@ use super::table::{digits, thousands};
 
 const WIDTH: f64 = 760.0;
 /// Where bars begin, and how long the longest is.
-const LEFT: f64 = 92.0;
-const LONGEST: f64 = 430.0;
-const BAR: f64 = 16.0;
-const STEP: f64 = 20.0;
-const HEAD: f64 = 58.0;
-const GROUP_HEAD: f64 = 28.0;
-const GROUP_GAP: f64 = 14.0;
+pub const LEFT: f64 = 92.0;
+pub const LONGEST: f64 = 430.0;
+pub const BAR: f64 = 16.0;
+pub const STEP: f64 = 20.0;
+pub const HEAD: f64 = 58.0;
+pub const GROUP_HEAD: f64 = 28.0;
+pub const GROUP_GAP: f64 = 14.0;
 
 const STYLE: &str = "\
 text{font:12px system-ui,sans-serif;fill:#1f2328}.title{font-size:15px;font-weight:600}.group{font-weight:600}
@@ -36,11 +36,9 @@ pub fn svg(results: &Results, model: &Model) -> String {
         y += group(&mut body, model, cell, y);
     }
     let height = y + 6.0;
-    let name = escaped(&model.name);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
-         role=\"img\" aria-label=\"{name}: rows per second of each engine\">\n<style>\n{STYLE}</style>\n\
-         <rect class=\"back\" width=\"{WIDTH}\" height=\"{height}\"/>\n"
+    let mut out = opening(
+        height,
+        &format!("{}: rows per second of each engine", model.name),
     );
     let machine = &results.machine;
     let about = format!(
@@ -85,11 +83,7 @@ fn group(out: &mut String, model: &Model, cell: &Cell, top: f64) -> f64 {
         let (Some(rate), Some(p99)) = (series.rate(), series.p99_ms()) else {
             continue;
         };
-        let class = if series.engine == OURS {
-            "ours"
-        } else {
-            "peer"
-        };
+        let class = class_of(&series.engine);
         let middle = y + BAR / 2.0;
         text(out, "name", LEFT - 8.0, middle + 4.0, &series.engine);
         let _ = writeln!(
@@ -119,7 +113,22 @@ fn group(out: &mut String, model: &Model, cell: &Cell, top: f64) -> f64 {
     y + GROUP_GAP - top
 }
 
-fn text(out: &mut String, class: &str, x: f64, y: f64, text: &str) {
+/// Everything before the first text: an image of this height, and what it says to who cannot see it.
+pub fn opening(height: f64, label: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
+         role=\"img\" aria-label=\"{}\">\n<style>\n{STYLE}</style>\n\
+         <rect class=\"back\" width=\"{WIDTH}\" height=\"{height}\"/>\n",
+        escaped(label)
+    )
+}
+
+/// How an engine's bars look.
+pub fn class_of(engine: &str) -> &'static str {
+    if engine == OURS { "ours" } else { "peer" }
+}
+
+pub fn text(out: &mut String, class: &str, x: f64, y: f64, text: &str) {
     let text = escaped(text);
     let _ = writeln!(
         out,

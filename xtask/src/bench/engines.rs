@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::memory::Resident;
+
 use super::machine::Ticks;
 use super::results::{Measured, OURS};
 
@@ -92,6 +94,8 @@ impl Programs {
 pub struct Engine {
     pub name: String,
     pub version: String,
+    /// What was in memory before and after the model was loaded, where the system tells.
+    pub loading: Option<(Resident, Resident)>,
     child: Child,
     /// `None` once it has been closed.
     asks: Option<ChildStdin>,
@@ -131,12 +135,14 @@ impl Engine {
         let mut engine = Engine {
             name: name.to_owned(),
             version: String::new(),
+            loading: None,
             child,
             asks,
             answers,
         };
         let loaded = engine.hear(PATIENCE)?;
         engine.version = loaded["version"].as_str().unwrap_or("?").to_owned();
+        engine.loading = resident(&loaded["library"]).zip(resident(&loaded["loaded"]));
         Ok(engine)
     }
 
@@ -183,6 +189,29 @@ impl Engine {
             .zip(after)
             .and_then(|(before, after)| after.others_since(&before));
         Ok(measured)
+    }
+
+    /// What is in memory when so many callers have been answered so many times each.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub fn resident_after(
+        &mut self,
+        callers: usize,
+        rows: usize,
+        times: usize,
+    ) -> Result<Resident, String> {
+        let said = self.ask(&format!("ask {callers} {rows} {times}"), PATIENCE)?;
+        resident(&said["resident"]).ok_or_else(|| "it does not say what is in memory".to_owned())
+    }
+
+    /// Makes another session, which is asked from now on: `file` loads the model's file again, `shared` takes the model
+    /// that is loaded.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn load_again(&mut self, how: &str) -> Result<(), String> {
+        self.ask(&format!("again {how}"), PATIENCE).map(|_| ())
     }
 
     /// What the processor can do at best, in 10^9 operations a second; our engine alone can tell.
@@ -236,6 +265,10 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn resident(said: &Value) -> Option<Resident> {
+    serde_json::from_value(said.clone()).ok()
 }
 
 /// Enough of an engine's error to know what is meant.

@@ -8,6 +8,7 @@ mod cells;
 mod chart;
 mod engines;
 mod machine;
+mod memory;
 mod results;
 mod stats;
 mod table;
@@ -25,7 +26,8 @@ use results::{Agreement, OURS, Refusal, Results, Series};
 
 pub const HELP: &str = "\
 usage: cargo xtask bench [--models LIST] [--cells LIST] [--engines LIST] [--rounds N] [--seconds S] [--quick] [--out DIR]
-       cargo xtask bench --render FILE [--out DIR]
+       cargo xtask bench --memory [--models LIST] [--engines LIST] [--rounds N] [--out DIR]
+       cargo xtask bench [--memory] --render FILE [--out DIR]
 
 Runs Unisono and other engines on the same models with the same requests, and writes results.json (every round),
 results.md (tables) and a chart per model, MODEL.svg. The exit code is 0 if it ran; a missed target is shown, no error.
@@ -35,15 +37,18 @@ again. In each round every engine is measured once, in an order that moves on by
 its own, which loads the model once. Before anything is timed, every engine's answers are compared with onnxruntime's
 (|a - b| <= 1e-4 |b| + 1e-5 max|b|); one that differs by more, or cannot load the model, is named and not timed.
 
+With --memory, no speed is measured but what a model takes in memory: after loading, after 1 caller, after 8, and what a
+second session of it adds. Writes results.json, results.md and memory.svg. About 10 minutes; Linux alone.
+
   --models LIST    of mlp, transformer, conv1d, resnet50, mobilenet_v3_large, and the real models minilm, ppocr_det, magika
                    (all; the real ones if they are in models/, see `cargo xtask models`)
   --cells LIST     such as 1x1,8x1,1x64 (each model's own, which have targets)
   --engines LIST   of unisono, ort, ort1, openvino, rten, tract, torch (all but torch, which is SEVERAL GIGABYTES to
                    install and has the built models alone)
-  --rounds N       rounds (5)
+  --rounds N       rounds (5; with --memory 3)
   --seconds S      seconds that each engine is measured for in a round (1.5), after a fifth of that to warm up
   --quick          2 rounds of 0.5 seconds of mlp, transformer and conv1d: to see that it works, not to quote
-  --out DIR        for the results (docs/benchmarks/cpu; with --quick target/bench/quick)
+  --out DIR        for the results (docs/benchmarks/cpu; with --memory docs/benchmarks/memory; with --quick target/bench/quick)
   --render FILE    measure nothing: make tables and charts of this results.json again
 
 All of it takes about 25 minutes, and much longer the first time: it makes .venv (onnxruntime, OpenVINO; about 400 MB) and builds
@@ -60,6 +65,7 @@ const OPENVINO: peers::Packages = peers::Packages::new(
 const BUSY: f64 = 0.1;
 
 struct Options {
+    memory: bool,
     models: Vec<&'static cells::Model>,
     cells: Vec<Cell>,
     engines: Vec<&'static engines::Kind>,
@@ -75,21 +81,27 @@ pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
     let render = args.value("--render")?;
     let options = options(&mut args)?;
     args.finish()?;
-    let results = match render {
+    match render {
         Some(file) => {
-            let text =
-                std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
-            serde_json::from_str(&text).map_err(|error| format!("{file}: {error}"))?
+            let broken = |error: String| format!("{file}: {error}");
+            let text = std::fs::read_to_string(&file).map_err(|error| broken(error.to_string()))?;
+            if options.memory {
+                memory::render(&text, &options.out).map_err(broken)?;
+            } else {
+                let results =
+                    serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
+                write(&results, &options.out)?;
+            }
         }
         None => measure(&options)?,
-    };
-    write(&results, &options.out)?;
+    }
     eprintln!("results: {}", options.out.join("results.md").display());
     Ok(ExitCode::SUCCESS)
 }
 
 fn options(args: &mut Args) -> Result<Options, String> {
     let quick = args.switch("--quick");
+    let memory = args.switch("--memory");
     let list = |text: &str| -> Vec<String> {
         text.split(',').map(|word| word.trim().to_owned()).collect()
     };
@@ -126,6 +138,9 @@ fn options(args: &mut Args) -> Result<Options, String> {
             {
                 return Err(format!("there is no engine `{unknown}`; see --help"));
             }
+            if let Some(name) = chosen.iter().find(|name| memory && *name == "torch") {
+                return Err(format!("--memory does not weigh `{name}`"));
+            }
             KINDS
                 .iter()
                 .filter(|kind| chosen.iter().any(|name| name == kind.name))
@@ -140,6 +155,9 @@ fn options(args: &mut Args) -> Result<Options, String> {
             .collect::<Result<_, _>>()?,
         None => Vec::new(),
     };
+    if memory && !cells.is_empty() {
+        return Err("--memory has its own number of callers; leave --cells out".to_owned());
+    }
     let rounds = match args.value("--rounds")? {
         Some(text) => text
             .parse()
@@ -149,6 +167,8 @@ fn options(args: &mut Args) -> Result<Options, String> {
         None => {
             if quick {
                 2
+            } else if memory {
+                3
             } else {
                 5
             }
@@ -171,9 +191,11 @@ fn options(args: &mut Args) -> Result<Options, String> {
     let out = match args.value("--out")? {
         Some(folder) => PathBuf::from(folder),
         None if quick => shell::target_dir().join("bench/quick"),
+        None if memory => shell::root().join("docs/benchmarks/memory"),
         None => shell::root().join("docs/benchmarks/cpu"),
     };
     Ok(Options {
+        memory,
         models,
         cells,
         engines,
@@ -187,10 +209,13 @@ fn real_model(name: &str) -> PathBuf {
     shell::root().join("models").join(format!("{name}.onnx"))
 }
 
-fn measure(options: &Options) -> Result<Results, String> {
+fn measure(options: &Options) -> Result<(), String> {
     let folder = shell::target_dir().join("bench");
     let programs = programs(options)?;
     make_models(options, &programs, &folder)?;
+    if options.memory {
+        return memory::measure(options, &programs, &folder);
+    }
     let here = machine::here();
     if here.busy_cores.is_some_and(|busy| busy > BUSY) {
         eprintln!(
@@ -225,7 +250,7 @@ fn measure(options: &Options) -> Result<Results, String> {
         // What was measured is not lost if the run is ended later.
         write(&results, &options.out)?;
     }
-    Ok(results)
+    Ok(())
 }
 
 /// Installs and builds what is needed.
@@ -312,6 +337,9 @@ fn make_models(options: &Options, programs: &Programs, folder: &Path) -> Result<
 
 /// The numbers of rows that a model's cells have, each once.
 fn rows_of(model: &cells::Model, options: &Options) -> Vec<usize> {
+    if options.memory {
+        return vec![1];
+    }
     let mut rows: Vec<usize> = model
         .chosen(&options.cells)
         .iter()
@@ -322,7 +350,7 @@ fn rows_of(model: &cells::Model, options: &Options) -> Vec<usize> {
     rows
 }
 
-/// Starts all engines, drops those that are wrong, and measures the rest in turn.
+/// Measures the engines whose answers are right in turn.
 fn measure_model(
     model: &cells::Model,
     options: &Options,
@@ -330,6 +358,28 @@ fn measure_model(
     folder: &Path,
     results: &mut Results,
 ) -> Result<results::Model, String> {
+    let (mut found, mut running) = admit(model, options, programs, folder, |kind, engine| {
+        note(results, kind, engine);
+    })?;
+    for (cell, _) in model.chosen(&options.cells) {
+        let series = race(model, cell, options, &mut running, &mut found);
+        found.cells.push(results::Cell {
+            callers: cell.callers,
+            rows: cell.rows,
+            series,
+        });
+    }
+    Ok(found)
+}
+
+/// Starts all engines and drops those whose answers are wrong; `note` hears of the others.
+fn admit(
+    model: &cells::Model,
+    options: &Options,
+    programs: &Programs,
+    folder: &Path,
+    mut note: impl FnMut(&engines::Kind, &mut Engine),
+) -> Result<(results::Model, Vec<Engine>), String> {
     let mut found = results::Model {
         name: model.name.to_owned(),
         about: model.about.to_owned(),
@@ -363,21 +413,13 @@ fn measure_model(
         match checked {
             Ok((mut engine, agreement)) => {
                 found.agreement.extend(agreement);
-                note(results, kind, &mut engine);
+                note(kind, &mut engine);
                 running.push(engine);
             }
             Err(why) => refuse(&mut found, kind.name, why),
         }
     }
-    for (cell, _) in model.chosen(&options.cells) {
-        let series = race(model, cell, options, &mut running, &mut found);
-        found.cells.push(results::Cell {
-            callers: cell.callers,
-            rows: cell.rows,
-            series,
-        });
-    }
-    Ok(found)
+    Ok((found, running))
 }
 
 /// Compares an engine's answers with what is expected, for every number of rows.
@@ -417,19 +459,24 @@ fn check(
 
 /// Remembers the engine's version, and asks ours once for what the processor can do.
 fn note(results: &mut Results, kind: &engines::Kind, engine: &mut Engine) {
-    if results.engines.iter().any(|known| known.name == kind.name) {
-        return;
-    }
-    if kind.name == OURS {
+    if list(&mut results.engines, kind, engine) && kind.name == OURS {
         results.machine.gflops = engine.gflops().ok();
     }
-    results.engines.push(results::Engine {
+}
+
+/// Puts the engine in the list, in the order of [`KINDS`], and says whether it was not there.
+fn list(engines: &mut Vec<results::Engine>, kind: &engines::Kind, engine: &Engine) -> bool {
+    if engines.iter().any(|known| known.name == kind.name) {
+        return false;
+    }
+    engines.push(results::Engine {
         name: kind.name.to_owned(),
         version: engine.version.clone(),
         about: kind.about.to_owned(),
     });
     let place = |name: &str| KINDS.iter().position(|kind| kind.name == name);
-    results.engines.sort_by_key(|engine| place(&engine.name));
+    engines.sort_by_key(|engine| place(&engine.name));
+    true
 }
 
 fn refuse(found: &mut results::Model, engine: &str, why: String) {
@@ -496,18 +543,23 @@ fn race(
 }
 
 fn write(results: &Results, folder: &Path) -> Result<(), String> {
-    let save = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-    };
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let json = serde_json::to_string_pretty(results).map_err(|error| error.to_string())?;
-    save("results.json", &(json + "\n"))?;
-    save("results.md", &table::page(results))?;
+    save(folder, "results.json", &(json + "\n"))?;
+    save(folder, "results.md", &table::page(results))?;
     for model in &results.models {
-        save(&format!("{}.svg", model.name), &chart::svg(results, model))?;
+        save(
+            folder,
+            &format!("{}.svg", model.name),
+            &chart::svg(results, model),
+        )?;
     }
     Ok(())
+}
+
+fn save(folder: &Path, name: &str, text: &str) -> Result<(), String> {
+    let path = folder.join(name);
+    std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -545,6 +597,14 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_weighed_with_one_row_and_kept_apart_from_speeds() {
+        let memory = read("--memory --models mlp").unwrap();
+        assert!(memory.out.ends_with("docs/benchmarks/memory"));
+        assert_eq!(rows_of(memory.models[0], &memory), [1]);
+        assert_eq!(memory.rounds, 3);
+    }
+
+    #[test]
     fn what_nobody_can_measure_is_refused() {
         for wrong in [
             "--models gpt",
@@ -553,6 +613,8 @@ mod tests {
             "--rounds 0",
             "--seconds 0",
             "--fast",
+            "--memory --engines torch",
+            "--memory --cells 8x1",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

@@ -1,7 +1,7 @@
 //! Results as Markdown: first what was to be reached and whether it was, then every engine in every cell.
 
 use super::cells::{self, Target};
-use super::results::{Cell, Model, OURS, Results};
+use super::results::{Cell, Engine, Machine, Model, OURS, Results};
 use super::stats::Spread;
 
 /// The whole page. Charts are taken to lie beside it, as `MODEL.svg`.
@@ -25,7 +25,27 @@ pub fn page(results: &Results) -> String {
 }
 
 fn machine(results: &Results) -> String {
-    let machine = &results.machine;
+    let mut text = on_what(
+        &results.machine,
+        &results.date,
+        &results.commit,
+        results.uncommitted_changes,
+    );
+    text += &format!(
+        "; {} rounds of {} s each.\n\n",
+        results.rounds, results.seconds
+    );
+    if let Some(busy) = results.busy_cores() {
+        text += &format!(
+            "Other programs kept {:.2} cores busy during the median measurement, and {:.2} during the worst.\n\n",
+            busy.median, busy.highest
+        );
+    }
+    text + &engine_table(&results.engines)
+}
+
+/// The machine, the date and the commit, to be followed by what was done.
+pub fn on_what(machine: &Machine, date: &str, commit: &str, uncommitted_changes: bool) -> String {
     let mut text = format!(
         "{}, {} cores, {}",
         escaped(&machine.cpu),
@@ -35,23 +55,18 @@ fn machine(results: &Results) -> String {
     if let Some(gflops) = machine.gflops {
         text += &format!(", {gflops:.0} GFLOP/s at best");
     }
-    let short: String = results.commit.chars().take(10).collect();
-    let changes = match results.uncommitted_changes {
+    let short: String = commit.chars().take(10).collect();
+    let changes = match uncommitted_changes {
         true => " with uncommitted changes",
         false => "",
     };
-    text += &format!(
-        ". {}, commit {short}{changes}; {} rounds of {} s each.\n\n",
-        results.date, results.rounds, results.seconds
-    );
-    if let Some(busy) = results.busy_cores() {
-        text += &format!(
-            "Other programs kept {:.2} cores busy during the median measurement, and {:.2} during the worst.\n\n",
-            busy.median, busy.highest
-        );
-    }
-    text += "| engine | version | how it is set up |\n| --- | --- | --- |\n";
-    for engine in &results.engines {
+    text + &format!(". {date}, commit {short}{changes}")
+}
+
+/// Which engines there are.
+pub fn engine_table(engines: &[Engine]) -> String {
+    let mut text = String::from("| engine | version | how it is set up |\n| --- | --- | --- |\n");
+    for engine in engines {
         let (version, about) = (escaped(&engine.version), escaped(&engine.about));
         text += &format!("| {} | {version} | {about} |\n", engine.name);
     }
@@ -214,11 +229,25 @@ pub fn digits(value: f64) -> String {
 }
 
 /// Text that stays in its table cell and is no markup.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('|', "\\|")
+}
+
+/// That every row of every table has as many columns as the table's head.
+#[cfg(test)]
+pub fn assert_columns(page: &str) {
+    let columns = |line: &str| line.replace("\\|", "").matches('|').count();
+    let mut head = None;
+    for line in page.lines() {
+        if !line.starts_with('|') {
+            head = None;
+            continue;
+        }
+        assert_eq!(*head.get_or_insert(columns(line)), columns(line), "{line}");
+    }
 }
 
 #[cfg(test)]
@@ -262,16 +291,7 @@ mod tests {
 
     #[test]
     fn every_row_of_a_table_has_as_many_columns_as_its_head() {
-        let page = page(&sample::results());
-        let columns = |line: &str| line.replace("\\|", "").matches('|').count();
-        let mut head = None;
-        for line in page.lines() {
-            if !line.starts_with('|') {
-                head = None;
-                continue;
-            }
-            assert_eq!(*head.get_or_insert(columns(line)), columns(line), "{line}");
-        }
+        assert_columns(&page(&sample::results()));
     }
 
     #[test]
