@@ -163,15 +163,14 @@ impl ForeignBytes for MappedFile {
         if range.is_empty() || range.end > self.map.len() {
             return;
         }
+        // All of it, not the range alone: the system keeps files in pieces of up to megabytes, and who reads a byte may get the whole
+        // piece, so that the next weight's first byte would bring this one back. Who needs another part finds it again in no time.
         // SAFETY: nothing can write to the map, so none of its pages differs from the file: one that is taken out of memory comes
         // back from the file with the same bytes when it is next read, by whichever thread. (What this advice would destroy are pages
         // that were written to.)
         let released = unsafe {
-            self.map.unchecked_advise_range(
-                memmap2::UncheckedAdvice::DontNeed,
-                range.start,
-                range.len(),
-            )
+            self.map
+                .unchecked_advise(memmap2::UncheckedAdvice::DontNeed)
         };
         // Refused for memory that is locked, for example. Then it stays.
         let _ = released;

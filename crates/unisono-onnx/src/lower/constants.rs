@@ -1,7 +1,8 @@
 //! Constants: data that stays in the file where it can, and is copied where it must.
 //!
-//! `raw_data` and external data are viewed in place, except that a small tensor whose bytes are misaligned is copied:
-//! the copy is cheaper than what every user would pay for the misalignment. Typed lists are decoded. Every size
+//! `raw_data` and external data are viewed in place, except that a small tensor is copied: the copy is cheaper than what every
+//! user would pay for its misalignment, and than the piece of the file, up to megabytes, that the system puts into memory
+//! around whatever is read of it. Typed lists are decoded. Every size
 //! is compared with bytes that are really there before anything is allocated.
 
 use super::budget::Budget;
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use unisono_tensor::{DType, ForeignBytes, Tensor, TensorError, element_count};
 
-/// Misaligned tensors of at least this many bytes stay where they are.
+/// Tensors of at least this many bytes stay where they are.
 const STAYS_MAPPED: usize = 64 << 10;
 
 /// Makes tensors out of the file's.
@@ -205,11 +206,11 @@ fn view(
             .collect();
         return Tensor::from_bytes(dtype, shape, &clean).map_err(tensor_error);
     }
-    if tensor.is_aligned() || bytes >= STAYS_MAPPED {
+    if bytes >= STAYS_MAPPED {
         return Ok(tensor);
     }
     budget.charge(bytes)?;
-    tensor.to_aligned().map_err(tensor_error)
+    Tensor::from_bytes(dtype, shape, tensor.bytes()).map_err(tensor_error)
 }
 
 /// Decodes a typed list.
