@@ -16,8 +16,12 @@ use results::{Measured, Model, Results, Series};
 
 /// Callers of the second half of a measurement; the first half has one.
 const CALLERS: usize = 8;
-/// Requests of each caller: enough for every lane, pool and cache to have been used.
+/// Requests of each caller before the process is weighed.
 const TIMES: usize = 20;
+/// How often requests are sent at most until the process has stopped growing.
+const MOST: usize = 15;
+/// So many times in a row must little have come.
+const QUIET: usize = 2;
 
 /// Weighs every engine that gives right answers, with every model.
 ///
@@ -92,17 +96,17 @@ fn weigh(start: impl Fn() -> Result<Engine, String>) -> Result<Measured, String>
     let mut engine = start()?;
     let (library, loaded) = engine.loading.ok_or(unknown)?;
     let one = engine.resident_after(1, 1, TIMES)?;
-    let several = engine.resident_after(CALLERS, 1, TIMES)?;
+    let several = settled(&mut engine)?;
     let second = |engine: &mut Engine, how| {
         engine.load_again(how)?;
         engine.resident_after(1, 1, TIMES)?;
-        engine.resident_after(CALLERS, 1, TIMES)
+        settled(engine)
     };
     let after_file = second(&mut engine, "file")?;
     drop(engine);
     let mut engine = start()?;
     engine.resident_after(1, 1, TIMES)?;
-    let alone = engine.resident_after(CALLERS, 1, TIMES)?;
+    let alone = settled(&mut engine)?;
     // Not every engine can.
     let after_shared = second(&mut engine, "shared").ok();
     Ok(Measured {
@@ -113,6 +117,28 @@ fn weigh(start: impl Fn() -> Result<Engine, String>) -> Result<Measured, String>
         second_of_file: after_file.since(&several),
         second_shared: after_shared.map(|after| after.since(&alone)),
     })
+}
+
+/// What several callers leave when they leave no more: how large a batch becomes, and which lane or heap serves whom, is chance, so
+/// the last of them is grown long after the first request, and would be charged to the second session.
+fn settled(engine: &mut Engine) -> Result<Resident, String> {
+    let mut weights = Vec::new();
+    loop {
+        let now = engine.resident_after(CALLERS, 1, TIMES)?;
+        weights.push(now.anon_kib + now.file_kib);
+        if weights.len() == MOST || has_settled(&weights) {
+            return Ok(now);
+        }
+    }
+}
+
+/// Whether the last [`QUIET`] of these are at most a hundredth more than the one before each.
+fn has_settled(weights: &[u64]) -> bool {
+    let steps = weights.windows(2).rev().take(QUIET);
+    weights.len() > QUIET
+        && steps
+            .into_iter()
+            .all(|pair| pair[1] <= pair[0] + pair[0] / 100)
 }
 
 /// Makes tables and the chart of a file that [`measure`] wrote.
@@ -130,4 +156,24 @@ fn write(results: &Results, folder: &Path) -> Result<(), String> {
     save(folder, "results.json", &(json + "\n"))?;
     save(folder, "results.md", &table::page(results))?;
     save(folder, "memory.svg", &chart::svg(results))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_settled;
+
+    #[test]
+    fn a_process_has_settled_when_it_has_twice_not_grown() {
+        for (weights, settled) in [
+            (&[1000][..], false),
+            (&[1000, 1000], false),
+            (&[1000, 1000, 1010], true),
+            (&[1000, 900, 905], true),
+            (&[1000, 1000, 1011], false),
+            (&[1000, 1011, 1011], false),
+            (&[1000, 2000, 2000, 2000], true),
+        ] {
+            assert_eq!(has_settled(weights), settled, "{weights:?}");
+        }
+    }
 }

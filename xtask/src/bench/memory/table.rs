@@ -16,7 +16,7 @@ pub fn page(results: &Results) -> String {
         results.uncommitted_changes,
     );
     page += &format!(
-        "; {} rounds, {} callers with {} requests each.\n\n",
+        "; {} rounds; {} callers, {} requests each until they leave no more.\n\n",
         results.rounds, results.callers, results.requests
     );
     page += &engine_table(&results.engines);
