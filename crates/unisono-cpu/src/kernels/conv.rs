@@ -162,13 +162,11 @@ fn last(
     activation: Option<Unary>,
 ) -> Result<Option<Box<dyn Kernel>>, Error> {
     let pack = || {
-        let aligned = tensor.to_aligned()?;
-        let w = aligned.as_slice::<f32>()?;
         // Whether there is a kernel depends on the weights; looking through them once is enough.
-        let packed = match LastWeights::serve(&kind, w) {
-            true => Some(Arc::new(LastWeights::pack(build.isa(), kind, w)?)),
-            false => None,
-        };
+        let packed = tensor.read_once(|w| match LastWeights::serve(&kind, w) {
+            true => LastWeights::pack(build.isa(), kind, w).map(|packed| Some(Arc::new(packed))),
+            false => Ok(None),
+        })??;
         let bytes = packed.as_ref().map_or(0, |packed| packed.bytes());
         Ok((packed, bytes))
     };
