@@ -22,6 +22,7 @@ use crate::exec::arena::{Need, layout};
 use crate::exec::cost::MOVED_BYTES_PER_NS;
 use crate::exec::kernel::{Access, Build, Kernel, Known};
 use crate::exec::model::{Engine, Store};
+use forms::Form;
 
 /// Where a value's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,8 +258,8 @@ impl<'a> Builder<'a> {
             }
         }
         self.place_ends(&fates)?;
-        let last = self.choose_forms(&fates)?;
-        let mut steps = self.steps(&fates, last)?;
+        let forms = self.choose_forms(&fates)?;
+        let mut steps = self.steps(&fates, forms)?;
         self.copies(&mut steps)?;
         let arena = self.lay_out(&mut steps)?;
         let outputs = self
@@ -464,25 +465,21 @@ impl<'a> Builder<'a> {
         Ok(operand)
     }
 
-    fn steps(
-        &mut self,
-        fates: &[Fate],
-        last: Vec<Option<forms::Last>>,
-    ) -> Result<Vec<Step>, Error> {
+    fn steps(&mut self, fates: &[Fate], forms: Vec<Form>) -> Result<Vec<Step>, Error> {
         let mut steps: Vec<Step> = Vec::new();
         let graph = self.graph;
-        let nodes = graph.nodes().iter().enumerate().zip(fates).zip(last);
-        for (((index, node), fate), last) in nodes {
-            if matches!(fate, Fate::Skip | Fate::View) {
+        let nodes = graph.nodes().iter().enumerate().zip(fates).zip(forms);
+        for (((index, node), fate), form) in nodes {
+            if matches!(fate, Fate::Skip | Fate::View) || matches!(form, Form::Nothing) {
                 continue;
             }
             let at = |e: Error| locate(&e, node, &[]);
             let numbers = |ids: &[Option<ValueId>]| -> Vec<Option<usize>> {
                 ids.iter().map(|id| id.map(ValueId::index)).collect()
             };
-            let (doing, inputs, outputs) = match (last, fate) {
-                (Some(last), _) => (Doing::Kernel(last.kernel), last.inputs, last.outputs),
-                (None, fate) => {
+            let (doing, inputs, outputs) = match (form, fate) {
+                (Form::Last(last), _) => (Doing::Kernel(last.kernel), last.inputs, last.outputs),
+                (_, fate) => {
                     let doing = match fate {
                         Fate::Static => Doing::Kernel(self.kernel(node, index)?),
                         _ => Doing::Operator(&node.op),

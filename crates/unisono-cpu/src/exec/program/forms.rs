@@ -12,7 +12,7 @@ use unisono_graph::Node;
 use unisono_graph::ops::activation::Activate;
 use unisono_graph::ops::binary::{Binary, Variadic};
 use unisono_graph::ops::conv::{Conv, ConvTranspose};
-use unisono_graph::ops::movement::Concat;
+use unisono_graph::ops::movement::{Concat, Transpose};
 use unisono_graph::ops::unary::Unary;
 use unisono_runtime::Error;
 use unisono_tensor::{DType, Shape, TensorMut, TensorRef, element_count};
@@ -22,6 +22,16 @@ use crate::exec::kernel::{Build, Context, Kernel, Known};
 use crate::gemm::Cores;
 use crate::kernels::operands::{operand, result};
 use crate::movement::turn_planes;
+
+/// What becomes of a node.
+pub(super) enum Form {
+    /// It runs in the model's form, if it runs.
+    Model,
+    /// It runs with channels last.
+    Last(Last),
+    /// What it makes is there already: a transpose that only says another form of the same bytes.
+    Nothing,
+}
 
 /// A node that runs with channels last: its kernel, and the numbers of the values that it reads and writes.
 pub(super) struct Last {
@@ -43,27 +53,109 @@ fn extents(shape: &[usize]) -> (usize, usize) {
 }
 
 impl Builder<'_> {
-    /// By node, how it runs if it does so with channels last.
-    pub(super) fn choose_forms(&mut self, fates: &[Fate]) -> Result<Vec<Option<Last>>, Error> {
+    /// By node, in which form it runs.
+    pub(super) fn choose_forms(&mut self, fates: &[Fate]) -> Result<Vec<Form>, Error> {
         let graph = self.graph;
         let mut is_last = vec![false; graph.values().len()];
         let mut chosen = Vec::new();
         for ((index, node), fate) in graph.nodes().iter().enumerate().zip(fates) {
-            let wants = node.op.is::<Conv>() || node.op.is::<ConvTranspose>();
-            let inputs = node.inputs.iter().flatten();
-            let takes = || inputs.clone().any(|id| is_last[id.index()]);
-            let last = match *fate == Fate::Static && (wants || takes()) {
-                true => self.last(node, index)?,
-                false => None,
-            };
-            if last.is_some() {
-                for id in node.outputs.iter().flatten() {
-                    is_last[id.index()] = true;
+            let is_conv = node.op.is::<Conv>() || node.op.is::<ConvTranspose>();
+            let takes = node.inputs.iter().flatten().any(|id| is_last[id.index()]);
+            let form = match fate {
+                Fate::View if takes => {
+                    self.view_last(node, &mut is_last);
+                    Form::Model
                 }
-            }
-            chosen.push(last);
+                Fate::Static if self.only_says_another_form(node, &mut is_last) => Form::Nothing,
+                Fate::Static if is_conv || takes => match self.last(node, index)? {
+                    Some(last) => {
+                        for id in node.outputs.iter().flatten() {
+                            is_last[id.index()] = true;
+                        }
+                        Form::Last(last)
+                    }
+                    None => Form::Model,
+                },
+                _ => Form::Model,
+            };
+            chosen.push(form);
         }
         Ok(chosen)
+    }
+
+    /// A view that leaves samples and channels alone is one of the other form as well: positions stay in their order.
+    fn view_last(&mut self, node: &Node, is_last: &mut [bool]) {
+        let ends = (node.inputs.first(), node.outputs.first());
+        let (Some(&Some(from)), Some(&Some(to))) = ends else {
+            return;
+        };
+        let (from, to) = (from.index(), to.index());
+        let shapes = (self.shape(from).cloned(), self.shape(to).cloned());
+        let (Some(before), Some(after)) = shapes else {
+            return;
+        };
+        if !is_last[from] || after.len() < 3 || before[..2] != after[..2] {
+            return;
+        }
+        let numbers = (
+            self.last_form(from, before.len()),
+            self.last_form(to, after.len()),
+        );
+        if let (Some(from), Some(number)) = numbers {
+            self.root[number] = self.root[from];
+            is_last[to] = true;
+        }
+    }
+
+    /// Is the node a transpose between the forms, whose result is therefore there, whether as the other form of what convolutions read,
+    /// or as the model's form of what has its channels last? Exporters of models that have channels last put them around convolutions.
+    fn only_says_another_form(&mut self, node: &Node, is_last: &mut [bool]) -> bool {
+        let ends = (node.inputs.first(), node.outputs.first());
+        let (Some(&Some(from)), Some(&Some(to))) = ends else {
+            return false;
+        };
+        let Some(op) = node.op.downcast_ref::<Transpose>() else {
+            return false;
+        };
+        let Some(rank) = self.shape(to.index()).map(|shape| shape.len()) else {
+            return false;
+        };
+        if rank < 3 || self.is_literal(from.index()) {
+            return false;
+        }
+        let perm: Vec<usize> = match &op.perm {
+            Some(perm) => perm.clone(),
+            None => (0..rank).rev().collect(),
+        };
+        let mut rotated: Vec<usize> = (0..rank).collect();
+        rotated[1..].rotate_left(1);
+        if perm == rotated && is_last[from.index()] {
+            let Some(number) = self.last_form(from.index(), rank) else {
+                return false;
+            };
+            let (old, new) = (to.index(), self.root[number]);
+            self.root
+                .iter_mut()
+                .filter(|root| **root == old)
+                .for_each(|root| *root = new);
+            return true;
+        }
+        rotated[1..].rotate_right(2);
+        let reads = |node: &&Node| node.inputs.contains(&Some(to));
+        let mut readers = self.graph.nodes().iter().filter(reads).peekable();
+        let for_convolutions = readers.peek().is_some()
+            && readers.all(|node| node.op.is::<Conv>() || node.op.is::<ConvTranspose>());
+        if perm != rotated || !for_convolutions {
+            return false;
+        }
+        match self.last_form(to.index(), rank) {
+            Some(number) => {
+                self.root[number] = self.root[from.index()];
+                is_last[to.index()] = true;
+                true
+            }
+            None => false,
+        }
     }
 
     /// The node with channels last, if there is a kernel for that.
@@ -222,6 +314,10 @@ impl Builder<'_> {
             true => (Some(self.origin[root]), root),
             false => (self.last[root], root),
         };
+        if let Some(from) = from.filter(|&from| self.root[from] != from) {
+            // A view of something that may be there in its other form alone.
+            self.provide_form(from, steps)?;
+        }
         let Some(from) = from.filter(|&from| self.is_there(from)) else {
             return Ok(());
         };
