@@ -61,11 +61,10 @@ impl Tensor {
 #[cfg(test)]
 mod tests {
     use std::ops::Range;
-    use std::path::Path;
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::{DType, ForeignBytes, MappedFile};
+    use crate::{DType, ForeignBytes};
 
     /// Floats at an odd address, and what was released of them.
     struct Odd {
@@ -115,7 +114,7 @@ mod tests {
 
     /// Bytes of the file that this process has in memory.
     #[cfg(target_os = "linux")]
-    fn resident(path: &Path) -> usize {
+    fn resident(path: &std::path::Path) -> usize {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let name = path.to_str().unwrap();
         let of_file = maps.lines().skip_while(|line| !line.ends_with(name));
@@ -131,8 +130,8 @@ mod tests {
         let path = std::env::temp_dir().join(name);
         let bytes: Vec<u8> = (0..1 << 20).map(|i: u32| (i % 251) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
-        let file = Arc::new(MappedFile::open(&path).unwrap());
-        let owner = Arc::<MappedFile>::clone(&file);
+        let file = Arc::new(crate::MappedFile::open(&path).unwrap());
+        let owner = Arc::<crate::MappedFile>::clone(&file);
         let tensor = Tensor::from_foreign(DType::U8, &[bytes.len()], owner, 0).unwrap();
         assert!(tensor.bytes() == bytes);
         assert!(resident(&path) >= bytes.len());
