@@ -1,17 +1,18 @@
 //! Convolution, transposed convolution and pooling in the canonical arithmetic, on N x C x spatial data.
 //!
 //! Every output of a convolution is a long sum over (kz, ky, kx, ci), ci fastest (see `unisono_reference::arith`), so a convolution is
-//! a matrix product of the weights with a matrix of input patches. Its one idea: output positions lie in the lanes. The weights are
-//! the packed left-hand side, a tile gathers the patches of a few dozen positions as panels of the right-hand side, and the product's
-//! own microkernels write finished rows of the output in the order in which it is stored.
+//! a matrix product of the weights with a matrix of input patches. Values come in two forms. Programs prefer that which has channels
+//! last, see [`last`]. Here are the kernels for the model's own: output positions lie in the lanes, the weights are the packed
+//! left-hand side, a tile gathers the patches of a few dozen positions as panels of the right-hand side, and the product's own
+//! microkernels write finished rows of the output in the order in which it is stored.
 //!
 //! * [`ConvWeights`] packs the weights once; [`conv`] runs them. Few outputs per group skip the panels and read a zero-padded copy of
 //!   the input instead, see the `direct` module; depthwise convolutions of narrow maps have channels in the lanes, see `channels`.
 //! * [`max_pool`], [`average_pool`] and their global forms stand beside it because they walk the same windows.
 //!
 //! It must never let padding, position or tile change the order of a sum: padding takes part as zeros, so that `0 * inf` is NaN there
-//! too. Only a transposed convolution leaves out the taps that fall between its inputs, and only if all weights are finite, which is
-//! found out once, when they are packed.
+//! too. Taps are left out only if all weights are finite, which is found out once, when they are packed: those of a transposed
+//! convolution that fall between its inputs, and those of a depthwise one of [`last`] that fall outside.
 
 mod channels;
 mod dense;
