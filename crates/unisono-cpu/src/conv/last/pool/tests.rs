@@ -54,7 +54,8 @@ fn check(shape: &PoolShape, channels: usize, seed: u64, special: bool) {
         planes: shape.planes,
         ..whole_planes(&x, &vec![0.0; shape.planes])
     };
-    if shape.kernel == whole.kernel && shape.output == whole.output {
+    let is_dense = shape.dilations == [1; 3] && shape.pads == [0; 3];
+    if shape.kernel == whole.kernel && shape.output == whole.output && is_dense {
         compare("global max", &max, &|cores, y| {
             global_max_pool(cores, channels, &turned, y)
         });
