@@ -65,25 +65,27 @@ impl Epilogue<'_> {
         self.alpha == 1.0
             && self.beta == 1.0
             && self.bias.is_none_or(|bias| bias.col_stride <= 1)
-            && self.residual.is_none()
+            && self
+                .residual
+                .is_none_or(|residual| residual.col_stride == 1)
             && Simple::of(self.activation).is_some()
     }
 
     /// The ending of a tile that begins at (i, j); for epilogues that [are one](Epilogue::is_ending).
     pub(crate) fn ending(&self, i: usize, j: usize) -> Ending {
-        let activation = Simple::of(self.activation).unwrap_or(Simple::None);
-        match &self.bias {
-            None => Ending {
-                activation,
-                ..Ending::NONE
-            },
-            Some(bias) => Ending {
-                bias: bias.data[i * bias.row_stride + j * bias.col_stride..].as_ptr(),
-                bias_row: bias.row_stride,
-                bias_col: bias.col_stride,
-                activation,
-            },
+        let mut ending = Ending {
+            activation: Simple::of(self.activation).unwrap_or(Simple::None),
+            ..Ending::NONE
+        };
+        if let Some(bias) = &self.bias {
+            ending.bias = bias.data[i * bias.row_stride + j * bias.col_stride..].as_ptr();
+            (ending.bias_row, ending.bias_col) = (bias.row_stride, bias.col_stride);
         }
+        if let Some(residual) = &self.residual {
+            ending.residual = residual.data[i * residual.row_stride + j..].as_ptr();
+            ending.residual_row = residual.row_stride;
+        }
+        ending
     }
 
     /// Finishes `rows` x `cols` of C, of which `c` is the element (0, 0).

@@ -69,6 +69,10 @@ pub(crate) struct Ending {
     pub bias_row: usize,
     /// Distance between the biases of two columns, 0 or 1.
     pub bias_col: usize,
+    /// What is added next to the tile's first element; null for nothing. Columns lie side by side.
+    pub residual: *const f32,
+    /// Distance between the residuals of two rows.
+    pub residual_row: usize,
     /// What follows.
     pub activation: Simple,
 }
@@ -79,6 +83,8 @@ impl Ending {
         bias: std::ptr::null(),
         bias_row: 0,
         bias_col: 0,
+        residual: std::ptr::null(),
+        residual_row: 0,
         activation: Simple::None,
     };
 }
@@ -129,7 +135,8 @@ pub(crate) struct Tile<'a> {
 /// * `a` is readable at H rows of all terms of the pieces, as far apart as `a_row` and `a_col` say, `b` for as many rows of as many
 ///   elements as the kernel has columns, `b_step` apart (and so for each panel), and `c` is readable and writable for H rows of `cols`
 ///   elements, `c_step` apart, by nobody else.
-/// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements.
+/// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements; the residual is null or
+///   readable for H rows of as many, `residual_row` apart.
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
 /// The kernels of an instruction set.
@@ -282,6 +289,10 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
                         };
                         total = s.add(total, bias);
                     }
+                    if !ending.residual.is_null() {
+                        let row = ending.residual.add(h * ending.residual_row);
+                        total = s.add(total, s.load_raw(row.add(at)));
+                    }
                     *sum = total;
                 }
             }
@@ -339,6 +350,10 @@ pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, ti
                         _ => s.load_part_raw(row.add(at), n),
                     };
                     total = s.add(total, bias);
+                }
+                if !ending.residual.is_null() {
+                    let row = ending.residual.add(h * ending.residual_row);
+                    total = s.add(total, s.load_part_raw(row.add(at), n));
                 }
                 let total = ending.activation.eval(s, total);
                 match n == S::LANES {

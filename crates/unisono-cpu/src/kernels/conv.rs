@@ -25,7 +25,12 @@ struct LastKernel {
     conv: LastConv,
     activation: Option<Unary>,
     has_bias: bool,
+    /// Behind weights and bias.
+    has_residual: bool,
 }
+
+/// The input that is added to a convolution's sums.
+const RESIDUAL: usize = 3;
 
 struct ConvKernel {
     shape: ConvShape,
@@ -178,6 +183,7 @@ fn last(
         conv: LastConv::new(packed, shape),
         activation,
         has_bias: build.input(2).is_some(),
+        has_residual: false,
     })))
 }
 
@@ -251,8 +257,23 @@ impl Kernel for ConvKernel {
 
 impl Kernel for LastKernel {
     fn describe(&self, _cx: &Context<'_>) -> String {
+        let residual = if self.has_residual { ", sum fused" } else { "" };
         let ending = ending_in_words(self.has_bias, self.activation);
-        self.conv.in_words() + &ending
+        self.conv.in_words() + residual + &ending
+    }
+
+    fn add_input(&mut self) -> bool {
+        let can = self.conv.takes_residual() && self.activation.is_none() && !self.has_residual;
+        self.has_residual |= can;
+        can
+    }
+
+    fn then(&mut self, function: Unary) -> bool {
+        let can = self.activation.is_none();
+        if can {
+            self.activation = Some(function);
+        }
+        can
     }
 
     fn scratch_len(&self) -> usize {
@@ -270,7 +291,10 @@ impl Kernel for LastKernel {
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let epilogue = epilogue(self.has_bias, self.activation, inputs)?;
+        let mut epilogue = epilogue(self.has_bias, self.activation, inputs)?;
+        if self.has_residual {
+            epilogue.residual = Some(operand(inputs, RESIDUAL)?);
+        }
         let cores = Cores {
             isa: cx.isa,
             team: cx.team,

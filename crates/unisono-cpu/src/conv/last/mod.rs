@@ -135,6 +135,11 @@ impl LastConv {
         }
     }
 
+    /// May the epilogue of a [`LastConv::run`] have a residual?
+    pub fn takes_residual(&self) -> bool {
+        matches!(self.weights.method, Method::Product(_))
+    }
+
     /// Elements of scratch memory for a [`LastConv::run`].
     pub fn scratch_len(&self) -> usize {
         match &self.weights.method {
@@ -163,7 +168,10 @@ impl LastConv {
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), shape.out_channels, "bias");
         }
-        assert!(epilogue.residual.is_none(), "no residual");
+        if let Some(residual) = epilogue.residual {
+            assert!(self.takes_residual(), "no residual");
+            assert_eq!(residual.len(), y.len(), "residual");
+        }
         if y.is_empty() {
             return;
         }
