@@ -4,7 +4,7 @@
 //! mapped model file, or memory that belongs to somebody else (a numpy array, a DLPack capsule); the storage keeps
 //! the owner alive. Kernels never see tensors, only borrowed [`TensorRef`] and [`TensorMut`] views.
 //!
-//! This crate never computes. Its few `unsafe` lines are in [`storage`] (the file map).
+//! This crate never computes. Its few `unsafe` lines are in `storage` (the file map).
 
 mod dtype;
 mod error;

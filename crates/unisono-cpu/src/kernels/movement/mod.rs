@@ -7,9 +7,9 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | this one | the list, and the kernel that runs it |
-//! | [`axes`] | `Transpose`, `Slice`, `Expand`, `Pad`: axes in another order, cut, repeated, grown |
-//! | [`join`] | `Concat`, `Split` |
-//! | [`gather`] | `Gather`, whose places are found in an input |
+//! | `axes` | `Transpose`, `Slice`, `Expand`, `Pad`: axes in another order, cut, repeated, grown |
+//! | `join` | `Concat`, `Split` |
+//! | `gather` | `Gather`, whose places are found in an input |
 
 mod axes;
 mod gather;
