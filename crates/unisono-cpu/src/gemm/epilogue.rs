@@ -60,18 +60,17 @@ impl Epilogue<'_> {
             && self.activation.is_none()
     }
 
-    /// Whether a tile's [`Ending`] does all of it.
+    /// Whether a tile's [`Ending`] does all of it, whatever kernel computes the tile.
     pub(crate) fn is_ending(&self) -> bool {
         self.alpha == 1.0
             && self.beta == 1.0
             && self.bias.is_none_or(|bias| bias.col_stride <= 1)
-            && self
-                .residual
-                .is_none_or(|residual| residual.col_stride == 1)
+            && self.residual.is_none()
             && Simple::of(self.activation).is_some()
     }
 
-    /// The ending of a tile that begins at (i, j); for epilogues that [are one](Epilogue::is_ending).
+    /// The ending of a tile that begins at (i, j); for epilogues that [are one](Epilogue::is_ending) but for a
+    /// residual whose columns lie side by side.
     pub(crate) fn ending(&self, i: usize, j: usize) -> Ending {
         let mut ending = Ending {
             activation: Simple::of(self.activation).unwrap_or(Simple::None),

@@ -69,7 +69,8 @@ pub(crate) struct Ending {
     pub bias_row: usize,
     /// Distance between the biases of two columns, 0 or 1.
     pub bias_col: usize,
-    /// What is added next to the tile's first element; null for nothing. Columns lie side by side.
+    /// What is added next to the tile's first element; null for nothing. Columns lie side by side. Kernels for tiles that may have fewer
+    /// columns read it, others do not: [`Microkernels::run`] sees to that.
     pub residual: *const f32,
     /// Distance between the residuals of two rows.
     pub residual_row: usize,
@@ -196,12 +197,13 @@ impl Microkernels {
     #[inline]
     pub(crate) unsafe fn run(&self, tile: &Tile<'_>, rows: usize) {
         let cols = tile.cols;
+        let is_plain = tile.ending.residual.is_null();
         debug_assert!(rows >= 1 && rows <= self.rows() && cols >= 1 && cols <= self.cols);
-        let kernels = if cols == self.cols {
+        let kernels = if cols == self.cols && is_plain {
             self.full
         } else if cols > self.narrow_cols {
             self.full_part
-        } else if cols == self.narrow_cols {
+        } else if cols == self.narrow_cols && is_plain {
             self.narrow
         } else {
             self.narrow_part
@@ -289,10 +291,6 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
                         };
                         total = s.add(total, bias);
                     }
-                    if !ending.residual.is_null() {
-                        let row = ending.residual.add(h * ending.residual_row);
-                        total = s.add(total, s.load_raw(row.add(at)));
-                    }
                     *sum = total;
                 }
             }
@@ -314,7 +312,8 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
     }
 }
 
-/// The same for a tile that has fewer columns in C: the chains' sums go by way of a copy.
+/// The same for a tile that has fewer columns in C, or a residual: the chains' sums go by way of a copy. In one function with the rest of
+/// [`vector_tile`], either made the compiler keep the sums on the stack.
 ///
 /// # Safety
 /// As for [`TileFn`], for a kernel of `V * S::LANES` columns.
