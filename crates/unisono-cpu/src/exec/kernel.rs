@@ -55,16 +55,6 @@ pub trait Kernel: Send + Sync {
         0
     }
 
-    /// Adds one more input to its result, behind all that it has so far and as large as the output; `false` if it cannot.
-    fn add_input(&mut self) -> bool {
-        false
-    }
-
-    /// Applies a function to its result, behind an added input; `false` if it cannot.
-    fn then(&mut self, _function: Unary) -> bool {
-        false
-    }
-
     /// What it is, in words for those who look for lost time: the algorithm, the tile, what is packed, what is fused.
     fn describe(&self, _cx: &Context<'_>) -> String {
         "vector loop".to_owned()

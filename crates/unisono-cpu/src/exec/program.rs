@@ -477,17 +477,14 @@ impl<'a> Builder<'a> {
             let numbers = |ids: &[Option<ValueId>]| -> Vec<Option<usize>> {
                 ids.iter().map(|id| id.map(ValueId::index)).collect()
             };
-            let (index, doing, inputs, outputs) = match (form, fate) {
-                (Form::Last(last), _) => {
-                    let kernel = Doing::Kernel(last.kernel);
-                    (last.node, kernel, last.inputs, last.outputs)
-                }
+            let (doing, inputs, outputs) = match (form, fate) {
+                (Form::Last(last), _) => (Doing::Kernel(last.kernel), last.inputs, last.outputs),
                 (_, fate) => {
                     let doing = match fate {
                         Fate::Static => Doing::Kernel(self.kernel(node, index)?),
                         _ => Doing::Operator(&node.op),
                     };
-                    (index, doing, numbers(&node.inputs), numbers(&node.outputs))
+                    (doing, numbers(&node.inputs), numbers(&node.outputs))
                 }
             };
             for &id in inputs.iter().flatten() {

@@ -60,7 +60,7 @@ impl Epilogue<'_> {
             && self.activation.is_none()
     }
 
-    /// Whether a tile's [`Ending`] does all of it, whatever kernel computes the tile.
+    /// Whether a tile's [`Ending`] does all of it.
     pub(crate) fn is_ending(&self) -> bool {
         self.alpha == 1.0
             && self.beta == 1.0
@@ -69,22 +69,21 @@ impl Epilogue<'_> {
             && Simple::of(self.activation).is_some()
     }
 
-    /// The ending of a tile that begins at (i, j); for epilogues that [are one](Epilogue::is_ending) but for a
-    /// residual whose columns lie side by side.
+    /// The ending of a tile that begins at (i, j); for epilogues that [are one](Epilogue::is_ending).
     pub(crate) fn ending(&self, i: usize, j: usize) -> Ending {
-        let mut ending = Ending {
-            activation: Simple::of(self.activation).unwrap_or(Simple::None),
-            ..Ending::NONE
-        };
-        if let Some(bias) = &self.bias {
-            ending.bias = bias.data[i * bias.row_stride + j * bias.col_stride..].as_ptr();
-            (ending.bias_row, ending.bias_col) = (bias.row_stride, bias.col_stride);
+        let activation = Simple::of(self.activation).unwrap_or(Simple::None);
+        match &self.bias {
+            None => Ending {
+                activation,
+                ..Ending::NONE
+            },
+            Some(bias) => Ending {
+                bias: bias.data[i * bias.row_stride + j * bias.col_stride..].as_ptr(),
+                bias_row: bias.row_stride,
+                bias_col: bias.col_stride,
+                activation,
+            },
         }
-        if let Some(residual) = &self.residual {
-            ending.residual = residual.data[i * residual.row_stride + j..].as_ptr();
-            ending.residual_row = residual.row_stride;
-        }
-        ending
     }
 
     /// Finishes `rows` x `cols` of C, of which `c` is the element (0, 0).

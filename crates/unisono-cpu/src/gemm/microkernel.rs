@@ -69,11 +69,6 @@ pub(crate) struct Ending {
     pub bias_row: usize,
     /// Distance between the biases of two columns, 0 or 1.
     pub bias_col: usize,
-    /// What is added next to the tile's first element; null for nothing. Columns lie side by side. Kernels for tiles that may have fewer
-    /// columns read it, others do not: [`Microkernels::run`] sees to that.
-    pub residual: *const f32,
-    /// Distance between the residuals of two rows.
-    pub residual_row: usize,
     /// What follows.
     pub activation: Simple,
 }
@@ -84,8 +79,6 @@ impl Ending {
         bias: std::ptr::null(),
         bias_row: 0,
         bias_col: 0,
-        residual: std::ptr::null(),
-        residual_row: 0,
         activation: Simple::None,
     };
 }
@@ -136,8 +129,7 @@ pub(crate) struct Tile<'a> {
 /// * `a` is readable at H rows of all terms of the pieces, as far apart as `a_row` and `a_col` say, `b` for as many rows of as many
 ///   elements as the kernel has columns, `b_step` apart (and so for each panel), and `c` is readable and writable for H rows of `cols`
 ///   elements, `c_step` apart, by nobody else.
-/// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements; the residual is null or
-///   readable for H rows of as many, `residual_row` apart.
+/// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements.
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
 /// The kernels of an instruction set.
@@ -197,13 +189,12 @@ impl Microkernels {
     #[inline]
     pub(crate) unsafe fn run(&self, tile: &Tile<'_>, rows: usize) {
         let cols = tile.cols;
-        let is_plain = tile.ending.residual.is_null();
         debug_assert!(rows >= 1 && rows <= self.rows() && cols >= 1 && cols <= self.cols);
-        let kernels = if cols == self.cols && is_plain {
+        let kernels = if cols == self.cols {
             self.full
         } else if cols > self.narrow_cols {
             self.full_part
-        } else if cols == self.narrow_cols && is_plain {
+        } else if cols == self.narrow_cols {
             self.narrow
         } else {
             self.narrow_part
@@ -312,8 +303,7 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
     }
 }
 
-/// The same for a tile that has fewer columns in C, or a residual: the chains' sums go by way of a copy. In one function with the rest of
-/// [`vector_tile`], either made the compiler keep the sums on the stack.
+/// The same for a tile that has fewer columns in C: the chains' sums go by way of a copy.
 ///
 /// # Safety
 /// As for [`TileFn`], for a kernel of `V * S::LANES` columns.
@@ -349,10 +339,6 @@ pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, ti
                         _ => s.load_part_raw(row.add(at), n),
                     };
                     total = s.add(total, bias);
-                }
-                if !ending.residual.is_null() {
-                    let row = ending.residual.add(h * ending.residual_row);
-                    total = s.add(total, s.load_part_raw(row.add(at), n));
                 }
                 let total = ending.activation.eval(s, total);
                 match n == S::LANES {

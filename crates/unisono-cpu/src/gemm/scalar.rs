@@ -40,9 +40,6 @@ unsafe fn tile<const H: usize, const V: usize>(tile: &Tile<'_>) {
                 if !ending.bias.is_null() {
                     total += *ending.bias.add(h * ending.bias_row + v * ending.bias_col);
                 }
-                if !ending.residual.is_null() {
-                    total += *ending.residual.add(h * ending.residual_row + v);
-                }
                 *c = ending.activation.eval(Scalar, total);
             }
         }

@@ -25,12 +25,7 @@ struct LastKernel {
     conv: LastConv,
     activation: Option<Unary>,
     has_bias: bool,
-    /// Behind weights and bias.
-    has_residual: bool,
 }
-
-/// The input that is added to a convolution's sums.
-const RESIDUAL: usize = 3;
 
 struct ConvKernel {
     shape: ConvShape,
@@ -183,7 +178,6 @@ fn last(
         conv: LastConv::new(packed, shape),
         activation,
         has_bias: build.input(2).is_some(),
-        has_residual: false,
     })))
 }
 
@@ -257,23 +251,8 @@ impl Kernel for ConvKernel {
 
 impl Kernel for LastKernel {
     fn describe(&self, _cx: &Context<'_>) -> String {
-        let residual = if self.has_residual { ", sum fused" } else { "" };
         let ending = ending_in_words(self.has_bias, self.activation);
-        self.conv.in_words() + residual + &ending
-    }
-
-    fn add_input(&mut self) -> bool {
-        let can = self.conv.takes_residual() && self.activation.is_none() && !self.has_residual;
-        self.has_residual |= can;
-        can
-    }
-
-    fn then(&mut self, function: Unary) -> bool {
-        let can = self.activation.is_none();
-        if can {
-            self.activation = Some(function);
-        }
-        can
+        self.conv.in_words() + &ending
     }
 
     fn scratch_len(&self) -> usize {
@@ -291,10 +270,7 @@ impl Kernel for LastKernel {
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let mut epilogue = epilogue(self.has_bias, self.activation, inputs)?;
-        if self.has_residual {
-            epilogue.residual = Some(operand(inputs, RESIDUAL)?);
-        }
+        let epilogue = epilogue(self.has_bias, self.activation, inputs)?;
         let cores = Cores {
             isa: cx.isa,
             team: cx.team,

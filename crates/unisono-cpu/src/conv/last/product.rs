@@ -277,7 +277,6 @@ impl Walk {
                     x,
                     y: y.ptr(),
                     finish,
-                    residual: epilogue.residual,
                     chunks,
                 };
                 // SAFETY: jobs are disjoint parts of the output's positions and channels.
@@ -338,15 +337,12 @@ struct Job<'a> {
     weights: &'a PackedB,
     x: &'a [f32],
     y: *mut f32,
-    /// Without the residual.
     finish: Epilogue<'a>,
-    /// As long as the output.
-    residual: Option<&'a [f32]>,
     /// Tiles in a row of positions.
     chunks: usize,
 }
 
-impl<'a> Job<'a> {
+impl Job<'_> {
     /// # Safety
     /// `y` is the whole output, and the caller alone touches these tiles and panels of it.
     unsafe fn compute(&self, tiles: Range<usize>, panels: Range<usize>) {
@@ -372,12 +368,6 @@ impl<'a> Job<'a> {
                     let positions = part(chunk, walk.length, self.chunks);
                     let a = begin(walk.a_first, walk.a_rows, walk.a_step, positions.start);
                     let c = begin(walk.c_first, walk.c_rows, walk.c_step, positions.start);
-                    // What is added lies as the output does.
-                    let residual = |data: &'a [f32]| MatrixRef::row_major(&data[c..], walk.c_step);
-                    let finish = Epilogue {
-                        residual: self.residual.map(residual),
-                        ..self.finish
-                    };
                     let tile = Tile {
                         pieces: &walk.pieces[pieces.clone()],
                         a: self.x[a..].as_ptr(),
@@ -392,16 +382,9 @@ impl<'a> Job<'a> {
                         cols: cols.len(),
                         first: s == 0,
                         ending: match last && is_ending {
-                            true => finish.ending(0, cols.start),
+                            true => self.finish.ending(0, cols.start),
                             false => Ending::NONE,
                         },
-                    };
-                    // The output's own places are those of what is added to it.
-                    let finish = Epilogue {
-                        residual: self
-                            .residual
-                            .map(|residual| MatrixRef::row_major(&residual[c..], walk.c_step)),
-                        ..self.finish
                     };
                     // SAFETY: the frame was made so that the pieces of all positions lie in it, the panel holds the slice's terms, the tile
                     // is the caller's, and the instruction set is available, as `LastConv::run` checked.
@@ -410,7 +393,8 @@ impl<'a> Job<'a> {
                         if last && !is_ending {
                             let c = self.y.add(c);
                             let rows = 0..positions.len();
-                            finish.apply(self.cores.isa, c, walk.c_step, rows, cols.clone());
+                            self.finish
+                                .apply(self.cores.isa, c, walk.c_step, rows, cols.clone());
                         }
                     }
                 }

@@ -10,11 +10,10 @@
 
 use unisono_graph::Node;
 use unisono_graph::ops::activation::Activate;
-use unisono_graph::ops::binary::{Binary, BinaryFunction, Variadic};
+use unisono_graph::ops::binary::{Binary, Variadic};
 use unisono_graph::ops::conv::{Conv, ConvTranspose};
 use unisono_graph::ops::movement::{Concat, Transpose};
 use unisono_graph::ops::unary::Unary;
-use unisono_reference::eval::canonical_activation;
 use unisono_runtime::Error;
 use unisono_tensor::{DType, Shape, TensorMut, TensorRef, element_count};
 
@@ -36,8 +35,6 @@ pub(super) enum Form {
 
 /// A node that runs with channels last: its kernel, and the numbers of the values that it reads and writes.
 pub(super) struct Last {
-    /// The node whose kernel it is: what follows a convolution may be part of it.
-    pub(super) node: usize,
     pub(super) kernel: Box<dyn Kernel>,
     pub(super) inputs: Vec<Option<usize>>,
     pub(super) outputs: Vec<Option<usize>>,
@@ -72,11 +69,10 @@ impl Builder<'_> {
                 Fate::Static if self.only_says_another_form(node, &mut is_last) => Form::Nothing,
                 Fate::Static if is_conv || takes => match self.last(node, index)? {
                     Some(last) => {
-                        let fused = self.fused(node, &last, &mut chosen);
                         for id in node.outputs.iter().flatten() {
                             is_last[id.index()] = true;
                         }
-                        Form::Last(fused.unwrap_or(last))
+                        Form::Last(last)
                     }
                     None => Form::Model,
                 },
@@ -216,75 +212,10 @@ impl Builder<'_> {
         let kernel =
             crate::kernels::build_last(&build).map_err(|e| locate(&e, node, &known_inputs))?;
         Ok(kernel.map(|kernel| Last {
-            node: index,
             kernel,
             inputs,
             outputs,
         }))
-    }
-
-    /// The step of a convolution that does the work of `node` too and runs in its place: adding a value to what the convolution makes
-    /// and nobody else reads, or applying a function to it.
-    fn fused(&self, node: &Node, last: &Last, chosen: &mut [Form]) -> Option<Last> {
-        let op = &node.op;
-        let is_sum = op
-            .downcast_ref::<Binary>()
-            .is_some_and(|op| op.function == BinaryFunction::Add);
-        let function = op
-            .downcast_ref::<Activate>()
-            .and_then(|op| canonical_activation(op.function));
-        if !is_sum && function.is_none() {
-            return None;
-        }
-        let output = last.outputs.first().copied().flatten()?;
-        let is_whole = |id: &usize| self.shape(*id) == self.shape(output) && !self.is_literal(*id);
-        for (i, input) in last.inputs.iter().enumerate() {
-            let Some(input) = input.filter(is_whole) else {
-                continue;
-            };
-            let other = last.inputs.get(1 - i.min(1)).copied().flatten();
-            let added = other.filter(|id| is_sum && is_whole(id));
-            if (is_sum && added.is_none()) || !self.is_read_once(self.origin[input]) {
-                continue;
-            }
-            let makes = |form: &&mut Form| match form {
-                Form::Last(maker) => maker.outputs.first() == Some(&Some(input)),
-                Form::Model | Form::Nothing => false,
-            };
-            let Some(maker) = chosen.iter_mut().rev().find(makes) else {
-                continue;
-            };
-            let Form::Last(conv) = maker else { continue };
-            let does = match function {
-                Some(function) => conv.kernel.then(function),
-                None => conv.kernel.add_input(),
-            };
-            if !does {
-                continue;
-            }
-            let Form::Last(mut conv) = std::mem::replace(maker, Form::Nothing) else {
-                continue;
-            };
-            if is_sum {
-                conv.inputs.resize(3, None);
-                conv.inputs.push(added);
-            }
-            conv.outputs = vec![Some(output)];
-            return Some(conv);
-        }
-        None
-    }
-
-    /// Is a value of the graph read by one input of one node, and no output?
-    fn is_read_once(&self, id: usize) -> bool {
-        let nodes = self.graph.nodes().iter();
-        let reads = nodes.flat_map(|node| node.inputs.iter().flatten());
-        let is_output = self
-            .graph
-            .outputs()
-            .iter()
-            .any(|output| output.index() == id);
-        reads.filter(|read| read.index() == id).count() == 1 && !is_output
     }
 
     /// What stands for an operand beside values of so many axes that have their channels last.

@@ -1,7 +1,7 @@
 //! Values that have their channels last among those that have not.
 
 use unisono_graph::Graph;
-use unisono_graph::ops::activation::{Activate, Activation};
+use unisono_graph::ops::activation::Activation;
 use unisono_graph::ops::binary::{Binary, BinaryFunction};
 use unisono_graph::ops::conv::Conv;
 use unisono_graph::ops::movement::{Concat, Transpose};
@@ -198,50 +198,6 @@ fn views_between_positions_keep_the_channels_last() {
     check(
         &graph,
         &|rows, seed| vec![numbers(&[rows, 5, 30, 1], seed)],
-        2,
-    );
-}
-
-#[test]
-fn a_residual_block_is_two_steps() {
-    let mut graph = Graph::new("block");
-    let x = input(&mut graph, "x", &[Err("b"), Ok(20), Ok(9), Ok(8)]);
-    let w = graph.add_constant("w", numbers(&[36, 20, 3, 3], 1));
-    let back = graph.add_constant("back", numbers(&[20, 36, 1, 1], 2));
-    let bias = graph.add_constant("bias", numbers(&[20], 3));
-    let y = node(&mut graph, conv(1, 1, 1), &[x, w]);
-    let plain = Conv {
-        activation: None,
-        ..conv(1, 1, 0)
-    };
-    let y = node(&mut graph, plain, &[y, back, bias]);
-    let y = node(&mut graph, add(), &[x, y]);
-    let relu = Activate {
-        function: Activation::Relu,
-    };
-    let y = node(&mut graph, relu, &[y]);
-    graph.set_outputs(vec![y]);
-    let request = |rows, seed| vec![numbers(&[rows, 20, 9, 8], seed)];
-    check(&graph, &request, 2);
-    let mut bench = Bench::new(graph, Isa::detect(), 1);
-    assert_eq!(steps(&mut bench, &request(1, 0)).len(), 4);
-}
-
-#[test]
-fn a_sum_of_one_convolution_with_itself_stays_a_sum() {
-    let mut graph = Graph::new("twice");
-    let x = input(&mut graph, "x", &[Err("b"), Ok(20), Ok(9), Ok(8)]);
-    let w = graph.add_constant("w", numbers(&[20, 20, 3, 3], 1));
-    let plain = Conv {
-        activation: None,
-        ..conv(1, 1, 1)
-    };
-    let y = node(&mut graph, plain, &[x, w]);
-    let y = node(&mut graph, add(), &[y, y]);
-    graph.set_outputs(vec![y]);
-    check(
-        &graph,
-        &|rows, seed| vec![numbers(&[rows, 20, 9, 8], seed)],
         2,
     );
 }
