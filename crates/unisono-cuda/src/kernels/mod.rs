@@ -1,0 +1,1 @@
+//! The kernels that ship as PTX, and for each a function that builds its launch.

@@ -1,0 +1,98 @@
+//! From operators to launches.
+//!
+//! The one idea: an operator becomes launches when its shapes are known, or it has none here and runs on the CPU inside the plan.
+//! A lowering sees shapes, types and constants, never data; it must write every element of its outputs.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use unisono_graph::Operator;
+use unisono_runtime::Error;
+use unisono_tensor::{DType, Shape, Tensor};
+
+use crate::launch::{Buffer, Launch};
+
+/// An operand of a node: what is known of the value, and where its bytes are.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    /// The element type.
+    pub dtype: DType,
+    /// The shape. Elements are dense, in row-major order; booleans are bytes of 0 or 1.
+    pub shape: Shape,
+    /// Where it is. An input that is a constant has a place only once [`Lowering::buffer`] has asked for it.
+    pub buffer: Option<Buffer>,
+    /// Contents, if the value is a constant of the model.
+    pub constant: Option<Tensor>,
+    /// Contents of a small integer value, if they follow from shapes and constants.
+    pub integers: Option<Vec<i64>>,
+    /// The value's number in its graph: the key under which what is made of a constant is kept.
+    pub value: usize,
+}
+
+/// What a lowering may ask of the program that is being built.
+pub trait Site {
+    /// Scratch memory on the device for the launches of this node, aligned to 256 bytes; it holds anything.
+    fn scratch(&mut self, bytes: usize) -> Result<Buffer, Error>;
+
+    /// A constant on the device, made once per model: `key` names what is made of value `value`. All programs of a model
+    /// share it.
+    fn constant(
+        &mut self,
+        value: usize,
+        key: &'static str,
+        make: &mut dyn FnMut() -> Result<Vec<u8>, Error>,
+    ) -> Result<Buffer, Error>;
+
+    /// A table of this program alone, such as strides or offsets that do not fit into arguments.
+    fn table(&mut self, bytes: Vec<u8>) -> Result<Buffer, Error>;
+}
+
+/// A node to be lowered.
+pub struct Lowering<'a> {
+    /// The operator.
+    pub op: &'a Arc<dyn Operator>,
+    /// Its inputs, `None` for those left out.
+    pub inputs: SmallVec<[Option<Operand>; 8]>,
+    /// Its outputs, `None` for those nobody wants. All have a buffer.
+    pub outputs: SmallVec<[Option<Operand>; 4]>,
+    /// Multiprocessors of the device: it may decide how work is split, never what is computed.
+    pub processors: u32,
+    /// The program that it is built into.
+    pub site: &'a mut dyn Site,
+    /// What it has become so far.
+    pub launches: Vec<Launch>,
+}
+
+/// Lowers a node, or gives `false`, leaving nothing behind, where it has no kernel for these types and shapes.
+pub type Lower = fn(&mut Lowering<'_>) -> Result<bool, Error>;
+
+impl Lowering<'_> {
+    /// The operator as its concrete type.
+    pub fn op<T: Operator>(&self) -> Option<&T> {
+        self.op.downcast_ref()
+    }
+
+    /// An input, if it is there.
+    pub fn input(&self, index: usize) -> Option<&Operand> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+
+    /// An output, if it is wanted.
+    pub fn output(&self, index: usize) -> Option<&Operand> {
+        self.outputs.get(index).and_then(Option::as_ref)
+    }
+
+    /// Where the bytes of an input are; puts a constant onto the device as it is.
+    pub fn buffer(&mut self, index: usize) -> Result<Option<Buffer>, Error> {
+        let Some(Some(operand)) = self.inputs.get_mut(index) else {
+            return Ok(None);
+        };
+        if operand.buffer.is_none()
+            && let Some(tensor) = operand.constant.clone()
+        {
+            let make = &mut || Ok(tensor.bytes().to_vec());
+            operand.buffer = Some(self.site.constant(operand.value, "as it is", make)?);
+        }
+        Ok(operand.buffer)
+    }
+}
