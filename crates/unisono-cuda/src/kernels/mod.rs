@@ -1,1 +1,3 @@
 //! The kernels that ship as PTX, and for each a function that builds its launch.
+
+pub mod functions;
