@@ -28,30 +28,6 @@ struct Member {
     long long a, b, c, bias;
 };
 
-// Rows of A four along k at once: for A with dense rows on 16-byte addresses.
-template <class T>
-struct DenseA {
-    const float* a;
-    int row, rows, stride, k, kq;
-
-    __device__ __forceinline__ DenseA(const float* base, int m0, int m, int stride_, int k_, int t)
-        : row(m0 + t / 4), rows(m), stride(stride_), k(k_), kq(t % 4 * 4) {
-        a = base + (long long)row * stride + kq;
-    }
-
-    __device__ __forceinline__ void load(int k0, float* to, int t) const {
-        const int count = max(0, min(4, k - k0 - kq));
-#pragma unroll
-        for (int i = 0; i < (T::BM * CHUNK / 4 + T::THREADS - 1) / T::THREADS; i++) {
-            const int down = i * (T::THREADS / 4);
-            if (T::BM * CHUNK / 4 % T::THREADS != 0 && t / 4 + down >= T::BM) break;
-            const bool there = row + down < rows && count > 0;
-            const float* from = there ? a + k0 + (long long)down * stride : a - kq - (long long)row * stride;
-            async_copy4(to + (t / 4 + down) * T::A_PITCH + kq, from, there ? count : 0);
-        }
-    }
-};
-
 // Dense A and packed B.
 template <class T>
 struct Packed {

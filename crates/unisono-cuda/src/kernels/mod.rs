@@ -1,3 +1,5 @@
 //! The kernels that ship as PTX, and for each a function that builds its launch.
 
 pub mod functions;
+pub mod gemm;
+pub mod tile;
