@@ -3,6 +3,7 @@
 //! The one idea: an operator becomes launches when its shapes are known, or it has none here and runs on the CPU inside the plan.
 //! A lowering sees shapes, types and constants, never data; it must write every element of its outputs.
 
+pub mod conv;
 pub mod linear;
 
 use std::sync::Arc;
