@@ -124,7 +124,7 @@ proptest! {
     #[test]
     fn a_class_holds_its_size_and_wastes_little(bytes in 1usize..(1 << 40)) {
         let class = class(bytes).unwrap();
-        prop_assert!(class >= bytes && class % SMALLEST == 0);
+        prop_assert!(class >= bytes && class.is_multiple_of(SMALLEST));
         prop_assert!(class - bytes <= (bytes / 8).clamp(SMALLEST, WIDEST_STEP));
         prop_assert_eq!(super::class(class), Some(class), "a class is its own class");
     }
