@@ -18,10 +18,14 @@ use unisono_cuda::launch::{Buffer, Launch, Place};
 use unisono_reference::arith::ConvShape;
 use unisono_runtime::Error;
 
-const SOURCES: [Source; 2] = [
+const SOURCES: [Source; 3] = [
     Source {
         name: "gemm",
         ptx: include_str!("../ptx/gemm.ptx"),
+    },
+    Source {
+        name: "gemm_strided",
+        ptx: include_str!("../ptx/gemm_strided.ptx"),
     },
     Source {
         name: "conv",

@@ -10,10 +10,14 @@ use unisono_cuda::driver::{Context, DevicePool, Driver, Kernels, Source, Stream}
 use unisono_cuda::launch::{Arg, Place};
 use unisono_reference::arith::first_difference;
 
-const SOURCES: [Source; 2] = [
+const SOURCES: [Source; 3] = [
     Source {
         name: "gemm",
         ptx: include_str!("../ptx/gemm.ptx"),
+    },
+    Source {
+        name: "gemm_strided",
+        ptx: include_str!("../ptx/gemm_strided.ptx"),
     },
     Source {
         name: "conv",

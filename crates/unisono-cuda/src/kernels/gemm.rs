@@ -1,4 +1,4 @@
-//! Launches of `kernels/gemm.cu`: matrix products.
+//! Launches of `kernels/gemm.cu` and `kernels/gemm_strided.cu`: matrix products.
 //!
 //! The one idea: a product is described once, and which kernel computes it follows from its shape and the device. All of them give
 //! the same bits. Constant right-hand sides are packed for all of them in one form.
@@ -398,7 +398,11 @@ mod tests {
 
     #[test]
     fn every_kernel_stands_in_the_ptx() {
-        let ptx = include_str!("../../ptx/gemm.ptx");
+        let ptx = [
+            include_str!("../../ptx/gemm.ptx"),
+            include_str!("../../ptx/gemm_strided.ptx"),
+        ]
+        .concat();
         let tiles = (0..TILES.len()).flat_map(|tile| [kernel(tile, true), kernel(tile, false)]);
         let narrow = [1, 2, 3].map(|m| Narrow::new(m, 100).map(|n| n.kernel));
         for name in tiles.chain(narrow).flatten() {
