@@ -19,6 +19,8 @@ const NARROW: usize = 16;
 /// `NARROW_CHUNK` and `NARROW_STAGES` of the kernels.
 const NARROW_CHUNK: usize = 32;
 const NARROW_STAGES: usize = 4;
+/// The fewest threads of its blocks: those that do not add help to copy, so that copying does not hold up the chains.
+const NARROW_THREADS: usize = 128;
 /// What a narrow product may take of shared memory, so that two blocks share a processor: bytes.
 const NARROW_SHARED: usize = 96 * 1024;
 
@@ -259,7 +261,9 @@ impl Narrow {
         Some(Narrow {
             kernel,
             abreast,
-            threads: (abreast * groups * PANEL).next_multiple_of(32),
+            threads: (abreast * groups * PANEL)
+                .next_multiple_of(32)
+                .max(NARROW_THREADS),
             shared: shared(abreast),
         })
     }

@@ -283,6 +283,14 @@ pub fn convolutions() -> Vec<Case> {
             (&[8, 8], &[3, 3], one, one, &[1, 1, 1, 1]),
             false,
         ),
+        // More than a slice, one output per thread.
+        convolution(
+            1,
+            [100, 6],
+            1,
+            (&[6, 5], &[3, 3], one, one, &[1, 1, 1, 1]),
+            true,
+        ),
         transposed(
             2,
             [7, 9],
