@@ -39,11 +39,6 @@ impl Dense {
             len: self.len,
         }
     }
-
-    /// Its own steps.
-    pub fn steps(&self) -> &[isize] {
-        &self.steps
-    }
 }
 
 impl Lowering<'_> {
