@@ -3,25 +3,9 @@
 // The outputs of f32 functions are handled four to a thread; operands that follow the output are read 16 bytes at a time where they are
 // aligned. An output may be one of the operands if that follows it element by element.
 
-#include "double.cuh"
+#include "binary.cuh"
+#include "functions.cuh"
 #include "map.cuh"
-
-// The codes of functions of two values; `src/kernels/elementwise.rs` has the same numbers.
-enum UnisonoBinary {
-    UNISONO_ADD = 0,
-    UNISONO_SUB = 1,
-    UNISONO_MUL = 2,
-    UNISONO_DIV = 3,
-    UNISONO_MAX = 4,
-    UNISONO_MIN = 5,
-    UNISONO_PRELU = 6,
-    UNISONO_FMOD = 7,
-    UNISONO_MOD = 8,
-    UNISONO_POW = 9,
-    UNISONO_AND = 10,
-    UNISONO_OR = 11,
-    UNISONO_XOR = 12,
-};
 
 enum UnisonoComparison {
     UNISONO_EQUAL = 0,
@@ -84,12 +68,6 @@ extern "C" __global__ void unisono_unary_f32(const float* x, float* y, unsigned 
     unisono_store4(y, i, count, v);
 }
 
-// Functions through f64, one element to a thread.
-extern "C" __global__ void unisono_unary_through_f64(const float* x, float* y, unsigned n, int code) {
-    unsigned i = unisono_thread();
-    if (i < n) y[i] = unisono_function(code, x[i]);
-}
-
 extern "C" __global__ void unisono_not(const unsigned char* x, unsigned char* y, unsigned n) {
     unsigned i = unisono_thread();
     if (i < n) y[i] = x[i] == 0;
@@ -119,21 +97,6 @@ extern "C" __global__ void unisono_binary_f32(const float* a, const float* b, fl
     }
 #undef UNISONO_CASE
     unisono_store4(y, i, count, p);
-}
-
-// Remainders and powers, one element to a thread.
-extern "C" __global__ void unisono_binary_rare_f32(const float* a, const float* b, float* y, unsigned n, int code, UnisonoMap ma, UnisonoMap mb,
-                                                   UnisonoAxes axes) {
-    unsigned i = unisono_thread();
-    if (i >= n) return;
-    float p = a[unisono_at(ma, axes, i)], q = b[unisono_at(mb, axes, i)];
-    if (code == UNISONO_POW) {
-        y[i] = unisono_pow(p, q);
-        return;
-    }
-    float r = fmodf(p, q);
-    bool other_sign = (__float_as_int(r) < 0) != (__float_as_int(q) < 0);
-    y[i] = code == UNISONO_MOD && r != 0.0f && other_sign ? __fadd_rn(r, q) : r;
 }
 
 // `x * scale + shift`, fused, with a factor and a summand per channel.

@@ -70,6 +70,11 @@ impl Arg {
     pub fn value<T: bytemuck::NoUninit>(value: &T) -> Arg {
         Arg::Bytes(SmallVec::from_slice(bytemuck::bytes_of(value)))
     }
+
+    /// A struct of 32-bit numbers as an argument.
+    pub fn words(words: &[u32]) -> Arg {
+        Arg::Bytes(SmallVec::from_slice(bytemuck::cast_slice(words)))
+    }
 }
 
 /// One kernel launch.
