@@ -246,7 +246,16 @@ const PAIRS: [(&[usize], &[usize]); 11] = [
 
 fn binary(all: &mut Cases) {
     use BinaryFunction as F;
-    for function in [F::Add, F::Sub, F::Mul, F::Div, F::Pow, F::Mod, F::Fmod, F::PRelu] {
+    for function in [
+        F::Add,
+        F::Sub,
+        F::Mul,
+        F::Div,
+        F::Pow,
+        F::Mod,
+        F::Fmod,
+        F::PRelu,
+    ] {
         for (a, b) in PAIRS {
             // A slope is stretched to the data, not the other way round.
             if function == F::PRelu && (a.len() < b.len() || a.contains(&1)) {
@@ -417,7 +426,12 @@ fn rows(all: &mut Cases) {
         let x = all.numbers.floats(&[5, n]);
         let (scale, bias) = (all.numbers.floats(&[n]), all.numbers.floats(&[n]));
         let statistics = if n % 2 == 0 { 3 } else { 1 };
-        all.with_outputs(norm, vec![x.clone(), scale.clone(), bias], &[1, 2], statistics);
+        all.with_outputs(
+            norm,
+            vec![x.clone(), scale.clone(), bias],
+            &[1, 2],
+            statistics,
+        );
         all.add(norm, vec![x.clone(), scale.clone()], &[]);
         let epsilon = 1e-6;
         all.add(RmsNormalization { axis: -1, epsilon }, vec![x, scale], &[1]);
@@ -505,7 +519,11 @@ fn reductions(all: &mut Cases) {
                 keepdims: true,
                 select_last_index,
             };
-            let numbers = all.numbers.integers(DType::I64, shape, 4).to_i64s().unwrap();
+            let numbers = all
+                .numbers
+                .integers(DType::I64, shape, 4)
+                .to_i64s()
+                .unwrap();
             let equal: Vec<f32> = numbers.iter().map(|&x| x as f32).collect();
             let equal = Tensor::from_slice(shape, &equal).unwrap();
             all.add(op, vec![equal], &[]);
@@ -541,13 +559,25 @@ fn pools(all: &mut Cases) {
     let mut same = window(&[3, 2], &[2, 2], &[], false);
     same.padding = Padding::SameUpper;
     let windows: [(&[usize], Window); 7] = [
-        (&[2, 3, 11, 13], window(&[3, 3], &[2, 2], &[1, 1, 1, 1], false)),
-        (&[2, 3, 12, 12], window(&[3, 3], &[2, 2], &[0, 0, 1, 1], true)),
+        (
+            &[2, 3, 11, 13],
+            window(&[3, 3], &[2, 2], &[1, 1, 1, 1], false),
+        ),
+        (
+            &[2, 3, 12, 12],
+            window(&[3, 3], &[2, 2], &[0, 0, 1, 1], true),
+        ),
         (&[2, 3, 9, 14], dilated),
         (&[1, 2, 7, 9], same),
-        (&[1, 2, 20, 20], window(&[17, 18], &[1, 1], &[2, 2, 2, 2], false)),
+        (
+            &[1, 2, 20, 20],
+            window(&[17, 18], &[1, 1], &[2, 2, 2, 2], false),
+        ),
         (&[2, 3, 30], window(&[4], &[3], &[1, 1], false)),
-        (&[1, 2, 5, 6, 7], window(&[2, 3, 2], &[1, 2, 2], &[0, 1, 0, 1, 1, 1], false)),
+        (
+            &[1, 2, 5, 6, 7],
+            window(&[2, 3, 2], &[1, 2, 2], &[0, 1, 0, 1, 1, 1], false),
+        ),
     ];
     for (shape, window) in windows {
         for count_include_pad in [false, true] {
@@ -595,7 +625,12 @@ fn resizes(all: &mut Cases) {
     ];
     for interpolation in interpolations {
         for coordinates in [C::HalfPixel, C::Asymmetric, C::AlignCorners] {
-            for to in [&[2, 3, 10, 14][..], &[2, 3, 8, 5], &[2, 3, 5, 7], &[2, 3, 4, 7]] {
+            for to in [
+                &[2, 3, 10, 14][..],
+                &[2, 3, 8, 5],
+                &[2, 3, 5, 7],
+                &[2, 3, 4, 7],
+            ] {
                 let op = Resize {
                     interpolation,
                     coordinates,
@@ -680,7 +715,12 @@ fn moves(all: &mut Cases) {
         let x = all.numbers.floats(&[2, 3, 6, 10]);
         all.add(SpaceToDepth { block, order }, vec![x], &[]);
     }
-    for mode in [PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap] {
+    for mode in [
+        PadMode::Constant,
+        PadMode::Reflect,
+        PadMode::Edge,
+        PadMode::Wrap,
+    ] {
         let pads = [0, 1, 2, 3, 0, 2, 3, 0];
         let op = || Pad {
             mode,
