@@ -123,7 +123,7 @@ struct Planes {
         const float add = bias ? bias[channel] : 0.0f;
         const float adds[4] = {add, add, add, add};
         float v[4] = {totals.x, totals.y, totals.z, totals.w};
-        finish_all(c.finish, bias != nullptr, adds, v);
+        finish_four(c.finish, bias != nullptr, adds, v);
         int image = col / plane, o = col - image * plane;
         float* to = y + ((long long)image * c.out_channels + channel) * plane;
         if (c.quads) {
@@ -189,8 +189,5 @@ extern "C" __global__ void __launch_bounds__(256) conv_direct(const float* x, co
     // A chain without an element is +0 and adds nothing.
     total = __fadd_rn(total, sum);
     const float add = bias ? bias[channel] : 0.0f;
-    const float adds[4] = {add, 0.0f, 0.0f, 0.0f};
-    float v[4] = {total, 0.0f, 0.0f, 0.0f};
-    finish_all(c.finish, bias != nullptr, adds, v);
-    y[i] = v[0];
+    y[i] = finish_one(c.finish, bias != nullptr, add, total);
 }

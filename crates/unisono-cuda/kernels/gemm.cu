@@ -1,32 +1,8 @@
-// Matrix products: activation(alpha * (A x B) + beta * bias) in the canonical arithmetic.
-//
-// Two families. `gemm_tile_*`: blocks of BM x BN outputs, for anything. `gemm_narrow_*`: a few rows against packed weights, which
-// are streamed once with all of k side by side.
+// Matrix products with packed weights: `gemm_tile_*_packed`, blocks of BM x BN outputs, and `gemm_narrow_*`, a few rows, for which the
+// weights are streamed once with all of k side by side.
 //
 // Packed weights are panels of 8 columns, each [k][8], the last one filled up with zeros.
-#include "tile.cuh"
-
-// `kernels::gemm::Arguments`.
-struct Gemm {
-    int m, n, k;
-    int a_row, a_col;
-    // B's element (k, n) is at k * b_row + n / 8 * b_panel + n % 8 * b_col.
-    int b_row, b_panel, b_col;
-    int bias_row, bias_col;
-    int tiles_m, tiles_n;
-    // Whether A is to be read four at once along k, and C written four at once.
-    int a_quads, c_quads;
-    // Slices of k that a narrow product takes at once.
-    int abreast;
-    Finish finish;
-};
-
-constexpr int PANEL = 8;
-
-// Where a member of the batch has its matrices, in elements.
-struct Member {
-    long long a, b, c, bias;
-};
+#include "gemm.cuh"
 
 // Dense A and packed B.
 template <class T>
@@ -54,89 +30,6 @@ struct Packed {
     }
 };
 
-// Both by strides, one value at a time; neighbouring threads go along whatever is dense.
-template <class T>
-struct Strided {
-    const Gemm& g;
-    const float *a, *b;
-    int rows, cols, t;
-
-    __device__ __forceinline__ Strided(const Gemm& g_, const float* a_, const float* b_, int m0, int n0, int t_)
-        : g(g_), a(a_ + (long long)m0 * g_.a_row), b(b_ + (long long)(n0 / PANEL) * g_.b_panel), rows(g_.m - m0),
-          cols(g_.n - n0), t(t_) {}
-
-    __device__ __forceinline__ void load(int k0, float* to_a, float* to_b) const {
-        const bool a_along_k = g.a_col == 1, b_along_n = g.b_col == 1;
-#pragma unroll 4
-        for (int i = t; i < T::BM * CHUNK; i += T::THREADS) {
-            const int row = a_along_k ? i / CHUNK : i % T::BM, k = a_along_k ? i % CHUNK : i / T::BM;
-            const bool there = row < rows && k0 + k < g.k;
-            async_copy1(to_a + row * T::A_PITCH + k,
-                        there ? a + (long long)row * g.a_row + (long long)(k0 + k) * g.a_col : a, there);
-        }
-#pragma unroll 4
-        for (int i = t; i < T::BN * CHUNK; i += T::THREADS) {
-            const int col = b_along_n ? i % T::BN : i / CHUNK, k = b_along_n ? i / T::BN : i % CHUNK;
-            const bool there = col < cols && k0 + k < g.k;
-            const long long at = (long long)(k0 + k) * g.b_row + (long long)(col / PANEL) * g.b_panel + col % PANEL * g.b_col;
-            async_copy1(to_b + k * T::B_PITCH + col, there ? b + at : b, there);
-        }
-    }
-};
-
-// Finishes totals and writes them to C, whose rows are dense.
-struct Rows {
-    const Gemm& g;
-    const float* bias;
-    float* c;
-    int m0, n0;
-
-    __device__ __forceinline__ void put(int row, int col, float4 totals) const {
-        row += m0, col += n0;
-        if (row >= g.m || col >= g.n) return;
-        const int count = min(4, g.n - col);
-        float y[4] = {totals.x, totals.y, totals.z, totals.w}, add[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (bias) {
-            const float* from = bias + (long long)row * g.bias_row + (long long)col * g.bias_col;
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                if (e < count) add[e] = from[(long long)e * g.bias_col];
-        }
-        finish_all(g.finish, bias != nullptr, add, y);
-        float* const to = c + (long long)row * g.n + col;
-        if (g.c_quads) {
-            *reinterpret_cast<float4*>(to) = make_float4(y[0], y[1], y[2], y[3]);
-        } else {
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                if (e < count) to[e] = y[e];
-        }
-    }
-};
-
-template <class T, template <class> class Source>
-__device__ __forceinline__ void gemm_tile(const float* a, const float* b, const float* bias, float* c, const Member* members,
-                                          const Gemm& g) {
-    // Blocks that follow each other share columns of B.
-    const int tile = blockIdx.x % (g.tiles_m * g.tiles_n);
-    const int m0 = tile % g.tiles_m * T::BM, n0 = tile / g.tiles_m * T::BN;
-    if (members) {
-        const Member member = members[blockIdx.x / (g.tiles_m * g.tiles_n)];
-        a += member.a, b += member.b, c += member.c;
-        if (bias) bias += member.bias;
-    }
-    Source<T> source(g, a, b, m0, n0, threadIdx.x % T::THREADS);
-    Rows sink{g, bias, c, m0, n0};
-    tile_sums<T>(g.k, source, sink);
-}
-
-// THREADS is the most that a block has, all groups together; BLOCKS is how many of them a processor is to hold.
-#define GEMM_TILE(SOURCE, NAME, BM, BN, TM, TN, STAGES, THREADS, BLOCKS)                                    \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_tile_##BM##x##BN##_##NAME(          \
-        const float* a, const float* b, const float* bias, float* c, const Member* members, const Gemm g) { \
-        gemm_tile<Tile<BM, BN, TM, TN, STAGES>, SOURCE>(a, b, bias, c, members, g);                         \
-    }
-
 // `kernels::tile::TILES` has the same numbers.
 GEMM_TILE(Packed, packed, 128, 128, 8, 8, 2, 256, 2)
 GEMM_TILE(Packed, packed, 128, 64, 8, 8, 2, 128, 3)
@@ -144,11 +37,6 @@ GEMM_TILE(Packed, packed, 64, 64, 8, 8, 3, 256, 1)
 GEMM_TILE(Packed, packed, 32, 64, 4, 8, 4, 512, 1)
 GEMM_TILE(Packed, packed, 32, 32, 4, 4, 4, 512, 1)
 GEMM_TILE(Packed, packed, 16, 32, 2, 4, 4, 512, 1)
-GEMM_TILE(Strided, strided, 128, 64, 8, 8, 2, 128, 3)
-GEMM_TILE(Strided, strided, 64, 64, 8, 8, 3, 256, 1)
-GEMM_TILE(Strided, strided, 32, 64, 4, 8, 4, 512, 1)
-GEMM_TILE(Strided, strided, 32, 32, 4, 4, 4, 512, 1)
-GEMM_TILE(Strided, strided, 16, 32, 2, 4, 4, 512, 1)
 
 // Values of k of each slice that come into shared memory together, and how many such chunks there is room for.
 constexpr int NARROW_CHUNK = 32, NARROW_STAGES = 4;
@@ -246,10 +134,8 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
         if (n >= g.n) continue;
         float y = 0.0f;
         for (int s = 0; s < slices; s++) y = __fadd_rn(y, sums[(s * row_groups * R + row) * PANEL + i % PANEL]);
-        float ends[4] = {y, 0.0f, 0.0f, 0.0f}, add[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (bias) add[0] = bias[(long long)row * g.bias_row + (long long)n * g.bias_col];
-        finish_all(g.finish, bias != nullptr, add, ends);
-        c[(long long)row * g.n + n] = ends[0];
+        const float add = bias ? bias[(long long)row * g.bias_row + (long long)n * g.bias_col] : 0.0f;
+        c[(long long)row * g.n + n] = finish_one(g.finish, bias != nullptr, add, y);
     }
 }
 

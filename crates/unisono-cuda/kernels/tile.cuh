@@ -41,23 +41,30 @@ struct Finish {
     float first, second;
 };
 
-// One copy of all functions for all kernels of a file: they are the greater part of a kernel otherwise, and the driver compiles each.
-__noinline__ __device__ float4 activate_quad(int code, float first, float second, float4 x) {
-    float y[4] = {x.x, x.y, x.z, x.w};
-    unisono_activate_all<4>(code, first, second, y);
-    return make_float4(y[0], y[1], y[2], y[3]);
+// Scales a total and adds its bias.
+__device__ __forceinline__ float scale(const Finish& finish, bool has_bias, float bias, float y) {
+    if (finish.alpha != 1.0f) y = __fmul_rn(finish.alpha, y);
+    if (has_bias) y = finish.beta == 1.0f ? __fadd_rn(y, bias) : __fmaf_rn(finish.beta, bias, y);
+    return y;
 }
 
-// Scales four totals, adds their biases and applies the activation.
-__device__ __forceinline__ void finish_all(const Finish& finish, bool has_bias, const float (&bias)[4], float (&y)[4]) {
+// Finishes one total.
+__device__ __forceinline__ float finish_one(const Finish& finish, bool has_bias, float bias, float y) {
+    y = scale(finish, has_bias, bias, y);
+    return unisono_activate(finish.code, finish.first, finish.second, y);
+}
+
+// Finishes four totals.
+__device__ __forceinline__ void finish_four(const Finish& finish, bool has_bias, const float (&bias)[4], float (&y)[4]) {
 #pragma unroll
-    for (int e = 0; e < 4; e++) {
-        if (finish.alpha != 1.0f) y[e] = __fmul_rn(finish.alpha, y[e]);
-        if (has_bias) y[e] = finish.beta == 1.0f ? __fadd_rn(y[e], bias[e]) : __fmaf_rn(finish.beta, bias[e], y[e]);
-    }
-    if (finish.code != UNISONO_IDENTITY) {
-        const float4 x = activate_quad(finish.code, finish.first, finish.second, make_float4(y[0], y[1], y[2], y[3]));
-        y[0] = x.x, y[1] = x.y, y[2] = x.z, y[3] = x.w;
+    for (int e = 0; e < 4; e++) y[e] = scale(finish, has_bias, bias[e], y[e]);
+    if (finish.code == UNISONO_IDENTITY) return;
+    // Two at a time: the functions are the greater part of a kernel, and the driver compiles every copy of them.
+#pragma unroll 1
+    for (int half = 0; half < 2; half++) {
+        float pair[2] = {y[0], y[1]};
+        unisono_activate_all<2>(finish.code, finish.first, finish.second, pair);
+        y[0] = y[2], y[1] = y[3], y[2] = pair[0], y[3] = pair[1];
     }
 }
 

@@ -1,4 +1,4 @@
-//! Launches of `kernels/gemm.cu`: matrix products.
+//! Launches of `kernels/gemm.cu` and `kernels/gemm_strided.cu`: matrix products.
 //!
 //! The one idea: a product is described once, and which kernel computes it follows from its shape and the device. All of them give
 //! the same bits. Constant right-hand sides are packed for all of them in one form.
@@ -19,6 +19,8 @@ const NARROW: usize = 16;
 /// `NARROW_CHUNK` and `NARROW_STAGES` of the kernels.
 const NARROW_CHUNK: usize = 32;
 const NARROW_STAGES: usize = 4;
+/// The fewest threads of its blocks: those that do not add help to copy, so that copying does not hold up the chains.
+const NARROW_THREADS: usize = 128;
 /// What a narrow product may take of shared memory, so that two blocks share a processor: bytes.
 const NARROW_SHARED: usize = 96 * 1024;
 
@@ -259,7 +261,9 @@ impl Narrow {
         Some(Narrow {
             kernel,
             abreast,
-            threads: (abreast * groups * PANEL).next_multiple_of(32),
+            threads: (abreast * groups * PANEL)
+                .next_multiple_of(32)
+                .max(NARROW_THREADS),
             shared: shared(abreast),
         })
     }
@@ -398,7 +402,11 @@ mod tests {
 
     #[test]
     fn every_kernel_stands_in_the_ptx() {
-        let ptx = include_str!("../../ptx/gemm.ptx");
+        let ptx = [
+            include_str!("../../ptx/gemm.ptx"),
+            include_str!("../../ptx/gemm_strided.ptx"),
+        ]
+        .concat();
         let tiles = (0..TILES.len()).flat_map(|tile| [kernel(tile, true), kernel(tile, false)]);
         let narrow = [1, 2, 3].map(|m| Narrow::new(m, 100).map(|n| n.kernel));
         for name in tiles.chain(narrow).flatten() {
