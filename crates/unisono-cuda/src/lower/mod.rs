@@ -4,7 +4,12 @@
 //! A lowering sees shapes, types and constants, never data; it must write every element of its outputs.
 
 pub mod conv;
+mod elementwise;
 pub mod linear;
+mod movement;
+mod operands;
+mod pool;
+mod rows;
 
 use std::sync::Arc;
 
@@ -74,6 +79,34 @@ pub struct Lowering<'a> {
 
 /// Lowers a node, or gives `false`, leaving nothing behind, where it has no kernel for these types and shapes.
 pub type Lower = fn(&mut Lowering<'_>) -> Result<bool, Error>;
+
+/// What lowers an operator, by its kind, one family after the other. A kind may stand in several; the first that takes the types and shapes
+/// serves.
+const FAMILIES: &[&[(&str, Lower)]] = &[
+    &[
+        ("Conv", conv::conv),
+        ("ConvTranspose", conv::conv_transpose),
+        ("Linear", linear::linear),
+    ],
+    elementwise::LOWERINGS,
+    movement::LOWERINGS,
+    pool::LOWERINGS,
+    rows::LOWERINGS,
+];
+
+/// Lowers a node by the first family that takes it; `false` if none does.
+///
+/// # Errors
+/// The site could not provide memory or constants.
+pub fn lower(cx: &mut Lowering<'_>) -> Result<bool, Error> {
+    let families = FAMILIES.iter().copied().flatten();
+    for (_, lower) in families.filter(|(kind, _)| *kind == cx.op.kind()) {
+        if lower(cx)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 impl Lowering<'_> {
     /// The operator as its concrete type.
