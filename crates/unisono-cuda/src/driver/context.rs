@@ -135,11 +135,11 @@ impl Context {
 
     /// Makes a call of a drop. What goes wrong is kept, and is what later calls answer.
     pub(super) fn release(&self, doing: fmt::Arguments<'_>, call: impl FnOnce(&Api) -> Status) {
-        // With the context went all that was in it.
-        let Ok(_current) = self.enter() else {
+        if self.0.dead.get().is_some() {
+            // With the context went all that was in it.
             return;
-        };
-        if let Err(error) = self.judge(call(self.api()), doing) {
+        }
+        if let Err(error) = self.call(doing, call) {
             // Of two errors the first one counts.
             let _ = self.0.dead.set(error);
         }

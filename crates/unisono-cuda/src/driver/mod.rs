@@ -22,6 +22,8 @@
 mod context;
 mod counts;
 mod event;
+#[cfg(test)]
+mod fake;
 mod graph;
 mod kernels;
 mod library;
@@ -34,6 +36,8 @@ pub mod ptx;
 mod status;
 mod stream;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 pub use context::{Context, Current};
 pub use counts::{Counts, Snapshot};

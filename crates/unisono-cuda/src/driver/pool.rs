@@ -224,3 +224,6 @@ impl<B: Backing> Drop for Block<B> {
         state.kept.entry(self.bytes).or_default().push(self.address);
     }
 }
+
+#[cfg(test)]
+mod tests;
