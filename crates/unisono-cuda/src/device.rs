@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use unisono_runtime::device::Device;
 use unisono_runtime::{Error, ErrorKind};
 
 use crate::driver::{Context, DevicePool, Driver, Properties};
@@ -70,10 +71,46 @@ impl Opened {
     }
 }
 
+/// A CUDA device with these options.
+///
+/// # Errors
+/// As [`Opened::new`].
+pub fn device(options: &CudaOptions) -> Result<Device, Error> {
+    let opened = Opened::new(options)?;
+    let id = opened.context.properties().index;
+    Err(Error::new(
+        ErrorKind::Device,
+        format!("models cannot run on cuda:{id} yet"),
+    )
+    .with_advice("use \"cpu\""))
+}
+
 /// All CUDA devices of this machine, whether or not they can be used.
 ///
 /// # Errors
 /// [`ErrorKind::Device`]: there is no driver, or it cannot be used.
 pub fn devices() -> Result<Vec<Properties>, Error> {
     Driver::load()?.devices()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_refused_before_the_driver_is_looked_for() {
+        let no_lanes = CudaOptions {
+            lanes: 0,
+            ..CudaOptions::default()
+        };
+        let no_rows = CudaOptions {
+            max_bucket_rows: 0,
+            ..CudaOptions::default()
+        };
+        for (options, says) in [(no_lanes, "one lane"), (no_rows, "one row in a bucket")] {
+            let error = Opened::new(&options).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Device);
+            assert!(error.message().contains(says), "{error}");
+        }
+    }
 }

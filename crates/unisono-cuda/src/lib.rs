@@ -17,4 +17,4 @@ pub mod kernels;
 pub mod launch;
 pub mod lower;
 
-pub use device::{CudaOptions, Opened, devices};
+pub use device::{CudaOptions, Opened, device, devices};

@@ -187,7 +187,14 @@ fn find(names: &[&str]) -> Result<Api, Error> {
         let library = match unsafe { Library::new(*name) } {
             Ok(library) => library,
             Err(error) => {
-                tried.push(format!("{name}: {error}"));
+                // What the system says stands below.
+                let said = std::error::Error::source(&error).map(ToString::to_string);
+                let said = said.unwrap_or_else(|| error.to_string());
+                // It often names the file itself.
+                tried.push(match said.contains(name) {
+                    true => said,
+                    false => format!("{name}: {said}"),
+                });
                 continue;
             }
         };
