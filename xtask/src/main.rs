@@ -11,6 +11,7 @@ mod bench;
 mod claims;
 mod compare;
 mod cross;
+mod gpu_test;
 mod models;
 mod mutants;
 mod peers;
@@ -101,6 +102,12 @@ const CHORES: &[Chore] = &[
         about: "type-check the workspace for aarch64 Linux and macOS",
         help: cross::CROSS_HELP,
         run: cross::cross,
+    },
+    Chore {
+        name: "gpu-test",
+        about: "run the tests that need an NVIDIA GPU, or build them to be carried to one",
+        help: gpu_test::HELP,
+        run: gpu_test::run,
     },
 ];
 

@@ -421,14 +421,80 @@ fn bench_shows_a_table_and_says_why_rows_cannot_be_chosen() {
 }
 
 #[test]
-fn devices_lists_the_cpu() {
+fn devices_lists_the_cpu_and_says_why_there_is_no_gpu() {
     let folder = Folder::new();
-    let device = folder.unisono(&["devices", "--json"]).ok().json();
+    // On a machine that has some, the driver then shows none.
+    let run = |arguments: &[&str]| {
+        let output = folder
+            .command(arguments)
+            .env("CUDA_VISIBLE_DEVICES", "")
+            .output()
+            .expect("the program starts");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let text = run(&["devices", "--json"]);
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
+        .collect();
+    let [device, absent] = &lines[..] else {
+        panic!("the CPU, and why there is no GPU: {text}");
+    };
     assert_eq!(device["device"], "cpu");
     assert!(device["threads"].as_u64() >= Some(1));
     let isas = device["available_isas"].as_array().expect("a list");
     assert!(isas.contains(&device["isa"]) && isas.contains(&"scalar".into()));
-    assert!(folder.unisono(&["devices"]).ok().out.contains("cpu"));
+    assert_eq!(absent["absent"], "cuda");
+    assert!(
+        absent["why"]
+            .as_str()
+            .is_some_and(|why| why.contains("CUDA")),
+        "{absent}"
+    );
+
+    let text = run(&["devices"]);
+    assert!(text.contains("cpu"), "{text}");
+    let why: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("no CUDA device: "))
+        .collect();
+    assert_eq!(why.len(), 1, "{text}");
+}
+
+/// Every command that runs something takes `--device`, and a GPU that is not there is told in the same way by all.
+#[test]
+fn a_gpu_that_is_not_there_is_bad_input_that_says_what_to_do() {
+    let folder = Folder::with_model();
+    let commands: [&[&str]; 5] = [
+        &["run", "model.onnx"],
+        &["inspect", "model.onnx"],
+        &["bench", "model.onnx", "--secs", "0.05"],
+        &["verify", "--quick", "--section", "churn", "--quiet"],
+        &["verify", "--model", "model.onnx", "--quiet"],
+    ];
+    let mut wrong = Vec::new();
+    for command in commands {
+        for name in ["cuda:0", "cuda", "cuda:1234567"] {
+            let line = [command, &["--device", name]].concat();
+            let output = folder
+                .command(&line)
+                .env("CUDA_VISIBLE_DEVICES", "")
+                .output()
+                .expect("the program starts");
+            let err = String::from_utf8_lossy(&output.stderr);
+            let said =
+                err.contains("error:") && err.contains("CUDA") && err.contains("what to do:");
+            if output.status.code() != Some(2) || !said || err.contains("panicked") {
+                wrong.push(format!("{line:?}: {:?}\n{err}", output.status.code()));
+            }
+        }
+        let help = folder.unisono(&[command[0], "--help"]).ok().out;
+        if !(help.contains("--device <DEVICE>") && help.contains("cuda:0")) {
+            wrong.push(format!("{} --help does not teach --device", command[0]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

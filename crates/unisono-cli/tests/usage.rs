@@ -126,8 +126,32 @@ fn what_is_wrong_with_the_input_is_said_without_a_backtrace_and_ends_with_2() {
         ),
         // Devices.
         (
-            &["run", "model.onnx", "--device", "cuda:0"],
-            &["cuda:0", "not in this build", "\"cpu\""],
+            &["run", "model.onnx", "--device", "cuda:0", "--threads", "2"],
+            &["--threads", "for the CPU", "cuda:0", "--device cpu"],
+        ),
+        (
+            &["run", "model.onnx", "--device", "cuda:0", "--isa", "scalar"],
+            &["--isa", "for the CPU", "cuda:0"],
+        ),
+        (
+            &["verify", "--device", "cuda:0", "--threads", "2"],
+            &["--threads", "for the CPU", "cuda:0"],
+        ),
+        (
+            &["bench", "--roofline", "--device", "cuda:0"],
+            &["the processor, not cuda:0", "what to do"],
+        ),
+        (
+            &["profile", "model.onnx", "--device", "cuda:0"],
+            &["the processor can do, not cuda:0", "bench"],
+        ),
+        (
+            &["run", "model.onnx", "--device", "cuda:x"],
+            &["no device \"cuda:x\"", "cuda:0", "\"cpu\""],
+        ),
+        (
+            &["verify", "--device", "abacus"],
+            &["no device \"abacus\"", "\"cpu\""],
         ),
         (
             &["run", "model.onnx", "--device", "abacus"],

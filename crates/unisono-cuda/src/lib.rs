@@ -11,6 +11,10 @@
 //!
 //! It must never need a toolkit: kernels come as PTX with the crate, and the driver is looked for when a device is asked for.
 
+pub mod device;
+pub mod driver;
 pub mod kernels;
 pub mod launch;
 pub mod lower;
+
+pub use device::{CudaOptions, Opened, device, devices};

@@ -26,8 +26,15 @@ use crate::subject::{Lab, ModelLab, Rig, Setup, Subject};
 pub struct Machine {
     /// What "all threads" means.
     pub threads: usize,
-    /// Instruction sets, narrowest first.
+    /// Instruction sets, narrowest first. None where there are none to choose, nor threads: on every device but the CPU.
     pub isas: Vec<Isa>,
+}
+
+impl Machine {
+    /// Can threads and instruction sets be chosen?
+    pub fn is_cpu(&self) -> bool {
+        !self.isas.is_empty()
+    }
 }
 
 /// One model under verification.
@@ -204,7 +211,7 @@ impl Case {
             outputs: output_specs(model),
             flops_per_row: cost.flops,
             bound: cost.bound,
-            lab: Box::new(ModelLab::new(model.clone(), options.threads)),
+            lab: Box::new(ModelLab::of(model.clone(), options)),
             oracle: Box::new(Interpreted(model.clone())),
             machine: machine.clone(),
             record,

@@ -81,7 +81,9 @@ pub struct Options {
     pub sections: Vec<SectionId>,
     /// The seed of all requests.
     pub seed: u64,
-    /// Threads of the device; `None` for all cores.
+    /// The device, by its name: `cpu`, `cuda:0`.
+    pub device: String,
+    /// Threads of the CPU; `None` for all cores. Other devices have none to set.
     pub threads: Option<usize>,
     /// What is said about inputs.
     pub inputs: InputOptions,
@@ -98,6 +100,7 @@ impl Default for Options {
             models: Vec::new(),
             sections: Vec::new(),
             seed: 1,
+            device: "cpu".to_owned(),
             threads: None,
             inputs: InputOptions::default(),
             soak: None,

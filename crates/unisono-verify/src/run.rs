@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use unisono::{Error, Isa};
+use unisono::{Device, DeviceId, Error, Isa};
 
 use crate::case::{Case, Machine};
 use crate::claims::{Ledger, join};
@@ -21,7 +21,7 @@ use crate::sections::{
     Context, Findings, Scope, SectionId, check_device, check_model, check_report,
 };
 use crate::seed::SeedModel;
-use crate::subject::ModelLab;
+use crate::subject::{Setup, device};
 use crate::verdict::Verdict;
 
 /// Why there is no report at all.
@@ -168,9 +168,11 @@ fn digest_of_all(report: &mut Report) {
 }
 
 fn header(options: &Options, stamp: Stamp, sections: &[SectionId]) -> Result<Header, VerifyError> {
-    let device = ModelLab::device(options.threads, None).map_err(VerifyError::Device)?;
-    let info = device.info();
-    let isas = Isa::available().map(|isa| isa.name().to_owned());
+    let info = under_test(options)?.info();
+    let isas: Vec<String> = match info.id {
+        DeviceId::Cpu => Isa::available().map(|isa| isa.name().to_owned()).collect(),
+        _ => vec![info.isa.clone()],
+    };
     Ok(Header {
         date: stamp.to_string(),
         run_id: stamp.run_id(),
@@ -184,10 +186,10 @@ fn header(options: &Options, stamp: Stamp, sections: &[SectionId]) -> Result<Hea
         device: DeviceRecord {
             id: info.id.to_string(),
             name: info.name,
-            driver: None,
+            driver: driver(info.id),
             threads: info.threads,
             isa: info.isa,
-            available_isas: isas.collect(),
+            available_isas: isas,
         },
         seed: options.seed,
         effort: options.effort,
@@ -198,12 +200,31 @@ fn header(options: &Options, stamp: Stamp, sections: &[SectionId]) -> Result<Hea
 impl Machine {
     /// What there is to check across.
     pub(crate) fn of(options: &Options) -> Result<Machine, VerifyError> {
-        let device = ModelLab::device(options.threads, None).map_err(VerifyError::Device)?;
+        let info = under_test(options)?.info();
         Ok(Machine {
-            threads: device.info().threads,
-            isas: Isa::available().collect(),
+            threads: info.threads,
+            isas: match info.id {
+                DeviceId::Cpu => Isa::available().collect(),
+                _ => Vec::new(),
+            },
         })
     }
+}
+
+/// The device that the options name.
+fn under_test(options: &Options) -> Result<Device, VerifyError> {
+    let setup = Setup {
+        threads: options.threads,
+        isa: None,
+    };
+    device(&options.device, setup).map_err(VerifyError::Device)
+}
+
+/// The driver of a device that has one.
+fn driver(id: DeviceId) -> Option<String> {
+    let found = Device::list_cuda().ok()?;
+    let info = found.into_iter().find(|info| info.id == id)?;
+    Some(format!("CUDA {}", info.driver))
 }
 
 /// Runs one section here.

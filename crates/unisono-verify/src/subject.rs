@@ -12,9 +12,11 @@ use std::thread::{self, Thread};
 use std::time::Instant;
 
 use unisono::{
-    Device, Error, Isa, Model, Outputs, Resource, RunFuture, RunOptions, Session, SessionOptions,
-    Shutdown, Tensor, WhenFull,
+    Device, Error, ErrorKind, Isa, Model, Outputs, Resource, RunFuture, RunOptions, Session,
+    SessionOptions, Shutdown, Tensor, WhenFull,
 };
+
+use crate::options::Options;
 
 /// How a device is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,37 +235,63 @@ pub trait Lab {
 /// A model on devices of this machine.
 pub struct ModelLab {
     model: Model,
+    /// The device's name.
+    device: String,
     /// The number of threads that "all" means; `None` for all cores.
     threads: Option<usize>,
 }
 
 impl ModelLab {
-    /// A lab for the model in which "all threads" means this many.
+    /// A lab for the model on the CPU, in which "all threads" means this many.
     pub fn new(model: Model, threads: Option<usize>) -> ModelLab {
-        ModelLab { model, threads }
+        ModelLab {
+            model,
+            device: CPU.to_owned(),
+            threads,
+        }
     }
 
-    /// The device of a setup.
-    ///
-    /// # Errors
-    /// As [`Lab::rig`].
-    pub fn device(threads: Option<usize>, isa: Option<Isa>) -> Result<Device, Error> {
-        let mut builder = Device::builder();
-        if let Some(threads) = threads {
-            builder = builder.threads(threads);
+    /// A lab for the model on the device that the options name.
+    pub fn of(model: Model, options: &Options) -> ModelLab {
+        ModelLab {
+            device: options.device.clone(),
+            ..ModelLab::new(model, options.threads)
         }
-        if let Some(isa) = isa {
-            builder = builder.isa(isa);
-        }
-        builder.build()
     }
+}
+
+/// The name of the device that threads and instruction sets can be chosen for.
+pub const CPU: &str = "cpu";
+
+/// A device by its name, set up.
+///
+/// # Errors
+/// As [`Lab::rig`]; a device other than the CPU has neither threads nor instruction sets to choose.
+pub fn device(name: &str, setup: Setup) -> Result<Device, Error> {
+    if name != CPU {
+        if setup != Setup::DEFAULT {
+            return Err(Error::new(
+                ErrorKind::Device,
+                format!("{name} has neither threads nor vector instructions to choose"),
+            ));
+        }
+        return name.parse();
+    }
+    let mut builder = Device::builder();
+    if let Some(threads) = setup.threads {
+        builder = builder.threads(threads);
+    }
+    if let Some(isa) = setup.isa {
+        builder = builder.isa(isa);
+    }
+    builder.build()
 }
 
 impl Lab for ModelLab {
     fn rig(&self, setup: Setup) -> Result<Box<dyn Rig>, Error> {
-        let device = ModelLab::device(setup.threads.or(self.threads), setup.isa)?;
+        let threads = setup.threads.or(self.threads);
         Ok(Box::new(ModelRig {
-            device,
+            device: device(&self.device, Setup { threads, ..setup })?,
             model: self.model.clone(),
         }))
     }
@@ -465,6 +493,30 @@ fn wait_on<F: Future>(future: F, announced: Option<Arc<Announced>>) -> F::Output
                 return output;
             }
             task::Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_cpu_has_threads_and_instructions_to_choose() {
+        let setup = Setup {
+            threads: Some(1),
+            isa: Some(Isa::Scalar),
+        };
+        assert_eq!(device(CPU, setup).unwrap().info().isa, "scalar");
+        for setup in [
+            Setup { isa: None, ..setup },
+            Setup {
+                threads: None,
+                ..setup
+            },
+        ] {
+            let error = device("cuda:0", setup).unwrap_err();
+            assert!(error.message().contains("to choose"), "{error}");
         }
     }
 }

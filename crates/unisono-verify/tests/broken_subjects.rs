@@ -511,6 +511,38 @@ fn a_fault_that_depends_on_instructions_leaves_other_setups_green() {
 }
 
 #[test]
+fn where_nothing_can_be_chosen_one_setup_is_swept_and_the_others_are_out_of_reach() {
+    let on_a_device = |fault| {
+        let mut case = case(fault);
+        case.machine.isas.clear();
+        quick(correctness::check, &mut case)
+    };
+    let checks = on_a_device(Honest);
+    let told: Vec<(&str, Verdict)> = checks
+        .iter()
+        .map(|check| (&*check.id, check.verdict))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("correctness/double/bits", Verdict::Pass),
+            ("correctness/double/bits/setups", Verdict::OutOfReach),
+            ("correctness/double/canonical", Verdict::Pass),
+            ("correctness/double/float64", Verdict::Pass),
+        ]
+    );
+    assert!(checks[1].notes[0].contains("plain arithmetic"));
+    let red: Vec<(String, Verdict)> = on_a_device(SwapsRows)
+        .into_iter()
+        .map(|check| (check.id, check.verdict))
+        .collect();
+    assert!(
+        red.contains(&("correctness/double/bits".to_owned(), Verdict::Fail)),
+        "{red:?}"
+    );
+}
+
+#[test]
 fn a_machine_that_lacks_what_is_asked_for_could_not_run_and_has_not_passed() {
     struct NoLab;
     impl Lab for NoLab {

@@ -47,7 +47,7 @@ impl Device {
         }
     }
 
-    /// What the device is: its name, threads, instruction set.
+    /// What the device is: its name, threads or multiprocessors, instruction set.
     pub fn info(&self) -> DeviceInfo {
         self.0.info()
     }
@@ -67,17 +67,25 @@ impl fmt::Debug for Device {
 impl FromStr for Device {
     type Err = Error;
 
-    /// `"cpu"`.
+    /// `"cpu"`, `"cuda:0"`, `"cuda:1"`, …, or `"cuda"` for the first of these.
     fn from_str(name: &str) -> Result<Device, Error> {
-        if name == "cpu" {
-            return Device::cpu();
-        }
-        let message = if name == "cuda" || name.starts_with("cuda:") {
-            format!("\"{name}\" is not in this build, which has the CPU alone")
-        } else {
-            format!("there is no device \"{}\"", name.escape_debug())
+        let number = match name {
+            "cpu" => return Device::cpu(),
+            "cuda" => Some(0),
+            // Digits alone: `parse` takes a sign as well.
+            _ => name
+                .strip_prefix("cuda:")
+                .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|number| number.parse().ok()),
         };
-        Err(Error::new(ErrorKind::Device, message).with_advice("use \"cpu\""))
+        match number {
+            Some(index) => Device::cuda(index),
+            None => Err(Error::new(
+                ErrorKind::Device,
+                format!("there is no device \"{}\"", name.escape_debug()),
+            )
+            .with_advice("use \"cpu\", or \"cuda:0\" for the first CUDA device")),
+        }
     }
 }
 
@@ -132,5 +140,52 @@ impl DeviceBuilder {
             self.options.threads = threads;
         }
         unisono_cpu::device(&self.options).map(Device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_device_has_are_refused_with_what_there_is() {
+        for name in [
+            "",
+            "CPU",
+            "cpu:0",
+            "cuda:",
+            "cuda:-1",
+            "cuda:+1",
+            "cuda:x",
+            "cuda:0 ",
+            "cuda:1:2",
+            "cuda:99999999999999999999999",
+            "tpu",
+        ] {
+            let error = name.parse::<Device>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Device, "{name}");
+            assert!(
+                error.message().contains("there is no device"),
+                "{name}: {error}"
+            );
+            let advice = error.advice().unwrap_or_default();
+            assert!(
+                advice.contains("\"cpu\"") && advice.contains("cuda:0"),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cuda_device_that_is_not_there_is_an_error_that_says_what_to_do() {
+        // No machine has so many.
+        let error = "cuda:4000000000".parse::<Device>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device);
+        assert!(!error.is_retryable());
+        assert!(
+            error.to_string().contains("\"cpu\"") || error.message().contains("there is cuda:0"),
+            "{error}"
+        );
+        assert!(error.advice().is_some(), "{error}");
     }
 }

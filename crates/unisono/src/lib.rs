@@ -158,6 +158,7 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+mod cuda;
 mod device;
 mod error;
 mod loaded;
@@ -165,6 +166,7 @@ mod model;
 mod session;
 mod summary;
 
+pub use cuda::{CudaBuilder, CudaInfo};
 pub use device::{Device, DeviceBuilder};
 pub use model::Model;
 pub use session::Session;

@@ -15,21 +15,22 @@ use clap::Args;
 use serde::Serialize;
 use unisono::{Device, Isa, Model};
 
+use crate::console::plain;
 use crate::failure::Failure;
 
 /// Options that choose a device.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
-    /// Where to run; `unisono devices` lists them
+    /// Where to run: cpu, or cuda:0, cuda:1, … for a GPU; `unisono devices` lists what there is
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
 
-    /// Threads that compute at once [default: all cores]
+    /// Threads of the CPU that compute at once [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 
-    /// Vector instructions: scalar, avx2, avx512 or neon [default: the widest that the machine has]
+    /// Vector instructions of the CPU: scalar, avx2, avx512 or neon [default: the widest that the machine has]
     #[arg(long, value_name = "ISA", value_parser = isa)]
     isa: Option<Isa>,
 }
@@ -48,12 +49,36 @@ impl DeviceArgs {
         self.isa
     }
 
+    /// Is it the CPU?
+    pub fn is_cpu(&self) -> bool {
+        self.device == "cpu"
+    }
+
+    /// Refuses what only the CPU can do.
+    ///
+    /// # Errors
+    /// Another device was asked for.
+    pub fn only_cpu(&self, what: &str, help: &str) -> Result<(), Failure> {
+        if self.is_cpu() {
+            return Ok(());
+        }
+        Err(Failure::bad_input(format!("{what}, not {}", plain(&self.device))).help(help))
+    }
+
     /// The device.
     ///
     /// # Errors
     /// There is no such device or instruction set here.
     pub fn build(&self) -> Result<Device, Failure> {
-        if self.device != "cpu" {
+        if !self.is_cpu() {
+            for (option, given) in [
+                ("--threads", self.threads.is_some()),
+                ("--isa", self.isa.is_some()),
+            ] {
+                if given {
+                    return Err(of_the_cpu(option, &self.device));
+                }
+            }
             return Ok(self.device.parse()?);
         }
         let mut builder = Device::builder();
@@ -65,6 +90,15 @@ impl DeviceArgs {
         }
         Ok(builder.build()?)
     }
+}
+
+/// An option that only the CPU has was given for another device.
+pub fn of_the_cpu(option: &str, device: &str) -> Failure {
+    Failure::bad_input(format!(
+        "{option} is for the CPU, and the device is {}",
+        plain(device)
+    ))
+    .help(format!("leave {option} out, or use --device cpu"))
 }
 
 /// Loads a model.

@@ -11,6 +11,7 @@ use unisono_verify::isolation::{Injury, Isolated, Launcher, serve};
 use unisono_verify::ledger::Ledger;
 use unisono_verify::report::{Check, sections, summary, summary_of_all_checks};
 use unisono_verify::requests::Values;
+use unisono_verify::subject::CPU;
 use unisono_verify::{Effort, InputOptions, Options, Report, SectionId, VerifyError};
 
 use super::verify_compare::{CompareArgs, compare};
@@ -28,6 +29,7 @@ Examples:
   unisono verify --model minilm.onnx --dim sequence_length=64
   unisono verify --model silero_vad.onnx --value sr=16000 --dim sequence=576
   unisono verify --section correctness --json | jq .verdict
+  unisono verify --device cuda:0
   unisono verify compare before/report.json after/report.json
   cargo run --release --features mutants -- verify --mutants
 
@@ -106,7 +108,11 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// What "all threads" means [default: all cores]
+    /// What to verify: cpu, or cuda:0, cuda:1, … for a GPU; `unisono devices` lists what there is
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
+
+    /// What "all threads" of the CPU means [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 
@@ -226,6 +232,9 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
             false => Err(Failure::internal("there was no section to run")),
         };
     }
+    if args.device != CPU && args.threads.is_some() {
+        return Err(super::of_the_cpu("--threads", &args.device));
+    }
     for path in &args.models {
         if let Err(error) = std::fs::metadata(path) {
             let failure = Failure::bad_input(format!("the model cannot be read: {error}"));
@@ -243,6 +252,7 @@ pub fn verify(args: &VerifyArgs, out: &mut dyn Write) -> Result<(), Failure> {
     options.models.clone_from(&args.models);
     options.sections.clone_from(&args.sections);
     options.seed = args.seed;
+    options.device.clone_from(&args.device);
     options.threads = args.threads.map(usize::from);
     let values = args.values.iter().chain(&args.ranges);
     options.inputs = InputOptions {

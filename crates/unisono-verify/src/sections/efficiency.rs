@@ -109,7 +109,9 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
         Ok(measured) => measured,
         Err(error) => return vec![running.could_not_run(&error)].into(),
     };
-    let roofline = measured.roofline(case, cx.options.threads);
+    // Of another device nobody has measured what it can do.
+    let is_cpu = case.machine.is_cpu();
+    let roofline = is_cpu.then(|| measured.roofline(case));
     for round in 0..work.rounds {
         running.step(round as u64, work.rounds as u64);
         if let Err(why) = measured.round(case, &work) {
@@ -122,13 +124,23 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
     let sound = tally.wrong == 0 && tally.abandoned.is_none();
     let mut charts = Vec::new();
     if sound {
-        measured.tell(running.check(), roofline.as_ref().ok(), case.flops_per_row);
+        measured.tell(
+            running.check(),
+            roofline.as_ref().and_then(|r| r.as_ref().ok()),
+            case.flops_per_row,
+        );
         charts = measured.charts(&case.name, running.check());
     }
-    if let Err(error) = &roofline {
-        let what = format!("the processor's peak could not be measured: {error}");
-        running.check().warnings.push(what);
-    }
+    let unmeasured = match &roofline {
+        None => {
+            Some("the device's peak is not measured: rates have no roof beside them".to_owned())
+        }
+        Some(Err(error)) => Some(format!(
+            "the processor's peak could not be measured: {error}"
+        )),
+        Some(Ok(_)) => None,
+    };
+    running.check().warnings.extend(unmeasured);
     let mut checks = vec![running.tallied(tally.answers, tally)];
     // Times of wrong answers, or of a subject in which calls hang, say nothing.
     if sound && measured.batches.contains_key(&JUDGED) {
@@ -184,13 +196,12 @@ impl Measured {
         Ok(measured)
     }
 
-    fn roofline(&self, case: &Case, threads: Option<usize>) -> Result<Roofline, Error> {
-        let device = crate::subject::ModelLab::device(threads, None)?;
+    fn roofline(&self, case: &Case) -> Result<Roofline, Error> {
         let isa = case.machine.isas.last().copied();
         let isa = isa.filter(|isa| isa.is_available());
         let probe = RooflineProbe::new(
             isa.unwrap_or_else(unisono::Isa::detect),
-            device.info().threads,
+            case.machine.threads,
         )?;
         let weights = usize::try_from(case.record.parameters).unwrap_or(usize::MAX / 8);
         probe.measure(weights.max(1 << 14) * size_of::<f32>())

@@ -170,6 +170,10 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// What the processor can do at best.
 fn ceilings(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    args.device.only_cpu(
+        "--roofline measures the processor",
+        "leave --device out, or give a model to measure",
+    )?;
     let (name, parameters) = match &args.model {
         Some(path) => {
             let parameters = load(path)?.summary_as_loaded().parameters;

@@ -121,6 +121,10 @@ pub enum By {
 /// # Errors
 /// The model or the options do not work, the request failed, or the chart cannot be written.
 pub fn profile(args: &ProfileArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    args.device.only_cpu(
+        "profile sets steps beside what the processor can do",
+        "leave --device out; for a device as a whole, see bench",
+    )?;
     let model = load(&args.model)?;
     let given = GivenShapes::merged(&args.shapes)?;
     let mut lengths = args.made_up.assumptions.lengths(&model, &given)?;

@@ -77,6 +77,7 @@ fn checks(case: &mut Case, effort: Effort, progress: &mut dyn Progress) -> Vec<C
             return checks;
         }
     }
+    checks.extend(sweep::out_of_reach(case, progress));
     checks.extend(truth::checks(case, &pool, effort, progress));
     checks
 }

@@ -19,9 +19,13 @@ use crate::random::mix;
 use crate::report::Check;
 use crate::sections::SectionId;
 use crate::subject::Setup;
+use crate::verdict::Verdict;
 
-/// The setups that the machine allows: each set of instructions with one thread, two, and all.
+/// The setups that the machine allows: each set of instructions with one thread, two, and all; one where nothing can be chosen.
 pub(super) fn setups(case: &Case) -> Vec<Setup> {
+    if !case.machine.is_cpu() {
+        return vec![Setup::DEFAULT];
+    }
     let mut threads = vec![1, 2, case.machine.threads];
     threads.sort_unstable();
     threads.dedup();
@@ -121,8 +125,13 @@ pub(super) fn check(
 ) -> (Check, bool) {
     let isa = setup.isa.map_or("default", Isa::name);
     let threads = setup.threads.unwrap_or(case.machine.threads);
-    let what = format!("same bits: {setup}");
-    let id = format!("bits/{isa}/{threads}");
+    let (what, id) = match case.machine.is_cpu() {
+        true => (
+            format!("same bits: {setup}"),
+            format!("bits/{isa}/{threads}"),
+        ),
+        false => ("same bits".to_owned(), "bits".to_owned()),
+    };
     let section = SectionId::Correctness;
     let mut running = Running::start(section, case, &id, &what, "rows", progress);
     match sweep(
@@ -138,6 +147,25 @@ pub(super) fn check(
         }
         Err(error) => (running.could_not_run(&error), true),
     }
+}
+
+/// What cannot be looked at where neither threads nor instruction sets can be chosen; nothing on a CPU.
+pub(super) fn out_of_reach(case: &Case, progress: &mut dyn Progress) -> Option<Check> {
+    if case.machine.is_cpu() {
+        return None;
+    }
+    let (section, what) = (
+        SectionId::Correctness,
+        "same bits: threads and instructions",
+    );
+    let mut running = Running::start(section, case, "bits/setups", what, "setups", progress);
+    running.check().notes.push(
+        "this device has neither threads nor vector instructions to choose: that it gives the bits of the CPU is what \
+         \"plain arithmetic\" shows"
+            .to_owned(),
+    );
+    running.check().verdict = Verdict::OutOfReach;
+    Some(running.finish())
 }
 
 fn sweep(

@@ -126,9 +126,8 @@ const ROWS: [(&Row, RowCheck); 8] = [
 
 /// Checks the device.
 pub fn check(cx: &mut Context<'_>) -> Findings {
-    let lab = |model: Result<unisono::Model, Error>| {
-        model.map(|model| ModelLab::new(model, cx.options.threads))
-    };
+    let lab =
+        |model: Result<unisono::Model, Error>| model.map(|model| ModelLab::of(model, cx.options));
     let labs = lab(probe::relay()).and_then(|relay| Ok((relay, lab(probe::increment())?)));
     let checks: Vec<Check> = match labs {
         Ok((relay, increment)) => {

@@ -1,0 +1,116 @@
+//! The CUDA device: its options, and what all that runs on it shares.
+
+use std::time::Duration;
+
+use unisono_runtime::device::Device;
+use unisono_runtime::{Error, ErrorKind};
+
+use crate::driver::{Context, DevicePool, Driver, Properties};
+
+/// How a CUDA device is made. None of it can change a bit of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CudaOptions {
+    /// Which device: the 0 of `cuda:0`, in the driver's order.
+    pub index: usize,
+    /// The most bytes of device memory that may be used. Default: 90 % of what the device has.
+    pub memory_limit: Option<u64>,
+    /// Batches in flight at once. Default: 2, so that one is copied while the other is computed.
+    pub lanes: usize,
+    /// How long a thread looks again and again whether its batch is done, before it sleeps. Default: 200 µs, about
+    /// what several wake-ups cost.
+    pub spin: Duration,
+    /// The most rows for which a graph is captured; larger batches run in several pieces. Default: 1,024.
+    pub max_bucket_rows: usize,
+    /// Bytes of intermediate values that one run may need. Default: 4 GiB.
+    pub arena_limit: usize,
+}
+
+impl Default for CudaOptions {
+    fn default() -> Self {
+        CudaOptions {
+            index: 0,
+            memory_limit: None,
+            lanes: 2,
+            spin: Duration::from_micros(200),
+            max_bucket_rows: 1024,
+            arena_limit: 4 << 30,
+        }
+    }
+}
+
+/// A device that was opened: what lanes and models on it need.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its context.
+    pub context: Context,
+    /// All its memory.
+    pub pool: DevicePool,
+}
+
+impl Opened {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`]: there is no driver, no such device, or it cannot be used; an option makes no sense.
+    pub fn new(options: &CudaOptions) -> Result<Opened, Error> {
+        for (what, value) in [
+            ("lane", options.lanes),
+            ("row in a bucket", options.max_bucket_rows),
+        ] {
+            if value == 0 {
+                return Err(Error::new(
+                    ErrorKind::Device,
+                    format!("a CUDA device needs at least one {what}"),
+                ));
+            }
+        }
+        let context = Context::open(Driver::load()?, options.index)?;
+        let pool = DevicePool::new(&context, options.memory_limit);
+        Ok(Opened { context, pool })
+    }
+}
+
+/// A CUDA device with these options.
+///
+/// # Errors
+/// As [`Opened::new`].
+pub fn device(options: &CudaOptions) -> Result<Device, Error> {
+    let opened = Opened::new(options)?;
+    let id = opened.context.properties().index;
+    Err(Error::new(
+        ErrorKind::Device,
+        format!("models cannot run on cuda:{id} yet"),
+    )
+    .with_advice("use \"cpu\""))
+}
+
+/// All CUDA devices of this machine, whether or not they can be used.
+///
+/// # Errors
+/// [`ErrorKind::Device`]: there is no driver, or it cannot be used.
+pub fn devices() -> Result<Vec<Properties>, Error> {
+    Driver::load()?.devices()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_refused_before_the_driver_is_looked_for() {
+        let no_lanes = CudaOptions {
+            lanes: 0,
+            ..CudaOptions::default()
+        };
+        let no_rows = CudaOptions {
+            max_bucket_rows: 0,
+            ..CudaOptions::default()
+        };
+        for (options, says) in [(no_lanes, "one lane"), (no_rows, "one row in a bucket")] {
+            let error = Opened::new(&options).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Device);
+            assert!(error.message().contains(says), "{error}");
+        }
+    }
+}
