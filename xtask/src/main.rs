@@ -15,6 +15,7 @@ mod gpu_test;
 mod models;
 mod mutants;
 mod peers;
+mod ptx;
 mod report;
 mod shell;
 mod test;
@@ -60,6 +61,12 @@ const CHORES: &[Chore] = &[
         about: "fetch the real models (pinned, checked by sha256); --exported makes PyTorch's",
         help: models::HELP,
         run: models::run,
+    },
+    Chore {
+        name: "ptx",
+        about: "make the CUDA kernels' PTX from their sources; --check compares",
+        help: ptx::HELP,
+        run: ptx::run,
     },
     Chore {
         name: "peers",

@@ -14,7 +14,8 @@ pub const HELP: &str = "\
 usage: cargo xtask test [--fast] [--only STEP]... [--list]
 
 Runs everything that must pass, in order, and goes on after a failure so that one run shows all of them.
-Needs a Rust toolchain with rustfmt and clippy; no Python, no models.
+Needs a Rust toolchain with rustfmt and clippy; no models. Python with pip is used if it is there, to compile the CUDA
+kernels' sources and compare.
 
   --fast        leave out what takes longest (clippy, loom, shuttle): for a quick look, not for a verdict
   --only STEP   this step alone; may be given several times
@@ -72,6 +73,14 @@ const STEPS: &[Step] = &[
         tests: false,
         needs: None,
         command: || cargo(&["xtask", "claims", "--check"]),
+    },
+    Step {
+        name: "ptx",
+        about: "the committed PTX is what the CUDA kernels' sources give",
+        slow: false,
+        tests: false,
+        needs: None,
+        command: || cargo(&["xtask", "ptx", "--check"]),
     },
     Step {
         name: "tests",

@@ -4,7 +4,7 @@
 
 use smallvec::SmallVec;
 
-/// Where a value's bytes are.
+/// Where a value's bytes are. Every place but the status word begins at a multiple of 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Input number n of the program, in the lane's staging block on the device.
@@ -15,6 +15,18 @@ pub enum Place {
     Constant(usize),
     /// The need with this number; after the layout, this offset in bytes in the lane's arena.
     Arena(usize),
+    /// The lane's status word, a `u32` that is 0 when a batch begins. A kernel whose data it cannot compute with sets one of the bits of
+    /// [`status`] and goes on, reading and writing nothing out of bounds. The executor looks at the word behind the batch: if it is not 0
+    /// the results are void, and running the requests elsewhere says which one is at fault and how.
+    Status,
+}
+
+/// The bits of [`Place::Status`]; `kernels/map.cuh` has the same numbers.
+pub mod status {
+    /// An index lies outside of its axis.
+    pub const BAD_INDEX: u32 = 1;
+    /// An integer was divided by zero.
+    pub const DIVISION_BY_ZERO: u32 = 2;
 }
 
 /// Bytes on the device, from an offset on.
@@ -57,6 +69,11 @@ impl Arg {
     /// A value as an argument.
     pub fn value<T: bytemuck::NoUninit>(value: &T) -> Arg {
         Arg::Bytes(SmallVec::from_slice(bytemuck::bytes_of(value)))
+    }
+
+    /// A struct of 32-bit numbers as an argument.
+    pub fn words(words: &[u32]) -> Arg {
+        Arg::Bytes(SmallVec::from_slice(bytemuck::cast_slice(words)))
     }
 }
 

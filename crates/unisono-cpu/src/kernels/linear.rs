@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use unisono_graph::ops::linear::Linear;
+use unisono_graph::ops::product::Product;
 use unisono_reference::arith::{MatrixRef, Unary};
 use unisono_reference::eval::canonical_activation;
 use unisono_runtime::Error;
@@ -58,23 +59,6 @@ struct BatchedLinear {
     scratch: usize,
 }
 
-/// The strides of a broadcast of `shape` to `out`, both right-aligned: 0 where it repeats.
-fn broadcast_strides(shape: &[usize], out: &[usize]) -> Option<Vec<usize>> {
-    let missing = out.len().checked_sub(shape.len())?;
-    let mut strides = vec![0; out.len()];
-    let mut step = 1;
-    for (i, &len) in shape.iter().enumerate().rev() {
-        if len != 1 {
-            if len != out[missing + i] {
-                return None;
-            }
-            strides[missing + i] = step;
-        }
-        step *= len;
-    }
-    Some(strides)
-}
-
 /// Builds a product, if all its operands are `f32`.
 pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error> {
     let Some(op) = build.op::<Linear>() else {
@@ -93,136 +77,53 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
         beta: op.beta,
         activation,
     };
-    let (a, b) = (build.shape(0), build.shape(1));
-    // Operands of rank 1 are a row on the left and a column on the right.
-    let a = if a.len() == 1 {
-        vec![1, a[0]]
-    } else {
-        a.to_vec()
-    };
-    let b = if b.len() == 1 {
-        vec![b[0], 1]
-    } else {
-        b.to_vec()
-    };
-    let (Some((a_lead, &[a_rows, a_cols])), Some((b_lead, &[b_rows, b_cols]))) =
-        (a.split_last_chunk::<2>(), b.split_last_chunk::<2>())
-    else {
+    let c = build.input(2).map(|_| build.shape(2));
+    let Some(product) = Product::new(op, build.shape(0), build.shape(1), c) else {
         return Ok(None);
     };
-    let (m, k, a_strides) = if op.transpose_a {
-        (a_cols, a_rows, [1, a_cols])
-    } else {
-        (a_rows, a_cols, [a_cols, 1])
-    };
-    let (n, b_strides) = if op.transpose_b {
-        (b_rows, [1, b_cols])
-    } else {
-        (b_cols, [b_cols, 1])
-    };
-    let lead = a_lead.len().max(b_lead.len());
-    let mut out: Vec<usize> = vec![1; lead];
-    for shape in [a_lead, b_lead] {
-        let missing = lead - shape.len();
-        for (slot, &len) in out[missing..].iter_mut().zip(shape) {
-            *slot = if *slot == 1 { len } else { *slot };
-        }
-    }
-    let batch: usize = out.iter().product();
-    let mut full = out.clone();
-    full.extend([m, n]);
-    let bias = match build.input(2) {
-        None => None,
-        // The output of operands of rank 1 lacks an axis that `full` has; such a bias is left to the reference.
-        Some(_) if build.output_shape(0).len() != full.len() => return Ok(None),
-        Some(_) => match broadcast_strides(build.shape(2), &full) {
-            Some(strides) => Some(strides),
-            None => return Ok(None),
-        },
-    };
-    let weights = build.input(1).filter(|_| b_lead.iter().all(|&n| n == 1));
-    if let Some((value, tensor)) = weights.and_then(|w| Some((w.value, w.constant.as_ref()?))) {
-        let rows = if op.transpose_a {
-            (batch == 1).then_some(m)
-        } else {
-            Some(batch * m)
+    let Product { m, n, k, .. } = product;
+    let strides_of = |[row, col]: [usize; 2]| BiasStrides { row, col };
+    let weights = build
+        .input(1)
+        .and_then(|w| Some((w.value, w.constant.as_ref()?)));
+    if let Some(((value, tensor), flat)) = weights.zip(product.flat()) {
+        let pack = || {
+            let packed = tensor.read_once(|data| {
+                let matrix = MatrixRef {
+                    data,
+                    row_stride: product.b[0],
+                    col_stride: product.b[1],
+                };
+                PackedB::pack(build.isa(), k, n, matrix)
+            })??;
+            let bytes = packed.bytes();
+            Ok((packed, bytes))
         };
-        let flat = match (&bias, rows) {
-            (None, _) => Some(None),
-            (Some(strides), _) if strides[..lead + 1].iter().all(|&s| s == 0) => {
-                Some(Some(BiasStrides {
-                    row: 0,
-                    col: strides[lead + 1],
-                }))
-            }
-            (Some(strides), _) if batch == 1 => Some(Some(BiasStrides {
-                row: strides[lead],
-                col: strides[lead + 1],
-            })),
-            (Some(_), _) if build.shape(2) == full => Some(Some(BiasStrides { row: n, col: 1 })),
-            (Some(_), _) => None,
-        };
-        if let (Some(rows), Some(bias)) = (rows, flat) {
-            let pack = || {
-                let packed = tensor.read_once(|data| {
-                    let matrix = MatrixRef {
-                        data,
-                        row_stride: b_strides[0],
-                        col_stride: b_strides[1],
-                    };
-                    PackedB::pack(build.isa(), k, n, matrix)
-                })??;
-                let bytes = packed.bytes();
-                Ok((packed, bytes))
-            };
-            let weights = build.store.packed(value, u64::from(op.transpose_b), pack)?;
-            let scratch = build.scratch(|cores| gemm_scratch(cores, rows, n, k));
-            return Ok(Some(Box::new(PackedLinear {
-                weights,
-                rows,
-                a_strides,
-                bias,
-                finish,
-                scratch,
-            })));
-        }
+        let weights = build.store.packed(value, u64::from(op.transpose_b), pack)?;
+        let scratch = build.scratch(|cores| gemm_scratch(cores, flat.rows, n, k));
+        return Ok(Some(Box::new(PackedLinear {
+            weights,
+            rows: flat.rows,
+            a_strides: product.a,
+            bias: flat.c.map(strides_of),
+            finish,
+            scratch,
+        })));
     }
 
-    let a_steps = broadcast_strides(a_lead, &out);
-    let b_steps = broadcast_strides(b_lead, &out);
-    let (Some(a_steps), Some(b_steps)) = (a_steps, b_steps) else {
-        return Ok(None);
+    let shape = BatchShape {
+        batch: product.batch(),
+        m,
+        n,
+        k,
     };
-    let mut offsets = Vec::with_capacity(batch);
-    let mut index = vec![0usize; lead];
-    for member in 0..batch {
-        let at = |steps: &[usize]| index.iter().zip(steps).map(|(i, s)| i * s).sum::<usize>();
-        let c_at = bias.as_ref().map_or(0, |strides| at(&strides[..lead]));
-        offsets.push([
-            at(&a_steps) * m * k,
-            at(&b_steps) * k * n,
-            member * m * n,
-            c_at,
-        ]);
-        for (i, len) in index.iter_mut().zip(&out).rev() {
-            *i += 1;
-            if *i < *len {
-                break;
-            }
-            *i = 0;
-        }
-    }
-    let shape = BatchShape { batch, m, n, k };
     Ok(Some(Box::new(BatchedLinear {
         isa: build.isa(),
         shape,
-        a_strides,
-        b_strides,
-        offsets,
-        bias: bias.map(|s| BiasStrides {
-            row: s[lead],
-            col: s[lead + 1],
-        }),
+        a_strides: product.a,
+        b_strides: product.b,
+        offsets: product.offsets(),
+        bias: product.c.map(strides_of),
         finish,
         scratch: build.scratch(|cores| gemm_batched_scratch(cores, shape)),
     })))

@@ -20,6 +20,7 @@ use std::ops::Range;
 
 use crate::gemm::Cores;
 use crate::memory::SharedMut;
+pub use nest::{Side, Steps, inside, steps, stretched};
 pub(crate) use turn::{Plane, Turn};
 
 /// Bytes that one core takes in and gives out in a nanosecond when it turns planes; for the decision to share alone.

@@ -24,10 +24,10 @@ const LEAST: usize = 8;
 const BYTES_PER_NS: usize = 10;
 
 /// Steps along axes, in elements.
-pub(crate) type Steps = SmallVec<[isize; 8]>;
+pub type Steps = SmallVec<[isize; 8]>;
 
 /// The steps of a dense tensor.
-pub(crate) fn steps(shape: &[usize]) -> Steps {
+pub fn steps(shape: &[usize]) -> Steps {
     let mut steps = Steps::from_elem(0, shape.len());
     let mut step = 1isize;
     for (slot, &len) in steps.iter_mut().zip(shape).rev() {
@@ -38,9 +38,24 @@ pub(crate) fn steps(shape: &[usize]) -> Steps {
     steps
 }
 
+/// The steps of a dense tensor of `shape` along the axes of `out`, to which it is stretched: 0 along axes that it lacks or that have
+/// length 1 in it. `None` if it cannot be stretched so.
+pub fn stretched(shape: &[usize], out: &[usize]) -> Option<Steps> {
+    let lead = out.len().checked_sub(shape.len())?;
+    let mut stretched = Steps::from_elem(0, out.len());
+    for (a, (&len, step)) in shape.iter().zip(steps(shape)).enumerate() {
+        match out.get(lead + a) {
+            Some(&wide) if wide == len => *stretched.get_mut(lead + a)? = step,
+            Some(_) if len == 1 => {}
+            _ => return None,
+        }
+    }
+    Some(stretched)
+}
+
 /// One side of a nest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Side<'a> {
+pub struct Side<'a> {
     /// Elements from one to the next, for every axis.
     pub steps: &'a [isize],
     /// The first element.
@@ -299,7 +314,7 @@ impl MoveRuns for Runs<'_> {
 }
 
 /// Do all positions stay inside of the side?
-fn inside(shape: &[usize], side: Side<'_>) -> bool {
+pub fn inside(shape: &[usize], side: Side<'_>) -> bool {
     let (mut low, mut high) = (side.first as i128, side.first as i128);
     for (&len, &step) in shape.iter().zip(side.steps) {
         let reach = (step as i128).saturating_mul(len as i128 - 1);

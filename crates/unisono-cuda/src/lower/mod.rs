@@ -3,6 +3,14 @@
 //! The one idea: an operator becomes launches when its shapes are known, or it has none here and runs on the CPU inside the plan.
 //! A lowering sees shapes, types and constants, never data; it must write every element of its outputs.
 
+pub mod conv;
+mod elementwise;
+pub mod linear;
+mod movement;
+mod operands;
+mod pool;
+mod rows;
+
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -10,6 +18,7 @@ use unisono_graph::Operator;
 use unisono_runtime::Error;
 use unisono_tensor::{DType, Shape, Tensor};
 
+use crate::kernels::tile::LEAST_SHARED;
 use crate::launch::{Buffer, Launch};
 
 /// An operand of a node: what is known of the value, and where its bytes are.
@@ -43,6 +52,11 @@ pub trait Site {
         make: &mut dyn FnMut() -> Result<Vec<u8>, Error>,
     ) -> Result<Buffer, Error>;
 
+    /// How much shared memory a block may have, in bytes. It may decide how work is split, never what is computed.
+    fn shared_limit(&self) -> u32 {
+        LEAST_SHARED
+    }
+
     /// A table of this program alone, such as strides or offsets that do not fit into arguments.
     fn table(&mut self, bytes: Vec<u8>) -> Result<Buffer, Error>;
 }
@@ -65,6 +79,34 @@ pub struct Lowering<'a> {
 
 /// Lowers a node, or gives `false`, leaving nothing behind, where it has no kernel for these types and shapes.
 pub type Lower = fn(&mut Lowering<'_>) -> Result<bool, Error>;
+
+/// What lowers an operator, by its kind, one family after the other. A kind may stand in several; the first that takes the types and shapes
+/// serves.
+const FAMILIES: &[&[(&str, Lower)]] = &[
+    &[
+        ("Conv", conv::conv),
+        ("ConvTranspose", conv::conv_transpose),
+        ("Linear", linear::linear),
+    ],
+    elementwise::LOWERINGS,
+    movement::LOWERINGS,
+    pool::LOWERINGS,
+    rows::LOWERINGS,
+];
+
+/// Lowers a node by the first family that takes it; `false` if none does.
+///
+/// # Errors
+/// The site could not provide memory or constants.
+pub fn lower(cx: &mut Lowering<'_>) -> Result<bool, Error> {
+    let families = FAMILIES.iter().copied().flatten();
+    for (_, lower) in families.filter(|(kind, _)| *kind == cx.op.kind()) {
+        if lower(cx)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 impl Lowering<'_> {
     /// The operator as its concrete type.

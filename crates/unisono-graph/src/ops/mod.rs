@@ -20,6 +20,7 @@ pub mod linear;
 pub mod movement;
 pub mod normalize;
 pub mod pool;
+pub mod product;
 pub mod quantize;
 pub mod recurrent;
 pub mod reduce;

@@ -7,6 +7,7 @@ use unisono_tensor::DType;
 
 use super::{Moves, Source, Steps, parameters, steps};
 use crate::exec::kernel::{Build, Kernel};
+use crate::movement::stretched;
 
 type Built = Result<Option<Box<dyn Kernel>>, Error>;
 
@@ -78,15 +79,7 @@ fn slice(build: &Build<'_>) -> Option<Box<dyn Kernel>> {
 fn expand(build: &Build<'_>) -> Option<Box<dyn Kernel>> {
     build.op::<Expand>().filter(|_| !build.channels_last)?;
     let (x, y) = (build.shape(0), build.output_shape(0));
-    let lead = y.len().checked_sub(x.len())?;
-    let mut from = Steps::from_elem(0, y.len());
-    for (a, (&len, step)) in x.iter().zip(steps(x)).enumerate() {
-        match y.get(lead + a) {
-            Some(&wide) if wide == len => *from.get_mut(lead + a)? = step,
-            Some(_) if len == 1 => {}
-            _ => return None,
-        }
-    }
+    let from = stretched(x, y)?;
     let mut moves = Moves::new(build)?;
     moves.push(y, (Source::Input(0), &from, 0), (0, &steps(y), 0))?;
     moves.kernel()

@@ -19,21 +19,24 @@ use unisono_tensor::{DType, Tensor};
 
 use crate::exec::kernel::{Build, Kernel, Known};
 use copy::Copy;
-use table::{FEW, Table};
+use table::FEW;
+pub use table::Table;
 use weigh::Weigh;
 
 /// What is resampled: outer x (three axes) x inner.
-struct Layout {
-    outer: usize,
+pub struct Layout {
+    /// Elements before the axes.
+    pub outer: usize,
     /// Of fewer than three axes the first ones have length 1.
-    axes: [Table; 3],
+    pub axes: [Table; 3],
     /// Elements that stay together.
-    inner: usize,
+    pub inner: usize,
 }
 
 impl Layout {
-    /// `None` if more than three axes lie between the first and the last one that changes something.
-    fn new(mut tables: Vec<Table>) -> Option<Layout> {
+    /// Axes that change nothing are taken together in front of the others and behind them. `None` if more than three axes lie between the
+    /// first and the last one that changes something.
+    pub fn new(mut tables: Vec<Table>) -> Option<Layout> {
         let len = |tables: &[Table]| tables.iter().map(|t| t.output).product::<usize>();
         let changes = |t: &Table| !t.changes_nothing();
         let end = tables.iter().rposition(changes).map_or(0, |last| last + 1);
@@ -70,7 +73,8 @@ pub fn build_resize(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
     if from.contains(&0) || to.contains(&0) || from.len() != to.len() {
         return Ok(None);
     }
-    let Some(tables) = tables(build, op, from, to)? else {
+    let input = |index: usize| build.input(index).cloned();
+    let Some(tables) = tables(op, from, to, build.channels_last, &input)? else {
         return Ok(None);
     };
     let only_picks = tables.iter().all(Table::only_picks);
@@ -91,15 +95,20 @@ pub fn build_resize(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
     Ok(weigh.map(|kernel| Box::new(kernel) as Box<dyn Kernel>))
 }
 
-/// The tables of all axes, in the order of memory.
-fn tables(
-    build: &Build<'_>,
+/// The tables of all axes, in the order of memory, for an interpolation from one shape to another; `input` says what is known of the
+/// operator's inputs. `None` if parameters are not known, or if an axis should be left to the reference.
+///
+/// # Errors
+/// A parameter could not be copied.
+pub fn tables(
     op: &Resize,
     from: &[usize],
     to: &[usize],
+    channels_last: bool,
+    input: &dyn Fn(usize) -> Option<Known>,
 ) -> Result<Option<Vec<Table>>, Error> {
     let mut order: Vec<usize> = (0..from.len()).collect();
-    if build.channels_last && order.len() > 2 {
+    if channels_last && order.len() > 2 {
         // Axis 1 of the model is the last one here.
         order[1..].rotate_left(1);
     }
@@ -113,23 +122,24 @@ fn tables(
     };
     // What is left out or empty; of an input with an unknown shape nobody can say.
     let is_unclear = |index: Option<usize>| {
-        let known = index.and_then(|index| build.input(index));
+        let known = index.and_then(input);
         known.is_some_and(|known| known.shape.is_none())
     };
     if is_unclear(op.sizes_input) || is_unclear(op.scales_input) {
         return Ok(None);
     }
     let given = |index: Option<usize>| {
-        let known = index.and_then(|index| build.input(index));
+        let known = index.and_then(input);
         known.filter(|known| known.shape.as_ref().is_some_and(|s| !s.contains(&0)))
     };
     let (mut scales, mut sizes) = (None, None);
     if op.scales.is_some() {
         // The node says them.
-    } else if given(op.sizes_input).is_some() {
+    } else if let Some(known) = given(op.sizes_input) {
         // Where the aspect ratio is not kept, the shapes say the same.
         if op.aspect_ratio != AspectRatio::Stretch {
-            let Some(known) = op.sizes_input.and_then(|index| build.integers(index)) else {
+            let constant = || known.constant.as_ref()?.to_i64s();
+            let Some(known) = known.integers.clone().or_else(constant) else {
                 return Ok(None);
             };
             sizes = Some(Tensor::from_slice(&[known.len()], &known)?);

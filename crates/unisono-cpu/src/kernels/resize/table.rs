@@ -14,7 +14,7 @@ pub(super) const SLACK: usize = 64;
 pub(super) const FEW: usize = 4;
 
 /// Samples of every output index along one axis. Entries lie tap by tap, and for each tap by output index.
-pub(super) struct Table {
+pub struct Table {
     /// Input length.
     pub input: usize,
     /// Output length.
@@ -100,7 +100,8 @@ impl Table {
         Some(table)
     }
 
-    fn pitch(&self) -> usize {
+    /// Entries from one tap to the next.
+    pub fn pitch(&self) -> usize {
         self.output + SLACK
     }
 
@@ -138,6 +139,11 @@ impl Table {
             &self.weights[entries],
             &self.counts[x..],
         )
+    }
+
+    /// All positions, weights and counts, as they lie.
+    pub fn entries(&self) -> (&[u32], &[f32], &[f32]) {
+        (&self.positions, &self.weights, &self.counts)
     }
 
     /// Is every output index a copy of one sample?

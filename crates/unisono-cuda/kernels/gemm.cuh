@@ -1,0 +1,79 @@
+// Matrix products in tiles: activation(alpha * (A x B) + beta * bias) in the canonical arithmetic.
+#pragma once
+
+#include "tile.cuh"
+
+// `kernels::gemm::Arguments`.
+struct Gemm {
+    int m, n, k;
+    int a_row, a_col;
+    // B's element (k, n) is at k * b_row + n / 8 * b_panel + n % 8 * b_col.
+    int b_row, b_panel, b_col;
+    int bias_row, bias_col;
+    int tiles_m, tiles_n;
+    // Whether A is to be read four at once along k, and C written four at once.
+    int a_quads, c_quads;
+    // Slices of k that a narrow product takes at once.
+    int abreast;
+    Finish finish;
+};
+
+constexpr int PANEL = 8;
+
+// Where a member of the batch has its matrices, in elements.
+struct Member {
+    long long a, b, c, bias;
+};
+
+// Finishes totals and writes them to C, whose rows are dense.
+struct Rows {
+    const Gemm& g;
+    const float* bias;
+    float* c;
+    int m0, n0;
+
+    __device__ __forceinline__ void put(int row, int col, float4 totals) const {
+        row += m0, col += n0;
+        if (row >= g.m || col >= g.n) return;
+        const int count = min(4, g.n - col);
+        float y[4] = {totals.x, totals.y, totals.z, totals.w}, add[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        if (bias) {
+            const float* from = bias + (long long)row * g.bias_row + (long long)col * g.bias_col;
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                if (e < count) add[e] = from[(long long)e * g.bias_col];
+        }
+        finish_four(g.finish, bias != nullptr, add, y);
+        float* const to = c + (long long)row * g.n + col;
+        if (g.c_quads) {
+            *reinterpret_cast<float4*>(to) = make_float4(y[0], y[1], y[2], y[3]);
+        } else {
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                if (e < count) to[e] = y[e];
+        }
+    }
+};
+
+template <class T, template <class> class Source>
+__device__ __forceinline__ void gemm_tile(const float* a, const float* b, const float* bias, float* c, const Member* members,
+                                          const Gemm& g) {
+    // Blocks that follow each other share columns of B.
+    const int tile = blockIdx.x % (g.tiles_m * g.tiles_n);
+    const int m0 = tile % g.tiles_m * T::BM, n0 = tile / g.tiles_m * T::BN;
+    if (members) {
+        const Member member = members[blockIdx.x / (g.tiles_m * g.tiles_n)];
+        a += member.a, b += member.b, c += member.c;
+        if (bias) bias += member.bias;
+    }
+    Source<T> source(g, a, b, m0, n0, threadIdx.x % T::THREADS);
+    Rows sink{g, bias, c, m0, n0};
+    tile_sums<T>(g.k, source, sink);
+}
+
+// THREADS is the most that a block has, all groups together; BLOCKS is how many of them a processor is to hold.
+#define GEMM_TILE(SOURCE, NAME, BM, BN, TM, TN, STAGES, THREADS, BLOCKS)                                    \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_tile_##BM##x##BN##_##NAME(          \
+        const float* a, const float* b, const float* bias, float* c, const Member* members, const Gemm g) { \
+        gemm_tile<Tile<BM, BN, TM, TN, STAGES>, SOURCE>(a, b, bias, c, members, g);                         \
+    }

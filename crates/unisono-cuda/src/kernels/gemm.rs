@@ -1,0 +1,416 @@
+//! Launches of `kernels/gemm.cu` and `kernels/gemm_strided.cu`: matrix products.
+//!
+//! The one idea: a product is described once, and which kernel computes it follows from its shape and the device. All of them give
+//! the same bits. Constant right-hand sides are packed for all of them in one form.
+//!
+//! It must never launch what a kernel cannot count: all that leaves 31 bits has no launch.
+
+use smallvec::smallvec;
+
+use super::functions::Function;
+use super::tile::{self, Extent, TILES, slices};
+use crate::launch::{Arg, Buffer, Launch};
+
+/// Columns of a panel of packed weights.
+pub const PANEL: usize = 8;
+
+/// The most rows that are multiplied with weights by streaming them once.
+const NARROW: usize = 16;
+/// `NARROW_CHUNK` and `NARROW_STAGES` of the kernels.
+const NARROW_CHUNK: usize = 32;
+const NARROW_STAGES: usize = 4;
+/// The fewest threads of its blocks: those that do not add help to copy, so that copying does not hold up the chains.
+const NARROW_THREADS: usize = 128;
+/// What a narrow product may take of shared memory, so that two blocks share a processor: bytes.
+const NARROW_SHARED: usize = 96 * 1024;
+
+/// A matrix on the device: its start, and its strides along rows and columns, in elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix {
+    /// Element (0, 0).
+    pub buffer: Buffer,
+    /// How far rows and columns are apart.
+    pub strides: [usize; 2],
+}
+
+/// The right-hand side.
+#[derive(Clone, Copy, Debug)]
+pub enum Right {
+    /// Weights that [`pack`] has made.
+    Packed(Buffer),
+    /// Anything else.
+    Strided(Matrix),
+}
+
+/// A product, or a batch of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    /// How much there is to compute.
+    pub extent: Extent,
+    /// The left-hand side, M x K.
+    pub a: Matrix,
+    /// The right-hand side, K x N.
+    pub b: Right,
+    /// Added to the product, with strides of 0 where it repeats.
+    pub bias: Option<Matrix>,
+    /// The dense result.
+    pub c: Buffer,
+    /// A table with four offsets for each member of the batch, as [`members`] makes it; not needed for a single one.
+    pub members: Option<Buffer>,
+    /// Do all offsets of A and of C lie on multiples of four elements?
+    pub even: bool,
+    /// What happens to the totals.
+    pub finish: Finish,
+}
+
+/// `function(alpha * total + beta * bias)`, as `arith::Epilogue`.
+#[derive(Clone, Copy, Debug)]
+pub struct Finish {
+    /// Scales the total.
+    pub alpha: f32,
+    /// Scales the bias.
+    pub beta: f32,
+    /// Applied last.
+    pub function: Function,
+}
+
+impl Finish {
+    /// As the kernels take it.
+    pub(super) fn words(&self) -> [u32; 5] {
+        [
+            self.alpha.to_bits(),
+            self.beta.to_bits(),
+            self.function.code.cast_unsigned(),
+            self.function.a.to_bits(),
+            self.function.b.to_bits(),
+        ]
+    }
+}
+
+/// The table of a batch: where each member's A, B, C and bias begin, in elements.
+pub fn members(offsets: &[[usize; 4]]) -> Vec<u8> {
+    let words = offsets.iter().flatten();
+    words.flat_map(|&n| (n as u64).to_le_bytes()).collect()
+}
+
+/// Packs a constant right-hand side: panels of [`PANEL`] columns, each K x [`PANEL`], the last one filled up with zeros.
+/// `at(k, n)` gives the elements.
+pub fn pack(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(n.next_multiple_of(PANEL) * k * size_of::<f32>());
+    for panel in (0..n).step_by(PANEL) {
+        for row in 0..k {
+            for col in panel..panel + PANEL {
+                let value = if col < n { at(row, col) } else { 0.0 };
+                bytes.extend_from_slice(&value.to_le_bytes());
+            }
+        }
+    }
+    bytes
+}
+
+/// The launch of a product on a device with so many processors, whose blocks may have `limit` bytes of shared memory; `None` if it is
+/// too large for the kernels. Nothing is launched for an empty output: the product must have one.
+pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> {
+    let Extent { m, n, k, batch } = product.extent;
+    if m == 0 || n == 0 || batch == 0 || (batch > 1 && product.members.is_none()) {
+        return None;
+    }
+    let [a_row, a_col] = product.a.strides;
+    let (b, [b_row, b_panel, b_col]) = match product.b {
+        Right::Packed(b) => (b, [PANEL, k.checked_mul(PANEL)?, 1]),
+        Right::Strided(b) => (
+            b.buffer,
+            [b.strides[0], PANEL.checked_mul(b.strides[1])?, b.strides[1]],
+        ),
+    };
+    let bias = product.bias.map_or([0, 0], |bias| bias.strides);
+    let even = |buffer: Buffer| buffer.offset.is_multiple_of(16) && product.even;
+    let a_quads = a_col == 1 && (m == 1 || a_row.is_multiple_of(4)) && even(product.a.buffer);
+    let c_quads = n.is_multiple_of(4) && even(product.c);
+    let packed = matches!(product.b, Right::Packed(_)) && b.offset.is_multiple_of(16);
+
+    let narrow = if packed && batch == 1 && m <= NARROW {
+        Narrow::new(m, k)
+    } else {
+        None
+    };
+    let choice = match narrow {
+        Some(_) => None,
+        None => Some(tile::choose(product.extent, processors, limit, |tile| {
+            kernel(tile, packed && a_quads).is_some()
+        })?),
+    };
+    let [tiles_m, tiles_n] = choice.map_or([1, 1], |choice| TILES[choice.tile].count(m, n));
+    let abreast = narrow.as_ref().map_or(0, |narrow| narrow.abreast);
+    let numbers = [
+        m,
+        n,
+        k,
+        a_row,
+        a_col,
+        b_row,
+        b_panel,
+        b_col,
+        bias[0],
+        bias[1],
+        tiles_m,
+        tiles_n,
+        usize::from(a_quads),
+        usize::from(c_quads),
+        abreast,
+    ];
+    let mut words = [0u32; 20];
+    for (word, number) in words.iter_mut().zip(numbers) {
+        *word = i32::try_from(number).ok()?.cast_unsigned();
+    }
+    words[15..].copy_from_slice(&product.finish.words());
+    let optional = |buffer: Option<Buffer>| buffer.map_or(Arg::Null, Arg::Buffer);
+    let mut args = smallvec![
+        Arg::Buffer(product.a.buffer),
+        Arg::Buffer(b),
+        optional(product.bias.map(|bias| bias.buffer)),
+        Arg::Buffer(product.c),
+    ];
+    let (kernel, blocks, threads, shared) = match (narrow, choice) {
+        (Some(narrow), _) => (
+            narrow.kernel,
+            n.div_ceil(PANEL),
+            narrow.threads,
+            narrow.shared,
+        ),
+        (None, choice) => {
+            let choice = choice?;
+            let tile = &TILES[choice.tile];
+            args.push(optional(product.members.filter(|_| batch > 1)));
+            let blocks = tiles_m.checked_mul(tiles_n)?.checked_mul(batch)?;
+            let threads = choice.groups * tile.threads();
+            (
+                kernel(choice.tile, packed && a_quads)?,
+                blocks,
+                threads,
+                tile.shared(choice.groups, k),
+            )
+        }
+    };
+    args.push(Arg::words(&words));
+    Some(Launch {
+        kernel,
+        grid: [
+            u32::try_from(blocks)
+                .ok()
+                .filter(|&n| n <= i32::MAX as u32)?,
+            1,
+            1,
+        ],
+        block: [u32::try_from(threads).ok()?, 1, 1],
+        shared: u32::try_from(shared).ok()?,
+        args,
+    })
+}
+
+/// The kernel of a tile.
+fn kernel(tile: usize, packed: bool) -> Option<&'static str> {
+    const PACKED: [&str; 6] = [
+        "gemm_tile_128x128_packed",
+        "gemm_tile_128x64_packed",
+        "gemm_tile_64x64_packed",
+        "gemm_tile_32x64_packed",
+        "gemm_tile_32x32_packed",
+        "gemm_tile_16x32_packed",
+    ];
+    const STRIDED: [Option<&str>; 6] = [
+        None,
+        Some("gemm_tile_128x64_strided"),
+        Some("gemm_tile_64x64_strided"),
+        Some("gemm_tile_32x64_strided"),
+        Some("gemm_tile_32x32_strided"),
+        Some("gemm_tile_16x32_strided"),
+    ];
+    if packed {
+        PACKED.get(tile).copied()
+    } else {
+        STRIDED.get(tile).copied().flatten()
+    }
+}
+
+/// How a product of a few rows is divided.
+struct Narrow {
+    kernel: &'static str,
+    abreast: usize,
+    threads: usize,
+    shared: usize,
+}
+
+impl Narrow {
+    /// As many slices side by side as shared memory and a block hold; `None` if not even the sums of all slices fit.
+    fn new(m: usize, k: usize) -> Option<Narrow> {
+        let (rows, kernel) = match m {
+            1 => (1, "gemm_narrow_1"),
+            2 => (2, "gemm_narrow_2"),
+            _ => (4, "gemm_narrow_4"),
+        };
+        let (groups, slices) = (m.div_ceil(rows), slices(k));
+        let shared = |abreast: usize| {
+            let weights = abreast * (NARROW_CHUNK * PANEL + PANEL);
+            let stage = weights + abreast * groups * (rows * NARROW_CHUNK + 4);
+            (NARROW_STAGES * stage + slices * groups * rows * PANEL) * size_of::<f32>()
+        };
+        let abreast = (1..=slices.min(64 / groups))
+            .rev()
+            .find(|&abreast| shared(abreast) <= NARROW_SHARED)?;
+        Some(Narrow {
+            kernel,
+            abreast,
+            threads: (abreast * groups * PANEL)
+                .next_multiple_of(32)
+                .max(NARROW_THREADS),
+            shared: shared(abreast),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::Place;
+
+    fn product(m: usize, n: usize, k: usize, batch: usize, packed: bool) -> Product {
+        let at = |n| Buffer::at(Place::Arena(n));
+        Product {
+            extent: Extent { m, n, k, batch },
+            a: Matrix {
+                buffer: at(0),
+                strides: [k, 1],
+            },
+            b: if packed {
+                Right::Packed(at(1))
+            } else {
+                Right::Strided(Matrix {
+                    buffer: at(1),
+                    strides: [n, 1],
+                })
+            },
+            bias: None,
+            c: at(2),
+            members: (batch > 1).then(|| at(3)),
+            even: true,
+            finish: Finish {
+                alpha: 1.0,
+                beta: 1.0,
+                function: Function::IDENTITY,
+            },
+        }
+    }
+
+    #[test]
+    fn blocks_cover_all_outputs_within_the_limits() {
+        for m in [1, 2, 3, 8, 16, 17, 64, 129, 4096] {
+            for n in [1, 8, 31, 1000, 4096] {
+                for k in [0, 3, 256, 300, 1024, 9000] {
+                    for (batch, packed) in [(1, true), (1, false), (70_000, false)] {
+                        let launch =
+                            launch(&product(m, n, k, batch, packed), 132, 227 * 1024).unwrap();
+                        let outputs: usize = if let Some(rows) =
+                            launch.kernel.strip_prefix("gemm_narrow_")
+                        {
+                            assert!(packed && m <= NARROW && rows.parse::<usize>().unwrap() <= 4);
+                            launch.grid[0] as usize * PANEL * m
+                        } else {
+                            let size = launch.kernel.split('_').nth(2).unwrap();
+                            let (rows, cols) = size.split_once('x').unwrap();
+                            let (rows, cols): (usize, usize) =
+                                (rows.parse().unwrap(), cols.parse().unwrap());
+                            assert!(
+                                launch.grid[0] as usize
+                                    == m.div_ceil(rows) * n.div_ceil(cols) * batch
+                            );
+                            launch.grid[0] as usize * rows * cols
+                        };
+                        assert!(outputs >= m * n * batch);
+                        assert_eq!(launch.grid[1..], [1, 1]);
+                        assert!(launch.block[0].is_multiple_of(32) && launch.block[0] <= 512);
+                        assert!(launch.shared <= 227 * 1024);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_not_aligned_take_kernels_that_read_one_value_at_a_time() {
+        let mut odd = product(40, 64, 63, 1, true);
+        assert!(
+            launch(&odd, 132, 227 * 1024)
+                .unwrap()
+                .kernel
+                .ends_with("strided")
+        );
+        odd = product(40, 64, 64, 1, true);
+        assert!(
+            launch(&odd, 132, 227 * 1024)
+                .unwrap()
+                .kernel
+                .ends_with("packed")
+        );
+        odd.a.buffer.offset = 4;
+        assert!(
+            launch(&odd, 132, 227 * 1024)
+                .unwrap()
+                .kernel
+                .ends_with("strided")
+        );
+    }
+
+    #[test]
+    fn what_the_kernels_cannot_count_has_no_launch() {
+        assert!(launch(&product(0, 4, 4, 1, true), 132, 227 * 1024).is_none());
+        assert!(launch(&product(1 << 31, 4, 4, 1, true), 132, 227 * 1024).is_none());
+        assert!(launch(&product(4, 4, 1 << 29, 1, true), 132, 227 * 1024).is_none());
+        assert!(
+            launch(
+                &product(1 << 20, 1 << 20, 4, 1 << 20, false),
+                132,
+                227 * 1024
+            )
+            .is_none()
+        );
+        let mut lost = product(4, 4, 4, 2, false);
+        lost.members = None;
+        assert!(launch(&lost, 132, 227 * 1024).is_none());
+    }
+
+    #[test]
+    fn weights_are_packed_into_panels_filled_up_with_zeros() {
+        let bytes = pack(2, 9, |k, n| (10 * k + n) as f32);
+        let values: Vec<f32> = bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        assert_eq!(
+            values[..16],
+            [
+                0., 1., 2., 3., 4., 5., 6., 7., 10., 11., 12., 13., 14., 15., 16., 17.
+            ]
+        );
+        assert_eq!(
+            values[16..],
+            [
+                8., 0., 0., 0., 0., 0., 0., 0., 18., 0., 0., 0., 0., 0., 0., 0.
+            ]
+        );
+    }
+
+    #[test]
+    fn every_kernel_stands_in_the_ptx() {
+        let ptx = [
+            include_str!("../../ptx/gemm.ptx"),
+            include_str!("../../ptx/gemm_strided.ptx"),
+        ]
+        .concat();
+        let tiles = (0..TILES.len()).flat_map(|tile| [kernel(tile, true), kernel(tile, false)]);
+        let narrow = [1, 2, 3].map(|m| Narrow::new(m, 100).map(|n| n.kernel));
+        for name in tiles.chain(narrow).flatten() {
+            assert!(ptx.contains(&format!(".entry {name}(")), "{name}");
+        }
+    }
+}
