@@ -403,7 +403,10 @@ pub fn broken(what: &str) -> Error {
 }
 
 /// `bytes` more from `at` on, and where the next thing may begin.
-fn reserve(at: usize, bytes: usize, alignment: usize) -> Result<(Range<usize>, usize), Error> {
+///
+/// # Errors
+/// The sizes overflow.
+pub fn reserve(at: usize, bytes: usize, alignment: usize) -> Result<(Range<usize>, usize), Error> {
     let overflow = || {
         Error::new(
             ErrorKind::Limit,
