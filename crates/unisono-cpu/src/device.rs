@@ -54,48 +54,55 @@ pub fn device(options: &CpuOptions) -> Result<Device, Error> {
 /// # Errors
 /// As [`device()`].
 pub fn backend(options: &CpuOptions) -> Result<Box<dyn Backend>, Error> {
-    if !options.isa.is_available() {
-        let available: Vec<&str> = Isa::available().map(Isa::name).collect();
-        return Err(Error::new(
-            ErrorKind::Device,
-            format!(
-                "this machine does not have {}; it has {}",
-                options.isa.name(),
-                available.join(", ")
-            ),
-        ));
-    }
-    let team = TeamOptions::default()
-        .threads(options.threads)
-        .spin(options.spin)
-        .on_thread_start(|| {
-            // For the life of the thread: workers run nothing but kernels.
-            std::mem::forget(FpEnv::new());
-        });
-    let team = Team::new(team).map_err(|e| {
-        Error::new(
-            ErrorKind::Device,
-            format!(
-                "{} worker threads could not be started: {e}; ask for fewer",
-                options.threads
-            ),
-        )
-    })?;
-    let engine = Engine {
-        team,
-        solo: Team::solo(),
-        isa: options.isa,
-        arena_limit: options.arena_limit,
-    };
-    Ok(Box::new(Cpu {
-        engine: Arc::new(engine),
-        spin: options.spin,
-    }))
+    Ok(Box::new(Cpu::new(options)?))
 }
 
-struct Cpu {
-    engine: Arc<Engine>,
+pub(crate) struct Cpu {
+    pub(crate) engine: Arc<Engine>,
     spin: Duration,
+}
+
+impl Cpu {
+    /// Starts the threads.
+    pub(crate) fn new(options: &CpuOptions) -> Result<Cpu, Error> {
+        if !options.isa.is_available() {
+            let available: Vec<&str> = Isa::available().map(Isa::name).collect();
+            return Err(Error::new(
+                ErrorKind::Device,
+                format!(
+                    "this machine does not have {}; it has {}",
+                    options.isa.name(),
+                    available.join(", ")
+                ),
+            ));
+        }
+        let team = TeamOptions::default()
+            .threads(options.threads)
+            .spin(options.spin)
+            .on_thread_start(|| {
+                // For the life of the thread: workers run nothing but kernels.
+                std::mem::forget(FpEnv::new());
+            });
+        let team = Team::new(team).map_err(|e| {
+            Error::new(
+                ErrorKind::Device,
+                format!(
+                    "{} worker threads could not be started: {e}; ask for fewer",
+                    options.threads
+                ),
+            )
+        })?;
+        let engine = Engine {
+            team,
+            solo: Team::solo(),
+            isa: options.isa,
+            arena_limit: options.arena_limit,
+        };
+        Ok(Cpu {
+            engine: Arc::new(engine),
+            spin: options.spin,
+        })
+    }
 }
 
 impl Backend for Cpu {

@@ -11,6 +11,7 @@
 //! | [`kernels`] | operators' kernels by family |
 //! | [`gemm`], [`conv`] | the matrix product, convolution and pooling on slices |
 //! | [`movement`] | moving elements: planes turned, runs copied |
+//! | [`host`] | nodes and plans on behalf of another device |
 //! | [`simd`] | vectors with equal bits on every instruction set |
 //! | [`memory`] | aligned buffers, scratch memory per thread |
 //! | [`roofline`] | what the machine can do at best, to compare with |
@@ -21,6 +22,7 @@ pub mod conv;
 mod device;
 pub mod exec;
 pub mod gemm;
+pub mod host;
 pub mod kernels;
 pub mod memory;
 pub mod movement;

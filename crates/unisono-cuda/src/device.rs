@@ -1,11 +1,21 @@
 //! The CUDA device: its options, and what all that runs on it shares.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use unisono_runtime::device::Device;
+use unisono_runtime::lane::Lane;
+use unisono_runtime::model::ModelGraph;
+use unisono_runtime::plan::{Backend, DeviceInfo, Executable};
 use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::DeviceId;
 
 use crate::driver::{Context, DevicePool, Driver, Properties};
+use crate::exec::engine::Engine;
+use crate::exec::lane::CudaLane;
+use crate::exec::model::CudaExecutable;
+use crate::kernels::SOURCES;
+use crate::lower::lower;
 
 /// How a CUDA device is made. None of it can change a bit of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +30,8 @@ pub struct CudaOptions {
     /// How long a thread looks again and again whether its batch is done, before it sleeps. Default: 200 µs, about
     /// what several wake-ups cost.
     pub spin: Duration,
-    /// The most rows for which a graph is captured; larger batches run in several pieces. Default: 1,024.
+    /// The most rows for which several requests run together; larger batches run in several pieces. A single request with more rows
+    /// runs as a whole. Default: 1,024.
     pub max_bucket_rows: usize,
     /// Bytes of intermediate values that one run may need. Default: 4 GiB.
     pub arena_limit: usize,
@@ -76,13 +87,47 @@ impl Opened {
 /// # Errors
 /// As [`Opened::new`].
 pub fn device(options: &CudaOptions) -> Result<Device, Error> {
+    Device::new(backend(options)?)
+}
+
+/// What [`device()`] hands to the runtime, for those who want lanes and batches of their own.
+///
+/// # Errors
+/// As [`device()`].
+pub fn backend(options: &CudaOptions) -> Result<Box<dyn Backend>, Error> {
     let opened = Opened::new(options)?;
-    let id = opened.context.properties().index;
-    Err(Error::new(
-        ErrorKind::Device,
-        format!("models cannot run on cuda:{id} yet"),
-    )
-    .with_advice("use \"cpu\""))
+    let engine = Engine::new(opened, options, SOURCES, lower)?;
+    Ok(Box::new(Cuda(Arc::new(engine))))
+}
+
+pub(crate) struct Cuda(pub(crate) Arc<Engine>);
+
+impl Backend for Cuda {
+    fn info(&self) -> DeviceInfo {
+        let properties = self.0.context.properties();
+        DeviceInfo::new(
+            DeviceId::Cuda(u32::try_from(properties.index).unwrap_or(u32::MAX)),
+            properties.name.clone(),
+            properties.processors as usize,
+            properties.architecture(),
+        )
+    }
+
+    fn lane_count(&self) -> usize {
+        self.0.options.lanes
+    }
+
+    fn leaders(&self) -> usize {
+        self.0.options.lanes
+    }
+
+    fn new_lane(&self) -> Result<Box<dyn Lane>, Error> {
+        Ok(Box::new(CudaLane::new(&self.0)?))
+    }
+
+    fn prepare(&self, model: Arc<ModelGraph>) -> Result<Arc<dyn Executable>, Error> {
+        Ok(Arc::new(CudaExecutable::new(model, &self.0)?))
+    }
 }
 
 /// All CUDA devices of this machine, whether or not they can be used.

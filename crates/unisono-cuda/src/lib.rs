@@ -13,8 +13,10 @@
 
 pub mod device;
 pub mod driver;
+mod exec;
 pub mod kernels;
 pub mod launch;
 pub mod lower;
+pub mod program;
 
-pub use device::{CudaOptions, Opened, device, devices};
+pub use device::{CudaOptions, Opened, backend, device, devices};

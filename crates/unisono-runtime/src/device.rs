@@ -135,6 +135,11 @@ impl Device {
         self.0.lane_count
     }
 
+    /// How many batches of a session may be in flight, where batching pays.
+    pub(crate) fn leader_count(&self) -> usize {
+        self.0.backend.leaders().clamp(1, self.0.lane_count)
+    }
+
     pub(crate) fn lend_a_hand(&self) -> bool {
         self.0.backend.lend_a_hand()
     }

@@ -10,6 +10,7 @@
 //! | [`plan`] | the traits that a device implements, and the key of a plan |
 //! | [`plan_cache`] | compile once per key, bounded in bytes |
 //! | [`profile`] | what a request's time went into, step by step |
+//! | [`program`] | what every device does on the way from a graph to a program |
 //! | [`coalescer`] | callers become batches: the queue, leadership, who shares a batch |
 //! | [`stats`] | what a session did |
 //! | [`stall`] | who waits for what, when nothing moves |
@@ -30,6 +31,7 @@ pub mod model;
 pub mod plan;
 pub mod plan_cache;
 pub mod profile;
+pub mod program;
 pub mod request;
 pub mod session;
 pub mod stall;

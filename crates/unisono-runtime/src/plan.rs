@@ -121,6 +121,12 @@ pub trait Backend: Send + Sync + 'static {
     /// How many lanes it wants.
     fn lane_count(&self) -> usize;
 
+    /// How many batches of one session may be in flight at once, where batching pays: a device that copies while it computes
+    /// wants two. The batch behind is closed when its lane is ready.
+    fn leaders(&self) -> usize {
+        1
+    }
+
     /// Lets the calling thread, which would otherwise sleep, work on what is running on the device, if that is short of hands. Says
     /// whether it did.
     fn lend_a_hand(&self) -> bool {
@@ -252,6 +258,32 @@ pub struct PlanInfo {
     pub row_limit: usize,
 }
 
+/// Where a node runs: an answer of [`Plan::placement`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodePlacement {
+    /// The node's name, with the path of enclosing nodes and functions.
+    pub name: String,
+    /// The operator, as messages and listings name it.
+    pub operator: String,
+    /// The device's name: `cuda:0`, `cpu`.
+    pub device: String,
+    /// Why it runs there, if that is not the device that was asked for.
+    pub why: Option<String>,
+}
+
+impl NodePlacement {
+    /// All of it.
+    pub fn new(name: String, operator: String, device: String, why: Option<&str>) -> NodePlacement {
+        NodePlacement {
+            name,
+            operator,
+            device,
+            why: why.map(str::to_owned),
+        }
+    }
+}
+
 /// A model compiled for one device and one [`PlanKey`].
 pub trait Plan: Any + Send + Sync {
     /// Runs `rows` rows. `inputs` are in the model's order and fit the key. An output that is `None` is allocated;
@@ -280,6 +312,15 @@ pub trait Plan: Any + Send + Sync {
             ErrorKind::Unsupported,
             "this device cannot tell the times of a run's steps",
         ))
+    }
+
+    /// Where each node of a request of so many rows runs, and why if that is not the device itself; in the order in which they run,
+    /// without nodes that make nothing at run time. Empty if all run on the device.
+    ///
+    /// # Errors
+    /// Those of preparing a request of so many rows.
+    fn placement(&self, _rows: usize) -> Result<Vec<NodePlacement>, Error> {
+        Ok(Vec::new())
     }
 
     /// Bytes that the plan holds.

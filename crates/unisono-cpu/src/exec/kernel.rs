@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use unisono_graph::Operator;
 use unisono_reference::arith::Unary;
+pub use unisono_runtime::program::Known;
 use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef};
+use unisono_tensor::{DType, TensorMut, TensorRef};
 
 use crate::exec::model::{Engine, Store};
 use crate::gemm::Cores;
@@ -74,21 +75,6 @@ pub trait Kernel: Send + Sync {
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut [f32],
     ) -> Result<(), Error>;
-}
-
-/// What is known of one value when kernels are built: its shape, and its contents if they are fixed.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// The element type.
-    pub dtype: DType,
-    /// The shape; `None` if it depends on data.
-    pub shape: Option<Shape>,
-    /// Contents of a small integer value, if they follow from shapes and constants.
-    pub integers: Option<Vec<i64>>,
-    /// Contents, if the value is a constant of the model.
-    pub constant: Option<Tensor>,
-    /// The value's number in its graph: the key under which packed weights are kept.
-    pub value: usize,
 }
 
 /// What a kernel is built from.

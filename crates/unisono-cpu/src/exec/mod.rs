@@ -6,7 +6,6 @@
 //! over a list; several requests are one walk (`batch`), and programs for different shapes are walked in lockstep, so that
 //! they share weights (`run::lockstep`). Nodes whose shapes depend on data stand in the same list and find their places as they run.
 
-pub mod arena;
 pub(crate) mod batch;
 mod cost;
 pub mod kernel;

@@ -5,23 +5,24 @@
 
 use std::sync::Arc;
 
+use unisono_graph::Fact;
 use unisono_graph::infer::infer;
-use unisono_graph::{Dim, Fact};
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Cost, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
 use unisono_runtime::profile::Profile;
+use unisono_runtime::program::concretise;
+use unisono_runtime::program::staging::TensorSink;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{Tensor, mutant};
 
 use crate::exec::batch::run_rows_apart;
 use crate::exec::cost::{Counted, cost};
-use crate::exec::kernel::Known;
 use crate::exec::lane::CpuLane;
 use crate::exec::model::{CpuModel, other_device};
 use crate::exec::profile::profile;
 use crate::exec::program::Program;
-use crate::exec::run::{TensorSink, execute};
+use crate::exec::run::execute;
 use crate::simd::FpEnv;
 
 /// Bytes of programs (one per number of rows) that a plan keeps; the least recently used go first.
@@ -143,41 +144,4 @@ impl Plan for CpuPlan {
     fn bytes(&self) -> u64 {
         (self.facts.len() * size_of::<Option<Fact>>()) as u64
     }
-}
-
-/// The facts with the number of rows put in.
-pub(crate) fn concretise(
-    facts: &[Option<Fact>],
-    symbol: &unisono_graph::Symbol,
-    rows: usize,
-) -> Vec<Option<Known>> {
-    let rows = Dim::from(rows);
-    let number = |dim: &Dim| -> Option<i64> {
-        dim.as_const().or_else(|| {
-            dim.substitute(&|s| (s == symbol).then(|| rows.clone()))
-                .as_const()
-        })
-    };
-    facts
-        .iter()
-        .enumerate()
-        .map(|(value, fact)| {
-            let fact = fact.as_ref()?;
-            let lengths = |dims: &Vec<Dim>| {
-                dims.iter()
-                    .map(|d| number(d).and_then(|n| usize::try_from(n).ok()))
-                    .collect()
-            };
-            Some(Known {
-                dtype: fact.dtype,
-                shape: fact.shape.as_ref().and_then(lengths),
-                integers: fact
-                    .integers
-                    .as_ref()
-                    .and_then(|v| v.iter().map(number).collect()),
-                constant: fact.constant.clone(),
-                value,
-            })
-        })
-        .collect()
 }

@@ -13,6 +13,7 @@ use unisono_graph::ops::movement::Slice;
 use unisono_graph::{Dim, Fact, Node, ValueId};
 use unisono_runtime::Error;
 use unisono_runtime::profile::{Profile, StepProfile, Times};
+use unisono_runtime::program::staging::TensorSink;
 use unisono_runtime::team::Team;
 use unisono_tensor::{DType, Shape, Tensor, element_count};
 
@@ -20,7 +21,7 @@ use crate::exec::kernel::{Context, Known};
 use crate::exec::lane::CpuLane;
 use crate::exec::model::CpuModel;
 use crate::exec::program::{Action, Operand, Program, Step};
-use crate::exec::run::{TensorSink, execute};
+use crate::exec::run::execute;
 
 /// Sees a run from inside.
 pub(crate) struct Probe {

@@ -12,17 +12,20 @@ mod forms;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use unisono_graph::ops::shape::{Flatten, Reshape, Squeeze, Unsqueeze};
-use unisono_graph::ops::unary::{Dropout, Identity};
 use unisono_graph::{Graph, Node, Operator, ValueId};
+use unisono_runtime::program::arena::{Need, layout};
+use unisono_runtime::program::facts::{integer_tensor, locate, title};
+use unisono_runtime::program::{Fate, fates, is_literal};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, element_count};
 
-use crate::exec::arena::{Need, layout};
 use crate::exec::cost::MOVED_BYTES_PER_NS;
 use crate::exec::kernel::{Access, Build, Kernel, Known};
 use crate::exec::model::{Engine, Store};
 use forms::Form;
+
+/// Alignment of every place, in bytes: a cache line.
+pub(crate) const ALIGNMENT: usize = 64;
 
 /// Where a value's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,29 +145,6 @@ impl Program {
     }
 }
 
-/// Is the node's first output the bytes of its first input under another shape?
-pub(crate) fn is_view(node: &Node) -> bool {
-    let op = &*node.op;
-    let first_only = node.outputs.iter().skip(1).all(Option::is_none);
-    first_only
-        && (op.is::<Reshape>()
-            || op.is::<Flatten>()
-            || op.is::<Squeeze>()
-            || op.is::<Unsqueeze>()
-            || op.is::<Identity>()
-            || op.is::<Dropout>())
-}
-
-/// What becomes of a node.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// Nobody needs it, or what it makes is known already.
-    Skip,
-    View,
-    Static,
-    Dynamic,
-}
-
 /// What a step is to do.
 enum Doing<'a> {
     Kernel(Box<dyn Kernel>),
@@ -239,17 +219,13 @@ impl<'a> Builder<'a> {
         self.known(id)?.shape.as_ref()
     }
 
-    /// Contents that need no node to run: a constant, or integers that follow from shapes.
+    /// See [`is_literal`].
     fn is_literal(&self, id: usize) -> bool {
-        self.constant(id).is_some()
-            || self.known(id).is_some_and(|k| {
-                k.constant.is_some()
-                    || (k.integers.is_some() && k.shape.is_some() && !k.dtype.is_float())
-            })
+        is_literal(self.graph, &self.known, id)
     }
 
     fn build(mut self) -> Result<Program, Error> {
-        let fates = self.fates();
+        let fates = fates(self.graph, &self.known);
         for (node, fate) in self.graph.nodes().iter().zip(&fates) {
             if let (Fate::View, Some(Some(from)), Some(Some(to))) =
                 (fate, node.inputs.first(), node.outputs.first())
@@ -291,38 +267,6 @@ impl<'a> Builder<'a> {
             ErrorKind::InvalidModel,
             format!("the type of value \"{name}\" cannot be inferred"),
         )
-    }
-
-    /// Walks back from the outputs: which nodes must run, and how.
-    fn fates(&self) -> Vec<Fate> {
-        let mut needed = vec![false; self.graph.values().len()];
-        for output in self.graph.outputs() {
-            needed[output.index()] = true;
-        }
-        let mut fates = vec![Fate::Skip; self.graph.nodes().len()];
-        for (fate, node) in fates.iter_mut().zip(self.graph.nodes()).rev() {
-            let wanted = |id: &ValueId| needed[id.index()] && !self.is_literal(id.index());
-            if !node.outputs.iter().flatten().any(wanted) {
-                continue;
-            }
-            let mut values = node.inputs.iter().chain(&node.outputs).flatten();
-            *fate = if !values.all(|&id| self.shape(id.index()).is_some()) {
-                Fate::Dynamic
-            } else if is_view(node) {
-                Fate::View
-            } else {
-                Fate::Static
-            };
-            for (i, input) in node.inputs.iter().enumerate() {
-                let Some(input) = input else { continue };
-                let only_shape =
-                    node.op.shape_inputs().contains(&i) && self.is_literal(input.index());
-                if *fate == Fate::Dynamic || !(only_shape || (*fate == Fate::View && i > 0)) {
-                    needed[input.index()] = true;
-                }
-            }
-        }
-        fates
     }
 
     /// Gives places to inputs, and to what steps make and the caller gets.
@@ -634,7 +578,7 @@ impl<'a> Builder<'a> {
 
     /// Lays out the arena and puts offsets where the numbers of needs stood.
     fn lay_out(&self, steps: &mut [Step]) -> Result<usize, Error> {
-        let (offsets, size) = layout(&self.needs).ok_or_else(too_large)?;
+        let (offsets, size) = layout(&self.needs, ALIGNMENT).ok_or_else(too_large)?;
         if size > self.engine.arena_limit {
             return Err(Error::new(
                 ErrorKind::Limit,
@@ -685,35 +629,9 @@ fn as_refs(known: &[Option<Known>]) -> SmallVec<[Option<&Known>; 8]> {
     known.iter().map(Option::as_ref).collect()
 }
 
-fn integer_tensor(dtype: DType, shape: &[usize], integers: &[i64]) -> Result<Tensor, Error> {
-    let mut bytes: Vec<u8> = Vec::with_capacity(integers.len() * dtype.size());
-    for &n in integers {
-        // Contents were derived for values of this type; truncation would be a wrong inference.
-        bytes.extend_from_slice(&n.to_le_bytes()[..dtype.size()]);
-    }
-    Ok(Tensor::from_bytes(dtype, shape, &bytes)?)
-}
-
 fn too_large() -> Error {
     Error::new(
         ErrorKind::Limit,
         "the sizes of intermediate values overflow",
     )
-}
-
-/// A node's path and operator, as errors show it.
-fn title(node: &Node) -> String {
-    format!("\"{}\" ({})", node.name, node.op.kind())
-}
-
-/// The same error, said at a node.
-fn locate(e: &Error, node: &Node, inputs: &[Option<Known>]) -> Error {
-    if e.node().is_some() {
-        return e.clone();
-    }
-    let shapes = inputs.iter().flatten().map(|k| match &k.shape {
-        Some(shape) => format!("{}{:?}", k.dtype, shape.as_slice()),
-        None => format!("{}[?]", k.dtype),
-    });
-    Error::at_node(e.kind(), e.message(), title(node), shapes.collect())
 }

@@ -7,6 +7,8 @@ use unisono_graph::attribute::Subgraph;
 use unisono_graph::infer::infer;
 use unisono_graph::ops::control::If;
 use unisono_graph::{Dim, Fact, Symbol};
+use unisono_runtime::program::concretise;
+use unisono_runtime::program::staging::Sink;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, TensorMut, TensorRef};
 
@@ -15,9 +17,8 @@ use std::sync::Arc;
 use crate::exec::kernel::{Build, Context, Kernel, Known, failed};
 use crate::exec::lane::Memory;
 use crate::exec::model::Engine;
-use crate::exec::plan::concretise;
 use crate::exec::program::Program;
-use crate::exec::run::{Sink, execute_in};
+use crate::exec::run::execute_in;
 
 /// A body for the shapes at hand, or why it cannot run at these shapes. Exporters write bodies for input sizes that
 /// the other body is for; such a body is an error only if it is chosen.

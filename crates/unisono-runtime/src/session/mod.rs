@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::gate::Gate;
 use crate::lane::LanePool;
 use crate::model::ModelGraph;
-use crate::plan::{CountedPlan, PlanInfo, PlanKey};
+use crate::plan::{CountedPlan, NodePlacement, PlanInfo, PlanKey};
 use crate::plan_cache::{CacheCounts, PlanCache};
 use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stall::notes::{Note, Stage, Tag, Watching, Who};
@@ -212,6 +212,22 @@ impl Session {
             shares: admitted.shares,
             row_limit: traits.row_limit,
         })
+    }
+
+    /// Where each node of such a request runs; see [`Plan::placement`](crate::plan::Plan::placement). Compiles its plan if there is
+    /// none yet.
+    ///
+    /// # Errors
+    /// Those of a request that ends before it runs.
+    pub fn placement_for<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+    ) -> Result<Vec<NodePlacement>, Error> {
+        let inner = self.inner();
+        let admitted = inner.admit(inputs.into())?;
+        let _visit = inner.visit()?;
+        let plan = inner.plan(&admitted.key, None)?;
+        plan.plan.placement(admitted.rows)
     }
 
     /// What has made no progress for so long, and what it waits for. Any thread may ask at any time, and waits for nobody.
@@ -463,7 +479,7 @@ impl Inner {
             // Where a batch is no better than its rows one by one, as many may run at once as there are lanes.
             self.coalescer.set_permits(match plan.worthwhile_rows {
                 0 | 1 => self.device.lane_count(),
-                _ => 1,
+                _ => self.device.leader_count(),
             });
             Ok(plan)
         };

@@ -12,16 +12,16 @@ use smallvec::SmallVec;
 use unisono_graph::OutputRows;
 use unisono_runtime::Error;
 use unisono_runtime::plan::Member;
+use unisono_runtime::program::staging::{Sink, TensorSink, broken, output_rows};
 use unisono_runtime::team::by_weight;
 use unisono_tensor::{DType, Shape, Tensor, TensorRef};
 
-use super::{broken, output_rows, plan_of};
-use crate::exec::arena::ALIGNMENT;
+use super::plan_of;
 use crate::exec::lane::{CpuLane, Memory};
 use crate::exec::model::{CpuModel, Engine};
 use crate::exec::plan::CpuPlan;
-use crate::exec::program::Program;
-use crate::exec::run::{Sink, TensorSink, execute_in};
+use crate::exec::program::{ALIGNMENT, Program};
+use crate::exec::run::execute_in;
 use crate::memory::SharedMut;
 
 /// Members that run beside each other at a time.
@@ -222,7 +222,7 @@ pub(crate) fn run_rows_apart(
     let Some(work_ns) = plan.work_apart(1) else {
         return Ok(false);
     };
-    let rules = output_rows(model);
+    let rules = output_rows(&model.model);
     let outermost = |rule: &OutputRows| matches!(rule, OutputRows::Rows { axis: 0, .. });
     let ports = model.model.inputs();
     let are_outermost = ports

@@ -11,7 +11,6 @@
 //! What cannot be staged runs request by request: strings, which have no bytes, and outputs whose shapes depend on data.
 
 mod apart;
-mod staging;
 #[cfg(test)]
 mod tests;
 
@@ -19,20 +18,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use unisono_graph::OutputRows;
-use unisono_graph::contract::Verdict;
 use unisono_runtime::plan::{Group, Member};
+use unisono_runtime::program::staging::{Inputs, Rows, Sink, Staged, Staging, broken};
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::TensorRef;
+use unisono_tensor::{DType, Tensor, TensorRef};
 
 use crate::exec::lane::CpuLane;
 use crate::exec::model::CpuModel;
 use crate::exec::plan::CpuPlan;
-use crate::exec::program::Program;
+use crate::exec::program::{ALIGNMENT, Program};
 pub(crate) use apart::run_rows_apart;
 
 use crate::exec::run::{MOST_RUNS, Run, RunMemory, can_join, execute_views, run_joined};
-use staging::{Source, Staged, StagedSink};
 
 /// Runs a batch. See [`unisono_runtime::plan::Executable::run_batch`].
 pub(crate) fn run_batch(
@@ -90,32 +87,29 @@ fn run_together(
 
     let mut cut = 0;
     for (part, _) in &mut parts {
-        cut = part.place_inputs(cut)?;
+        cut = part.staging.place_inputs(cut, ALIGNMENT)?;
     }
     let mut end = cut;
     for (part, _) in &mut parts {
-        end = part.place_outputs(end)?;
+        end = part.staging.place_outputs(end, ALIGNMENT)?;
     }
     let staging = lane.staging.at_least(end, limit)?;
     let (inputs, mut outputs) = staging.split_at_mut(cut);
     for (part, range) in &parts {
-        part.gather(
-            model,
-            members.get(range.clone()).ok_or_else(not_there)?,
-            inputs,
-        )?;
+        let members = members.get(range.clone()).ok_or_else(not_there)?;
+        part.staging.gather(inputs_of(members), inputs)?;
     }
     let mut arena = lane.arena.at_least(arena, limit)?;
     let mut runs: SmallVec<[Run<'_>; MOST_RUNS]> = SmallVec::new();
     for (part, range) in &parts {
         let members = members.get(range.clone()).ok_or_else(not_there)?;
         let mut views = SmallVec::new();
-        for (i, source) in part.inputs.iter().enumerate() {
-            views.push(source.view(members, i, inputs)?);
+        for i in 0..part.staging.input_count() {
+            views.push(part.staging.input(members, i, inputs)?);
         }
         let mut places = SmallVec::new();
-        for staged in &part.outputs {
-            places.push(staged.split_off(&mut outputs));
+        for staged in part.staging.outputs() {
+            places.push(staged.split_off(&mut outputs, ALIGNMENT));
         }
         let (own, rest) = std::mem::take(&mut arena).split_at_mut(part.program.arena);
         arena = rest;
@@ -131,7 +125,8 @@ fn run_together(
     let staging = lane.staging.bytes();
     for (part, range) in &parts {
         let members = members.get_mut(range.clone()).ok_or_else(not_there)?;
-        part.scatter(model, members, staging)?;
+        let members = members.iter_mut().map(Into::into);
+        part.staging.scatter(&model.model, members, staging)?;
     }
     Ok(true)
 }
@@ -163,20 +158,20 @@ fn run_group(
         });
     };
     let engine = &*model.engine;
-    let cut = part.place_inputs(0)?;
-    let end = part.place_outputs(cut)?;
+    let cut = part.staging.place_inputs(0, ALIGNMENT)?;
+    let end = part.staging.place_outputs(cut, ALIGNMENT)?;
     let staging = lane.staging.at_least(end, engine.arena_limit)?;
     let (inputs, outputs) = staging.split_at_mut(cut);
-    part.gather(model, members, inputs)?;
+    part.staging.gather(inputs_of(members), inputs)?;
     let program = &*part.program;
     let mut refs: SmallVec<[TensorRef<'_>; 4]> = SmallVec::new();
-    for (i, source) in part.inputs.iter().enumerate() {
-        refs.push(source.view(members, i, inputs)?);
+    for i in 0..part.staging.input_count() {
+        refs.push(part.staging.input(members, i, inputs)?);
     }
     let mut sink = StagedSink {
         memory: outputs,
         first: cut,
-        places: &part.outputs,
+        places: part.staging.outputs(),
     };
     let memory = RunMemory {
         arena: &mut lane.arena,
@@ -185,37 +180,47 @@ fn run_group(
     };
     execute_views(program, &model.engine, memory, &refs, &mut sink, None)?;
     drop(refs);
-    part.scatter(model, members, staging)
+    let members = members.iter_mut().map(Into::into);
+    part.staging.scatter(&model.model, members, staging)
 }
 
 /// One group of a batch: its program, and where its inputs and outputs are.
 pub(crate) struct Part {
     program: Arc<Program>,
-    rows: usize,
-    inputs: SmallVec<[Source; 4]>,
-    outputs: SmallVec<[Staged; 4]>,
+    staging: Staging,
 }
 
 impl Part {
     /// Of a group whose first member is `first`; `None` if it cannot be staged.
     fn new(model: &CpuModel, program: Arc<Program>, first: &Member, rows: usize) -> Option<Part> {
-        let inputs = staging::sources(model.model.inputs(), first, rows)?;
-        let outputs = staging::outputs(output_rows(model), &program, rows)?;
-        Some(Part {
-            program,
-            rows,
-            inputs,
-            outputs,
-        })
+        let outputs = program.outputs.iter().map(|o| (o.dtype, o.shape.as_ref()));
+        let rows = Rows::exactly(rows);
+        let staging = Staging::new(&model.model, &first.inputs, outputs, rows, Inputs::Borrowed)?;
+        Some(Part { program, staging })
     }
 }
 
-/// How the model's outputs are told apart; nothing if its requests must run alone.
-fn output_rows(model: &CpuModel) -> &[OutputRows] {
-    match &model.model.contract().verdict {
-        Verdict::Coalescible { outputs, .. } => outputs,
-        Verdict::Alone(_) => &[],
+/// The parts of staging memory that a program writes its outputs to.
+struct StagedSink<'a> {
+    /// Staging memory from offset `first` on.
+    memory: &'a mut [u8],
+    first: usize,
+    places: &'a [Staged],
+}
+
+impl Sink for StagedSink<'_> {
+    fn provide(&mut self, index: usize, dtype: DType, shape: &[usize]) -> Result<&mut [u8], Error> {
+        let place = self.places.get(index).filter(|p| p.is(dtype, shape));
+        let range = place.map(|p| p.range().start - self.first..p.range().end - self.first);
+        range
+            .and_then(|range| self.memory.get_mut(range))
+            .ok_or_else(|| broken("an output does not have the shape that was planned"))
     }
+}
+
+/// The inputs of every member.
+fn inputs_of(members: &[Member]) -> impl Iterator<Item = &[Tensor]> + Clone {
+    members.iter().map(|member| &member.inputs[..])
 }
 
 fn plan_of(member: &Member) -> Result<&CpuPlan, Error> {
@@ -228,27 +233,4 @@ fn foreign() -> Error {
 
 fn not_there() -> Error {
     broken("a group has members that are not there")
-}
-
-/// An error about a batch that breaks the promises of `run_batch`'s caller.
-fn broken(what: &str) -> Error {
-    Error::new(
-        ErrorKind::Panic,
-        format!("the batch was not put together well: {what}; please report this"),
-    )
-}
-
-/// `bytes` more from `at` on, and where the next thing may begin.
-fn reserve(at: usize, bytes: usize) -> Result<(Range<usize>, usize), Error> {
-    let overflow = || {
-        Error::new(
-            ErrorKind::Limit,
-            "the sizes of a batch's inputs and outputs overflow",
-        )
-    };
-    let end = at.checked_add(bytes).ok_or_else(overflow)?;
-    let next = end
-        .checked_next_multiple_of(crate::exec::arena::ALIGNMENT)
-        .ok_or_else(overflow)?;
-    Ok((at..end, next))
 }

@@ -15,9 +15,11 @@ use unisono_graph::ops::conv::{Conv, ConvTranspose};
 use unisono_graph::ops::movement::{Concat, Transpose};
 use unisono_graph::ops::unary::Unary;
 use unisono_runtime::Error;
+use unisono_runtime::program::Fate;
+use unisono_runtime::program::facts::locate;
 use unisono_tensor::{DType, Shape, TensorMut, TensorRef, element_count};
 
-use super::{Builder, Fate, Step, as_refs, locate};
+use super::{Builder, Step, as_refs};
 use crate::exec::kernel::{Build, Context, Kernel, Known};
 use crate::gemm::Cores;
 use crate::kernels::operands::{operand, result};

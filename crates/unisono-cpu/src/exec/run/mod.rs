@@ -3,7 +3,7 @@
 //! The one idea: a run is a walk over the steps with three base pointers (inputs, outputs, arena). This module holds the
 //! `unsafe` of the executor, and its invariant is: *within one step, the bytes of an output overlap those of no other
 //! operand and of no scratch memory*. The arena's layout gives that for arena places (a step's outputs, inputs and
-//! scratch are alive together, and what is alive together never overlaps; `exec::arena` has the property test); inputs
+//! scratch are alive together, and what is alive together never overlaps; `unisono_runtime::program::arena` has the property test); inputs
 //! and constants are never written; outputs are allocations that nobody else shares.
 
 mod dynamic;
@@ -12,6 +12,7 @@ mod lockstep;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use unisono_runtime::program::staging::Sink;
 use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, fault, mutant};
@@ -29,39 +30,6 @@ const OPERANDS: usize = 24;
 
 type Refs<'a> = SmallVec<[Option<TensorRef<'a>>; OPERANDS]>;
 type Muts<'a> = SmallVec<[Option<TensorMut<'a>>; OPERANDS]>;
-
-/// Where outputs come from.
-pub(crate) trait Sink {
-    /// Memory for output `index`, aligned for its type, not shared with anybody, valid until the run ends. Called once per
-    /// output: before the first step if its shape is known, else when it is.
-    fn provide(&mut self, index: usize, dtype: DType, shape: &[usize]) -> Result<&mut [u8], Error>;
-}
-
-/// Outputs as tensors: those that fit are written in place, others replaced.
-pub(crate) struct TensorSink<'a> {
-    pub(crate) outputs: &'a mut [Option<Tensor>],
-}
-
-impl Sink for TensorSink<'_> {
-    fn provide(&mut self, index: usize, dtype: DType, shape: &[usize]) -> Result<&mut [u8], Error> {
-        let slot = self.outputs.get_mut(index).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("there is no room for output {index}"),
-            )
-        })?;
-        let fits = slot
-            .as_mut()
-            .is_some_and(|t| t.dtype() == dtype && t.shape() == shape && t.bytes_mut().is_some());
-        if !fits {
-            *slot = Some(Tensor::zeros(dtype, shape)?);
-        }
-        Ok(slot
-            .as_mut()
-            .and_then(Tensor::bytes_mut)
-            .unwrap_or_default())
-    }
-}
 
 /// One output of the run as the steps see it.
 #[derive(Clone, Copy)]

@@ -5,9 +5,6 @@
 
 use unisono_tensor::mutant;
 
-/// Alignment of every place, in bytes: a cache line.
-pub const ALIGNMENT: usize = 64;
-
 /// A value's need for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
@@ -19,8 +16,8 @@ pub struct Need {
     pub last: usize,
 }
 
-/// The offsets, one per need, and the size of the arena. `None` if the sizes overflow.
-pub fn layout(needs: &[Need]) -> Option<(Vec<usize>, usize)> {
+/// The offsets, one per need, and the size of the arena; all are multiples of `alignment` bytes. `None` if the sizes overflow.
+pub fn layout(needs: &[Need], alignment: usize) -> Option<(Vec<usize>, usize)> {
     let mut order: Vec<usize> = (0..needs.len()).collect();
     // The index breaks ties, so that a layout depends on nothing but its input.
     order.sort_by_key(|&i| (std::cmp::Reverse(needs[i].bytes), i));
@@ -30,7 +27,7 @@ pub fn layout(needs: &[Need]) -> Option<(Vec<usize>, usize)> {
     let mut taken: Vec<(usize, usize)> = Vec::new();
     for i in order {
         let need = needs[i];
-        let bytes = need.bytes.checked_next_multiple_of(ALIGNMENT)?;
+        let bytes = need.bytes.checked_next_multiple_of(alignment)?;
         if bytes == 0 {
             continue;
         }
@@ -42,7 +39,7 @@ pub fn layout(needs: &[Need]) -> Option<(Vec<usize>, usize)> {
         for &j in placed.iter().filter(meets) {
             taken.push((
                 offsets[j],
-                offsets[j] + needs[j].bytes.next_multiple_of(ALIGNMENT),
+                offsets[j] + needs[j].bytes.next_multiple_of(alignment),
             ));
         }
         taken.sort_unstable();
@@ -65,6 +62,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const ALIGNMENT: usize = 64;
+
     #[test]
     fn values_that_follow_each_other_share_bytes() {
         let chain: Vec<Need> = (0..10)
@@ -74,7 +73,7 @@ mod tests {
                 last: i + 1,
             })
             .collect();
-        let (_, size) = layout(&chain).unwrap();
+        let (_, size) = layout(&chain, ALIGNMENT).unwrap();
         assert_eq!(size, 2 * 1024);
     }
 
@@ -85,13 +84,13 @@ mod tests {
             first: 0,
             last: 0,
         };
-        assert_eq!(layout(&[need]), None);
+        assert_eq!(layout(&[need], ALIGNMENT), None);
         let half = Need {
             bytes: usize::MAX / 2 + 1,
             first: 0,
             last: 0,
         };
-        assert_eq!(layout(&[half, half]), None);
+        assert_eq!(layout(&[half, half], ALIGNMENT), None);
     }
 
     proptest! {
@@ -101,7 +100,7 @@ mod tests {
         ) {
             let needs: Vec<Need> =
                 raw.iter().map(|&(bytes, first, length)| Need { bytes, first, last: first + length }).collect();
-            let (offsets, size) = layout(&needs).unwrap();
+            let (offsets, size) = layout(&needs, ALIGNMENT).unwrap();
             for (i, a) in needs.iter().enumerate() {
                 prop_assert!(offsets[i] % ALIGNMENT == 0 && offsets[i] + a.bytes <= size);
                 for (j, b) in needs.iter().enumerate().skip(i + 1) {

@@ -1,0 +1,58 @@
+//! What running a plan costs on a device, from counted work.
+//!
+//! The one idea: as on the processor (`unisono_runtime::program::work`), with a GPU's rates. They are an H100's, rounded; what is
+//! decided with them (who shares a batch) must not differ from run to run, so no clock is read.
+
+use unisono_graph::{Fact, Graph, Symbol};
+use unisono_runtime::plan::Cost;
+use unisono_runtime::program::work::{Amount, Work};
+
+/// What a batch costs beside its kernels: two copies, a launch, and the wait for it.
+const BATCH_NS: u64 = 15_000;
+
+/// A kernel in a captured graph: the way to the next one, and a tail in which few processors work.
+const STEP_NS: u64 = 2_500;
+
+/// Multiplications with an addition in a nanosecond, in f32: half of what the hardware can do.
+const PRODUCTS_PER_NS: u64 = 15_000;
+
+/// Bytes from and to device memory in a nanosecond.
+const MEMORY_BYTES_PER_NS: u64 = 2_000;
+
+/// Bytes from and to the host in a nanosecond.
+const LINK_BYTES_PER_NS: u64 = 25;
+
+/// The cost of a plan, of whose values `facts` tells shapes with the number of rows as the symbol `rows`.
+pub(crate) fn cost(graph: &Graph, facts: &[Option<Fact>], rows: &Symbol) -> Cost {
+    let mut work = Work::default();
+    work.add_graph(graph, facts, rows);
+    let time = |part: &Amount| part.products / PRODUCTS_PER_NS + part.moved / MEMORY_BYTES_PER_NS;
+    let ends = graph.inputs().iter().chain(graph.outputs());
+    let bytes_of_a_row = |id: &unisono_graph::ValueId| {
+        let fact = facts.get(id.index())?.as_ref()?;
+        let shape = fact.shape.as_ref()?;
+        if !shape.iter().any(|n| n.mentions(rows)) {
+            return None;
+        }
+        let one = |n: &unisono_graph::Dim| {
+            n.substitute(&|s| (s == rows).then(|| unisono_graph::Dim::constant(1)))
+                .as_len()
+        };
+        let elements = shape
+            .iter()
+            .map(one)
+            .try_fold(1u64, |all, n| all.checked_mul(n? as u64))?;
+        elements.checked_mul(fact.dtype.size() as u64)
+    };
+    let copied: u64 = ends.filter_map(bytes_of_a_row).sum();
+    Cost {
+        fixed_ns: BATCH_NS
+            + work.steps * STEP_NS
+            + work.weight_bytes / MEMORY_BYTES_PER_NS
+            + time(&work.shared),
+        // Plans for different shapes run one after the other and share nothing.
+        shared_ns: 0,
+        row_ns: time(&work.per_row) + copied / LINK_BYTES_PER_NS,
+        ..Cost::default()
+    }
+}

@@ -1,0 +1,83 @@
+//! What lanes and models of a device share.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use unisono_cpu::CpuOptions;
+use unisono_cpu::host::Host;
+use unisono_runtime::Error;
+
+use crate::device::{CudaOptions, Opened};
+use crate::driver::{Context, DeviceMemory, DevicePool, Kernels, Source, Stream};
+use crate::exec::run::upload;
+use crate::lower::Lowering;
+use crate::program::{Resident, Upload};
+
+/// Lowers a node; see [`crate::lower::lower`].
+pub(crate) type LowerNode = fn(&mut Lowering<'_>) -> Result<bool, Error>;
+
+/// See the [module](self).
+pub(crate) struct Engine {
+    pub(crate) context: Context,
+    pub(crate) pool: DevicePool,
+    pub(crate) kernels: Kernels,
+    pub(crate) lower: LowerNode,
+    /// Runs what has no kernel here.
+    pub(crate) host: Host,
+    pub(crate) options: CudaOptions,
+    /// Lanes made so far: their numbers.
+    pub(crate) lanes: AtomicUsize,
+    pub(crate) uploads: Arc<Uploads>,
+}
+
+impl Engine {
+    /// Of a device that was opened.
+    pub(crate) fn new(
+        opened: Opened,
+        options: &CudaOptions,
+        sources: &[Source],
+        lower: LowerNode,
+    ) -> Result<Engine, Error> {
+        let Opened { context, pool } = opened;
+        let mut host = CpuOptions::default();
+        host.arena_limit = options.arena_limit;
+        Ok(Engine {
+            kernels: Kernels::new(&context, sources)?,
+            uploads: Arc::new(Uploads {
+                pool: pool.clone(),
+                stream: Mutex::new(Stream::new(&context)?),
+            }),
+            host: Host::new(&host)?,
+            context,
+            pool,
+            lower,
+            options: options.clone(),
+            lanes: AtomicUsize::new(0),
+        })
+    }
+}
+
+/// Puts constants onto the device.
+pub(crate) struct Uploads {
+    pool: DevicePool,
+    stream: Mutex<Stream>,
+}
+
+impl Upload for Uploads {
+    fn upload(&self, bytes: &[u8]) -> Result<Arc<dyn Resident>, Error> {
+        let memory = self.pool.allocate(bytes.len())?;
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        upload(&stream, &memory, bytes)?;
+        Ok(Arc::new(memory))
+    }
+}
+
+impl Resident for DeviceMemory {
+    fn address(&self) -> u64 {
+        DeviceMemory::address(self)
+    }
+
+    fn len(&self) -> usize {
+        DeviceMemory::len(self)
+    }
+}

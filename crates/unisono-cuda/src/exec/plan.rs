@@ -1,0 +1,356 @@
+//! A plan: what is known of a model for one set of per-row shapes, and a program for each bucket of rows seen.
+//!
+//! The one idea: as on the processor, inference runs once with the number of rows as a symbol. A request or batch then runs in the
+//! program of its bucket; one that cannot run here (shapes that depend on data, strings, bodies of loops) runs on the processor,
+//! which gives the same bits.
+//!
+//! What goes wrong on the device is told by the processor: a request whose data a kernel refuses, alone, is run there again, and
+//! has the error that it has on any device, at its node.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use unisono_graph::Fact;
+use unisono_graph::infer::infer;
+use unisono_runtime::lane::Lane;
+use unisono_runtime::plan::{Cost, NodePlacement, Plan, PlanKey};
+use unisono_runtime::plan_cache::{PlanCache, Weigh};
+use unisono_runtime::program::concretise;
+use unisono_runtime::program::facts::title;
+use unisono_runtime::program::staging::{Inputs, Request, Rows, Staging};
+use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::Tensor;
+
+use crate::exec::bucket::bucket;
+use crate::exec::cost::cost;
+use crate::exec::lane::CudaLane;
+use crate::exec::model::{CudaModel, inputs_of, is_too_large, other_device};
+use crate::exec::run::{Bucket, Outcome, run};
+use crate::launch::status;
+use crate::program::{ALIGNMENT, Built, Program, Reason, STATUS_BYTES, Target, Work, build};
+
+/// Bytes of programs and captured graphs that a plan keeps; the least recently used go first.
+const PROGRAM_BYTES: u64 = 256 << 20;
+
+pub(crate) struct CudaPlan {
+    model: Arc<CudaModel>,
+    key: PlanKey,
+    facts: Vec<Option<Fact>>,
+    cost: Cost,
+    /// Whether batches may be padded, as far as that follows from the shapes.
+    has_rows: bool,
+    buckets: PlanCache<usize, Prepared, Error>,
+    on_host: Mutex<Option<Arc<dyn Plan>>>,
+}
+
+/// Where a number of rows runs.
+#[derive(Clone)]
+pub(crate) enum Prepared {
+    /// On the device.
+    Here(Arc<Bucket>),
+    /// On the processor.
+    Elsewhere(Arc<Reason>),
+}
+
+impl Weigh for Prepared {
+    fn bytes(&self) -> u64 {
+        match self {
+            Prepared::Here(bucket) => bucket.bytes(),
+            Prepared::Elsewhere(_) => size_of::<Reason>() as u64,
+        }
+    }
+}
+
+impl CudaPlan {
+    pub(crate) fn compile(model: &Arc<CudaModel>, key: &PlanKey) -> Result<CudaPlan, Error> {
+        let ports = model.model.inputs();
+        let inputs: Vec<Fact> = ports
+            .iter()
+            .zip(key.shapes(&model.rows))
+            .map(|(port, shape)| Fact::new(port.dtype, shape))
+            .collect();
+        let facts = infer(model.model.graph(), &inputs).map_err(|e| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("these input shapes do not fit the model: {e}"),
+            )
+        })?;
+        Ok(CudaPlan {
+            cost: cost(model.model.graph(), &facts, &model.rows),
+            has_rows: key.has_rows() && model.model.contract().is_coalescible(),
+            model: Arc::clone(model),
+            key: key.clone(),
+            facts,
+            buckets: PlanCache::new(PROGRAM_BYTES),
+            on_host: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn model(&self) -> &CudaModel {
+        &self.model
+    }
+
+    /// The same plan on the processor.
+    pub(crate) fn on_host(&self) -> Result<Arc<dyn Plan>, Error> {
+        let mut made = self.on_host.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = &*made {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = self.model.on_host.compile(&self.key)?;
+        *made = Some(Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// What runs so many rows of requests that may be padded.
+    pub(crate) fn bucket_for(&self, rows: usize) -> Result<Prepared, Error> {
+        self.exactly(bucket(rows, self.model.engine.options.max_bucket_rows))
+    }
+
+    /// What runs just so many rows.
+    fn exactly(&self, rows: usize) -> Result<Prepared, Error> {
+        let build = || self.build(rows);
+        let orphaned = || {
+            Error::new(
+                ErrorKind::Panic,
+                "preparing the program panicked on another thread; try again",
+            )
+        };
+        self.buckets.get_or_compile(&rows, build, orphaned)
+    }
+
+    fn build(&self, rows: usize) -> Result<Prepared, Error> {
+        let (model, engine) = (&self.model, &self.model.engine);
+        let known = concretise(&self.facts, &model.rows, rows);
+        let properties = engine.context.properties();
+        let target = Target {
+            lower: &engine.lower,
+            processors: properties.processors,
+            shared_limit: properties.shared_bytes,
+            arena_limit: engine.options.arena_limit,
+            weights: &model.weights,
+            host: &engine.host,
+            store: &model.store,
+        };
+        Ok(match build(model.model.graph(), &known, &target)? {
+            Built::Program(program) => {
+                Prepared::Here(Arc::new(Bucket::new(*program, engine.options.lanes)))
+            }
+            Built::Elsewhere(reason) => Prepared::Elsewhere(Arc::new(reason)),
+        })
+    }
+
+    /// Runs one request.
+    pub(crate) fn run_one(
+        &self,
+        lane: &mut CudaLane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+    ) -> Result<(), Error> {
+        let contract = self.model.model.contract();
+        let may_be_padded =
+            self.has_rows && contract.lengths(inputs.iter().map(Tensor::shape)).is_some();
+        let (mut prepared, mut is_exact) = match may_be_padded {
+            true => (self.bucket_for(rows), false),
+            false => (self.exactly(rows), true),
+        };
+        loop {
+            let done = match prepared {
+                Ok(Prepared::Elsewhere(_)) => {
+                    return self.run_on_host(lane, rows, inputs, outputs);
+                }
+                Ok(Prepared::Here(bucket)) => {
+                    let outputs = &mut *outputs;
+                    let mut request = [Request {
+                        rows,
+                        inputs,
+                        outputs,
+                    }];
+                    match may_be_padded {
+                        true => self.run_requests(lane, &bucket, &mut request),
+                        false => self.run_alone(lane, &bucket, &mut request),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            match done {
+                Err(error) if is_too_large(&error) && !is_exact => {
+                    (prepared, is_exact) = (self.exactly(rows), true);
+                }
+                Err(error) if error.kind() == ErrorKind::Execution => {
+                    return self.run_on_host(lane, rows, inputs, outputs);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn run_on_host(
+        &self,
+        lane: &mut CudaLane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+    ) -> Result<(), Error> {
+        let plan = self.on_host()?;
+        plan.run(lane.on_host()?, rows, inputs, outputs)
+    }
+
+    /// Runs requests that may be padded in a program that has room for their rows.
+    pub(crate) fn run_requests(
+        &self,
+        lane: &mut CudaLane,
+        bucket: &Bucket,
+        requests: &mut [Request<'_>],
+    ) -> Result<(), Error> {
+        let Some(first) = requests.first() else {
+            return Ok(());
+        };
+        let used = requests.iter().map(|request| request.rows).sum();
+        let rows = Rows {
+            used,
+            program: program_rows(&self.model, &bucket.program).unwrap_or(used),
+        };
+        let staging = Staging::new(
+            &self.model.model,
+            first.inputs,
+            outputs_of(&bucket.program),
+            rows,
+            Inputs::Staged,
+        );
+        self.run_staged(lane, bucket, staging, requests)
+    }
+
+    /// Runs one request in a program for just its shapes.
+    fn run_alone(
+        &self,
+        lane: &mut CudaLane,
+        bucket: &Bucket,
+        request: &mut [Request<'_>; 1],
+    ) -> Result<(), Error> {
+        let [one] = request;
+        let staging = Staging::alone(one.inputs, outputs_of(&bucket.program), one.rows);
+        self.run_staged(lane, bucket, staging, request)
+    }
+
+    fn run_staged(
+        &self,
+        lane: &mut CudaLane,
+        bucket: &Bucket,
+        staging: Option<Staging>,
+        requests: &mut [Request<'_>],
+    ) -> Result<(), Error> {
+        let mut staging = staging.ok_or_else(cannot_stage)?;
+        let input_bytes = staging.place_inputs(0, ALIGNMENT)?;
+        let output_bytes = staging.place_outputs(STATUS_BYTES, ALIGNMENT)?;
+        let program = &bucket.program;
+        if (input_bytes, output_bytes) != (program.input_bytes, program.output_bytes) {
+            return Err(cannot_stage());
+        }
+        let outcome = run(lane, bucket, |memory| {
+            staging.gather(inputs_of(requests), memory)
+        })?;
+        if let Outcome::Refused(bits) = outcome {
+            return Err(refused(bits));
+        }
+        let memory = lane.memory.as_ref().map_or(&[][..], |m| m.output.bytes());
+        let requests = requests.iter_mut().map(|request| Request {
+            rows: request.rows,
+            inputs: request.inputs,
+            outputs: &mut *request.outputs,
+        });
+        staging.scatter(&self.model.model, requests, memory)
+    }
+}
+
+impl Plan for CudaPlan {
+    fn run(
+        &self,
+        lane: &mut dyn Lane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+    ) -> Result<(), Error> {
+        let lane = lane.downcast_mut().ok_or_else(other_device)?;
+        self.run_one(lane, rows, inputs, outputs)
+    }
+
+    fn placement(&self, rows: usize) -> Result<Vec<NodePlacement>, Error> {
+        let prepared = match self.has_rows {
+            true => self.bucket_for(rows),
+            false => self.exactly(rows),
+        };
+        let nodes = self.model.model.graph().nodes();
+        let device = format!("cuda:{}", self.model.engine.context.properties().index);
+        let place = |name: String, operator: &str, device: &str, why: Option<&str>| {
+            NodePlacement::new(name, operator.to_owned(), device.to_owned(), why)
+        };
+        Ok(match prepared? {
+            Prepared::Here(bucket) => {
+                let of_node = |step: &crate::program::Step| {
+                    let node = nodes.get(step.node?)?;
+                    let (name, operator) = (node.name.clone(), node.op.name());
+                    Some(match step.work {
+                        Work::Host(_) => place(name, operator, "cpu", Some(NO_KERNEL)),
+                        _ => place(name, operator, &device, None),
+                    })
+                };
+                bucket.program.steps.iter().filter_map(of_node).collect()
+            }
+            Prepared::Elsewhere(reason) => {
+                let why = match reason.node.and_then(|node| nodes.get(node)) {
+                    Some(node) => {
+                        format!("the whole model, for node {}: {}", title(node), reason.why)
+                    }
+                    None => format!("the whole model: {}", reason.why),
+                };
+                let all = nodes.iter();
+                all.map(|node| place(node.name.clone(), node.op.name(), "cpu", Some(&why)))
+                    .collect()
+            }
+        })
+    }
+
+    fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.facts.len() * size_of::<Option<Fact>>()) as u64
+    }
+}
+
+const NO_KERNEL: &str = "no kernel on the device takes these types and shapes";
+
+/// How many rows a program is for; `None` if no input says.
+fn program_rows(model: &CudaModel, program: &Program) -> Option<usize> {
+    let ports = model.model.inputs().iter().zip(&program.inputs);
+    ports
+        .filter_map(|(port, built)| built.shape.get(port.rows_axis?).copied())
+        .next()
+}
+
+fn outputs_of(
+    program: &Program,
+) -> impl ExactSizeIterator<Item = (unisono_tensor::DType, Option<&unisono_tensor::Shape>)> {
+    let outputs = program.outputs.iter();
+    outputs.map(|port| (port.dtype, Some(&port.shape)))
+}
+
+fn cannot_stage() -> Error {
+    Error::new(
+        ErrorKind::Panic,
+        "a request does not fit the program that was built for it; please report this",
+    )
+}
+
+/// What a kernel found in the data, in words.
+fn refused(bits: u32) -> Error {
+    let message = if bits & status::BAD_INDEX != 0 {
+        "an index lies outside of its axis"
+    } else if bits & status::DIVISION_BY_ZERO != 0 {
+        "an integer was divided by zero"
+    } else {
+        "a kernel on the device could not compute with its data"
+    };
+    Error::new(ErrorKind::Execution, message)
+}

@@ -1,0 +1,331 @@
+//! One batch on a lane: capture, launch, wait, and nodes on the processor in between.
+//!
+//! This module holds the `unsafe` of the executor. What it keeps of the driver's [contract of the queue](crate::driver):
+//!
+//! - *Room.* Addresses come from [`Program::address`], for blocks that [`CudaLane::make_room`] has made at least as large as the program
+//!   says; a program's buffers lie within what it says, by its construction (`program::tests` looks at every one of them).
+//! - *Lifetime.* Whoever enqueues waits before it returns, whatever happens, so what is in the stream ends before anybody else
+//!   gets the lane, its memory, the program or the weights.
+//! - *Nobody else.* A lane is borrowed exclusively for a batch, and its memory is its own. Weights are never written after they
+//!   were uploaded.
+//! - *Graphs.* One is launched on the lane that captured it, and only in the generation of memory that it was captured with.
+
+use std::sync::{Mutex, PoisonError};
+
+use smallvec::SmallVec;
+use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::{TensorMut, TensorRef};
+
+use crate::driver::{DeviceMemory, GraphExec, Stream};
+use crate::exec::lane::{CudaLane, LaneMemory};
+use crate::launch::Buffer;
+use crate::program::{
+    Blocks, HostInput, HostStep, Placed, Program, STATUS_BYTES, Segment, Step, Work,
+};
+
+/// A program with what was captured of it.
+pub(crate) struct Bucket {
+    pub(crate) program: Program,
+    segments: Vec<Segment>,
+    /// By lane. The lock is never waited for: a lane has one holder.
+    captured: Box<[Mutex<Option<Captured>>]>,
+}
+
+/// The graphs of a program on one lane, one for each segment on the device.
+struct Captured {
+    generation: u64,
+    graphs: Vec<GraphExec>,
+}
+
+/// Bytes that an executable graph takes for each of its nodes, roughly, on host and device together.
+const NODE_BYTES: u64 = 2 << 10;
+
+impl Bucket {
+    pub(crate) fn new(program: Program, lanes: usize) -> Bucket {
+        Bucket {
+            segments: program.segments(),
+            program,
+            captured: (0..lanes).map(|_| Mutex::new(None)).collect(),
+        }
+    }
+
+    /// Bytes that it holds, captured graphs included.
+    pub(crate) fn bytes(&self) -> u64 {
+        let nodes = self.program.launches().count() + 2 * self.segments.len();
+        self.program.bytes() + nodes as u64 * NODE_BYTES * self.captured.len() as u64
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The outputs are in the lane's page-locked memory.
+    Done,
+    /// A kernel could not compute with its data; see [`crate::launch::status`]. Outputs are void.
+    Refused(u32),
+}
+
+/// A lane with its memory taken out of it. However it goes out of scope, the stream has been waited for, and the lane has its memory.
+struct Flight<'a> {
+    lane: &'a mut CudaLane,
+    memory: Option<LaneMemory>,
+    is_over: bool,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Its error is the one that led here, or the device is lost and nothing runs any more.
+            let _ = self.lane.stream.synchronize();
+        }
+        self.lane.memory = self.memory.take();
+    }
+}
+
+/// Runs a program on inputs that `fill` writes into the lane's page-locked memory.
+pub(crate) fn run(
+    lane: &mut CudaLane,
+    bucket: &Bucket,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
+) -> Result<Outcome, Error> {
+    let context = lane.engine.context.clone();
+    let _current = context.enter()?;
+    lane.make_room(&bucket.program)?;
+    let mut flight = Flight {
+        memory: lane.memory.take(),
+        lane,
+        is_over: true,
+    };
+    let memory = flight.memory.as_mut().ok_or_else(no_memory)?;
+    fill(memory.input.bytes_mut())?;
+    flight.is_over = false;
+    enqueue_all(flight.lane, bucket, memory)?;
+    flight.lane.wait()?;
+    flight.is_over = true;
+    let status = memory.output.bytes().first_chunk().copied();
+    match u32::from_le_bytes(status.unwrap_or_default()) {
+        0 => Ok(Outcome::Done),
+        bits => {
+            clear(&flight.lane.stream, &memory.outputs, STATUS_BYTES)?;
+            Ok(Outcome::Refused(bits))
+        }
+    }
+}
+
+/// All of a program's parts in order.
+fn enqueue_all(lane: &mut CudaLane, bucket: &Bucket, memory: &mut LaneMemory) -> Result<(), Error> {
+    let slot = bucket.captured.get(lane.number).ok_or_else(no_lane)?;
+    let mut captured = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if captured.as_ref().map(|c| c.generation) != Some(lane.generation) {
+        *captured = None;
+        *captured = Some(capture(lane, bucket, memory)?);
+    }
+    let graphs = captured.as_ref().map_or(&[][..], |c| &c.graphs[..]);
+    let mut graphs = graphs.iter();
+    for segment in &bucket.segments {
+        match segment {
+            Segment::Device(_) => {
+                let graph = graphs.next().ok_or_else(no_lane)?;
+                // SAFETY: captured on this lane in this generation, as looked at above; the lock is held until all is enqueued,
+                // and the caller waits before it gives the bucket back.
+                unsafe { lane.stream.launch_graph(graph) }?;
+            }
+            Segment::Host(index) => {
+                let step = bucket.program.steps.get(*index);
+                if let Some(Work::Host(host)) = step.map(|step| &step.work) {
+                    on_host(lane, &bucket.program, host, memory)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Captures every segment of a program.
+fn capture(lane: &CudaLane, bucket: &Bucket, memory: &LaneMemory) -> Result<Captured, Error> {
+    let program = &bucket.program;
+    lane.engine.kernels.prepare(program.launches())?;
+    let last = bucket.segments.len().saturating_sub(1);
+    let mut graphs = Vec::new();
+    for (number, segment) in bucket.segments.iter().enumerate() {
+        let Segment::Device(range) = segment else {
+            continue;
+        };
+        let steps = program.steps.get(range.clone()).unwrap_or_default();
+        let graph = lane.stream.capture(|stream| {
+            if number == 0 {
+                copy_in(stream, program, memory)?;
+            }
+            for step in steps {
+                enqueue(lane, program, step, memory.blocks())?;
+            }
+            if number == last {
+                copy_out(stream, program, memory)?;
+            }
+            Ok(())
+        })?;
+        let executable = graph.instantiate()?;
+        executable.upload(&lane.stream)?;
+        graphs.push(executable);
+    }
+    Ok(Captured {
+        generation: lane.generation,
+        graphs,
+    })
+}
+
+/// Brings the inputs to the device.
+fn copy_in(stream: &Stream, program: &Program, memory: &LaneMemory) -> Result<(), Error> {
+    if program.input_bytes == 0 {
+        return Ok(());
+    }
+    let to = memory.inputs.address();
+    // SAFETY: see the module's contract; both sides are as large as the program's inputs.
+    unsafe { stream.copy_in(to, &memory.input, 0, program.input_bytes) }
+}
+
+/// Brings the outputs and the status word back.
+fn copy_out(stream: &Stream, program: &Program, memory: &LaneMemory) -> Result<(), Error> {
+    let from = memory.outputs.address();
+    // SAFETY: see the module's contract; both sides are as large as the program's outputs.
+    unsafe { stream.copy_out(&memory.output, 0, from, program.output_bytes) }
+}
+
+/// Puts a step on the device into the stream.
+fn enqueue(lane: &CudaLane, program: &Program, step: &Step, blocks: Blocks) -> Result<(), Error> {
+    let resolve = |buffer: Buffer| address(program, blocks, buffer).unwrap_or_default();
+    match &step.work {
+        Work::Launches(launches) => {
+            for launch in launches {
+                // SAFETY: see the module's contract.
+                unsafe { lane.engine.kernels.launch(&lane.stream, launch, &resolve) }?;
+            }
+            Ok(())
+        }
+        Work::Copy { from, to, bytes } if *bytes > 0 => {
+            // SAFETY: see the module's contract; an output's place overlaps nothing else.
+            unsafe { lane.stream.copy(resolve(*to), resolve(*from), *bytes) }
+        }
+        Work::Copy { .. } | Work::Host(_) => Ok(()),
+    }
+}
+
+fn address(program: &Program, blocks: Blocks, buffer: Buffer) -> Option<u64> {
+    Some(program.address(buffer.place, blocks)? + buffer.offset as u64)
+}
+
+/// Runs a node on the processor: what it reads is brought over, what it writes is brought back.
+fn on_host(
+    lane: &mut CudaLane,
+    program: &Program,
+    host: &HostStep,
+    memory: &mut LaneMemory,
+) -> Result<(), Error> {
+    let blocks = memory.blocks();
+    let place = |placed: &Placed| address(program, blocks, placed.buffer).ok_or_else(no_lane);
+    for input in host.inputs.iter().flatten() {
+        if let HostInput::Device { from, at, .. } = input
+            && from.bytes > 0
+        {
+            let address = place(from)?;
+            // SAFETY: see the module's contract; the program has counted the bytes of `exchange`.
+            unsafe {
+                lane.stream
+                    .copy_out(&memory.exchange, *at, address, from.bytes)
+            }?;
+        }
+    }
+    // Also where nothing is brought over: what the node before wrote may still be on its way to the device.
+    lane.wait()?;
+    let LaneMemory {
+        input, exchange, ..
+    } = &mut *memory;
+    let (input, exchange) = (input.bytes(), exchange.bytes_mut());
+    // Inputs lie before outputs in the exchange memory.
+    let first_output = host.outputs.iter().flatten().map(|output| output.at).min();
+    let cut = first_output.unwrap_or(exchange.len()).min(exchange.len());
+    let (read, mut write) = exchange.split_at_mut(cut);
+    let mut inputs: SmallVec<[Option<TensorRef<'_>>; 8]> = SmallVec::new();
+    for source in &host.inputs {
+        inputs.push(match source {
+            None => None,
+            Some(HostInput::Constant(tensor)) => Some(tensor.view()?),
+            Some(HostInput::Input(n, dtype, shape)) => {
+                let port = program.inputs.get(*n);
+                let bytes = port.and_then(|port| input.get(port.offset..port.offset + port.bytes));
+                Some(TensorRef::new(*dtype, shape, bytes.unwrap_or_default())?)
+            }
+            Some(HostInput::Device {
+                from,
+                at,
+                dtype,
+                shape,
+            }) => {
+                let bytes = read.get(*at..at + from.bytes).unwrap_or_default();
+                Some(TensorRef::new(*dtype, shape, bytes)?)
+            }
+        });
+    }
+    let mut outputs: SmallVec<[Option<TensorMut<'_>>; 4]> = SmallVec::new();
+    let mut begin = cut;
+    for target in &host.outputs {
+        let Some(target) = target else {
+            outputs.push(None);
+            continue;
+        };
+        // They lie in order.
+        let skip = target.at - begin;
+        let rest = std::mem::take(&mut write)
+            .get_mut(skip..)
+            .unwrap_or_default();
+        let (own, rest) = rest
+            .split_at_mut_checked(target.to.bytes)
+            .unwrap_or_default();
+        (write, begin) = (rest, target.at + target.to.bytes);
+        outputs.push(Some(TensorMut::new(target.dtype, &target.shape, own)?));
+    }
+    host.node.run(&inputs, &mut outputs, &mut lane.scratch)?;
+    drop((inputs, outputs));
+    for target in host.outputs.iter().flatten() {
+        if target.to.bytes > 0 {
+            let address = place(&target.to)?;
+            // SAFETY: see the module's contract; the next node on the processor waits before it touches `exchange`.
+            unsafe {
+                lane.stream
+                    .copy_in(address, &memory.exchange, target.at, target.to.bytes)
+            }?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts constants onto the device, and waits until they are there.
+pub(crate) fn upload(stream: &Stream, to: &DeviceMemory, bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() > to.len() {
+        return Err(no_memory());
+    }
+    // SAFETY: the memory is new and has room, as looked at.
+    unsafe { stream.upload(to.address(), bytes) }
+}
+
+/// Sets the first bytes of a block to zero, and waits until they are.
+pub(crate) fn clear(stream: &Stream, block: &DeviceMemory, bytes: usize) -> Result<(), Error> {
+    let bytes = bytes.min(block.len());
+    // SAFETY: the block is the lane's, nothing is in its stream, and it is waited for.
+    unsafe { stream.fill(block.address(), 0, bytes) }?;
+    stream.synchronize()
+}
+
+fn no_memory() -> Error {
+    Error::new(
+        ErrorKind::Panic,
+        "a lane has no memory for its batch; please report this",
+    )
+}
+
+fn no_lane() -> Error {
+    Error::new(
+        ErrorKind::Panic,
+        "a program does not know the lane that it runs on, or one of its places; please report this",
+    )
+}
