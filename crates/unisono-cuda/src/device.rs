@@ -42,8 +42,16 @@ impl Default for CudaOptions {
         CudaOptions {
             index: 0,
             memory_limit: None,
-            lanes: 2,
-            spin: Duration::from_micros(200),
+            lanes: std::env::var("ULANES")
+                .ok()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(2),
+            spin: Duration::from_micros(
+                std::env::var("USPIN")
+                    .ok()
+                    .and_then(|v| v.parse().ok())
+                    .unwrap_or(200),
+            ),
             max_bucket_rows: 1024,
             arena_limit: 4 << 30,
         }
@@ -119,6 +127,14 @@ impl Backend for Cuda {
 
     fn leaders(&self) -> usize {
         self.0.options.lanes
+    }
+
+    fn spin_of_a_follower(&self, waiting: usize) -> Duration {
+        // The cores have nothing else to do as long as there is one for everybody.
+        match waiting + self.0.options.lanes < self.0.cores {
+            true => self.0.options.spin,
+            false => Duration::ZERO,
+        }
     }
 
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error> {

@@ -138,6 +138,13 @@ pub trait Backend: Send + Sync + 'static {
         std::time::Duration::ZERO
     }
 
+    /// How long a caller whose request waits, with so many others, looks for its answer before it sleeps. Zero where the cores have
+    /// better things to do.
+    fn spin_of_a_follower(&self, waiting: usize) -> std::time::Duration {
+        let _ = waiting;
+        std::time::Duration::ZERO
+    }
+
     /// A new lane.
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error>;
 

@@ -246,8 +246,9 @@ impl CudaPlan {
         if (input_bytes, output_bytes) != (program.input_bytes, program.output_bytes) {
             return Err(cannot_stage());
         }
+        let copiers = &self.model.engine.copiers;
         let outcome = run(lane, bucket, |memory| {
-            staging.gather(inputs_of(requests), memory)
+            staging.gather(inputs_of(requests), memory, Some(copiers))
         })?;
         if let Outcome::Refused(bits) = outcome {
             return Err(refused(bits));
@@ -258,7 +259,7 @@ impl CudaPlan {
             inputs: request.inputs,
             outputs: &mut *request.outputs,
         });
-        staging.scatter(&self.model.model, requests, memory)
+        staging.scatter(&self.model.model, requests, memory, Some(copiers))
     }
 }
 

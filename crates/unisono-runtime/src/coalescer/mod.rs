@@ -31,10 +31,10 @@ pub mod queue;
 pub mod room;
 
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use crate::sync::{park_until, spin_loop, thread};
+use crate::sync::{SpinWindow, park_until, spin_loop, thread};
 use choice::{Rules, choose};
 use queue::{Appointed, Bells, Claim, News, Owner, Place, Queue, Traits, Waiting};
 use room::RoomPlace;
@@ -118,6 +118,11 @@ pub struct Leadership<'a, R: Send> {
 pub trait Meanwhile {
     /// It may work for others, and says whether it did. Called before it sleeps.
     fn lend(&mut self) -> bool;
+    /// How long it looks for its answer before it sleeps, while so many requests wait.
+    fn spin(&mut self, waiting: usize) -> Duration {
+        let _ = waiting;
+        Duration::ZERO
+    }
     /// The queue is full: it waits for room.
     fn waits_for_room(&mut self) {}
     /// It has found room.
@@ -223,6 +228,7 @@ impl<R: Send> Coalescer<R> {
             }
         }
         let mut in_time = true;
+        let mut window = SpinWindow::new(meanwhile.spin(self.queue.waiting()));
         loop {
             match self.queue.news(&place) {
                 News::None => {}
@@ -239,7 +245,7 @@ impl<R: Send> Coalescer<R> {
                     };
                 }
             }
-            if meanwhile.lend() {
+            if meanwhile.lend() || window.pause() {
                 continue;
             }
             if in_time {

@@ -498,6 +498,10 @@ impl Meanwhile for Waiter<'_> {
         self.device.lend_a_hand()
     }
 
+    fn spin(&mut self, waiting: usize) -> Duration {
+        self.device.spin_of_a_follower(waiting)
+    }
+
     fn waits_for_room(&mut self) {
         note_stage(self.tag, Stage::Room);
     }
