@@ -46,6 +46,9 @@ const PATIENCE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 256 };
 /// How many times a leader pauses for those who have just come back to ask again, if they are going to: a microsecond or two.
 const ASKING_PAUSES: usize = if cfg!(any(loom, shuttle)) { 0 } else { 100 };
 
+/// After so many looks those who did not ask in time are looked for again.
+const LOOKS: usize = 16;
+
 /// Called with a permit when requests wait that no thread waits for: somebody has to lead ([`Coalescer::lead_on`]).
 pub type Background = Box<dyn Fn() + Send + Sync>;
 
@@ -60,6 +63,12 @@ pub struct Coalescer<R> {
     waking: AtomicUsize,
     /// So many of them did not come when they were waited for; they are not waited for again.
     given_up: AtomicUsize,
+    /// Who may be about to ask: those of the last batch and those who waited then. 0 once a leader has looked for them.
+    callers: AtomicUsize,
+    /// So many of them did not ask in time when they were looked for.
+    absent: AtomicUsize,
+    /// Times that a leader has looked.
+    looks: AtomicUsize,
     closed: AtomicBool,
     background: Background,
 }
@@ -145,6 +154,9 @@ impl<R: Send> Coalescer<R> {
             returning: AtomicUsize::new(0),
             waking: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
+            callers: AtomicUsize::new(0),
+            absent: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             background,
         }
@@ -452,12 +464,14 @@ impl<R: Send> Leadership<'_, R> {
             given_up = outstanding;
             c.given_up.store(given_up, Ordering::Relaxed);
         }
-        let expected = c.queue.waiting() + outstanding.saturating_sub(given_up);
-        let mut pauses = if outstanding > given_up {
-            ASKING_PAUSES
-        } else {
-            0
+        // Those of the last batch who have picked their answers up already are about to ask, too.
+        let others = c.callers.swap(0, Ordering::Relaxed).saturating_sub(1);
+        let absent = match c.looks.fetch_add(1, Ordering::Relaxed) % LOOKS {
+            0 => 0,
+            _ => c.absent.load(Ordering::Relaxed),
         };
+        let expected = c.queue.waiting() + outstanding.saturating_sub(given_up);
+        let expected = expected.max(others.saturating_sub(absent));
         let mut in_vain = 0;
         while outstanding > given_up {
             if in_vain == PATIENCE {
@@ -469,10 +483,15 @@ impl<R: Send> Leadership<'_, R> {
             in_vain = if now < outstanding { 0 } else { in_vain + 1 };
             outstanding = now;
         }
-        // The last of them has picked its answer up on another core at this moment, and is about to ask again.
+        // They run on other cores at this moment, between their answer and their next request, if there is one.
+        let mut pauses = ASKING_PAUSES;
         while pauses > 0 && c.queue.waiting() < expected {
             pauses -= 1;
             spin_loop();
+        }
+        if others > 0 {
+            let missing = others.saturating_sub(c.queue.waiting());
+            c.absent.store(missing, Ordering::Relaxed);
         }
     }
 
@@ -509,8 +528,17 @@ impl<R: Send> Leadership<'_, R> {
     /// Hands answered requests back to their owners.
     pub fn finish(&self, answered: impl Iterator<Item = (Claim, R)>) {
         let mut bells = Bells::default();
+        let mut callers = 1;
         for (claim, request) in answered {
+            callers += usize::from(claim.is_by_thread());
             self.coalescer.finish(claim, request, &mut bells);
+        }
+        if callers > 1 {
+            // Relaxed: a hint about who is near.
+            let waiting = self.coalescer.queue.waiting();
+            self.coalescer
+                .callers
+                .store(callers + waiting, Ordering::Relaxed);
         }
         self.coalescer.queue.ring(bells);
     }
