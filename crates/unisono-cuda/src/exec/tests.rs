@@ -359,6 +359,30 @@ fn a_plan_says_where_its_nodes_run() {
     }
 }
 
+#[test]
+fn a_profile_tells_of_every_step_and_ends_with_the_same_answer() {
+    let mut bench = Bench::new(mixed());
+    let request = [numbers(&[9, 3, 3], 1)];
+    let mut member = bench.member(&request).unwrap();
+    let lane = &mut *bench.lane;
+    let profile = member
+        .plan
+        .profile(lane, 9, &member.inputs, &mut member.outputs, 3)
+        .unwrap();
+    assert_eq!((profile.rows, profile.runs), (9, 3));
+    let kernels: Vec<&str> = profile.steps.iter().map(|step| &*step.kernel).collect();
+    let copy = "copy to an output";
+    let expected = ["negate", "on the CPU", "sum", "on the CPU", "sum", copy, copy];
+    assert_eq!(kernels, expected);
+    // The driver's clock goes on by 1.5 ms from event to event.
+    assert_eq!(profile.steps[0].times.median_ns, 1_500_000);
+    assert_eq!(profile.steps[2].input_bytes, 2 * 4 * 81);
+    assert_eq!(profile.steps[2].output_bytes, 4 * 81);
+    assert!(profile.within_steps.median_ns <= profile.whole.highest_ns);
+    let got: Vec<Tensor> = member.outputs.into_iter().map(Option::unwrap).collect();
+    compare(&got, &bench.expected(&request).unwrap());
+}
+
 /// A first request, one of another bucket, and a batch; then everything goes.
 fn everything() -> Result<(), Error> {
     let model = model(mixed());
