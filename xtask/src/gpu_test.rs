@@ -155,7 +155,7 @@ fn build(folder: &Path, commands: Vec<Command>) -> Result<ExitCode, String> {
         "{count} test programs and `unisono` are in {}",
         folder.display()
     );
-    println!("there: sh run.sh [--filter of the tests' own]; or ./unisono verify --device cuda:0");
+    println!("there: sh run.sh [TEXT OF THE TESTS' NAMES]; and ./unisono verify --device cuda:0");
     Ok(ExitCode::SUCCESS)
 }
 

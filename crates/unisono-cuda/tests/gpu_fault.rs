@@ -9,7 +9,7 @@ use unisono_cuda::driver::{
 use unisono_cuda::launch::{Arg, Launch};
 use unisono_runtime::ErrorKind;
 
-/// `wild` writes to an address that is given as a number.
+/// `write_wild` writes to an address that is given as a number.
 const SOURCE: Source = Source {
     name: "gpu_fault",
     ptx: "
@@ -17,7 +17,7 @@ const SOURCE: Source = Source {
 .target sm_80
 .address_size 64
 
-.visible .entry wild(.param .u64 nowhere)
+.visible .entry write_wild(.param .u64 nowhere)
 {
 	.reg .b32 %r<2>;
 	.reg .b64 %rd<2>;
@@ -40,7 +40,7 @@ fn a_kernels_fault_is_a_typed_error_in_every_later_call() {
     let memory = pool.allocate(100).unwrap();
     let pinned = Pinned::new(&context, 100).unwrap();
     let launch = Launch {
-        kernel: "wild",
+        kernel: "write_wild",
         grid: [1; 3],
         block: [1; 3],
         shared: 0,

@@ -220,8 +220,11 @@ fn under_test(options: &Options) -> Result<Device, VerifyError> {
     device(&options.device, setup).map_err(VerifyError::Device)
 }
 
-/// The driver of a device that has one.
+/// The driver of a device that has one. A run on the CPU must not start it.
 fn driver(id: DeviceId) -> Option<String> {
+    if id == DeviceId::Cpu {
+        return None;
+    }
     let found = Device::list_cuda().ok()?;
     let info = found.into_iter().find(|info| info.id == id)?;
     Some(format!("CUDA {}", info.driver))

@@ -293,16 +293,15 @@ impl Capture<'_> {
     fn end_now(&self) -> Result<Graph, Error> {
         let mut raw = ptr::null_mut();
         let context = &self.stream.context;
-        let ended = context.call(format_args!("end a capture"), |api| {
+        context.call(format_args!("end a capture"), |api| {
             // SAFETY: writes one handle, which `Graph`'s drop gives back; null if the capture was no good.
             unsafe { (api.end_capture)(self.stream.raw, &mut raw) }
-        });
-        // One that came with an error is given back all the same.
-        let graph = (!raw.is_null()).then(|| Graph::new(context, raw));
-        ended?;
-        graph.ok_or_else(|| {
-            Status::INVALID_VALUE.error(context.api(), format_args!("make a graph of a capture"))
-        })
+        })?;
+        if raw.is_null() {
+            return Err(Status::INVALID_VALUE
+                .error(context.api(), format_args!("make a graph of a capture")));
+        }
+        Ok(Graph::new(context, raw))
     }
 }
 
