@@ -142,7 +142,7 @@ fn on_device(
             Place::Output(_) => output.address(),
             Place::Constant(n) => constants[n].address(),
             Place::Arena(n) => scratch[n].address(),
-            Place::Status => unreachable!("products look at no data"),
+            Place::Status => panic!("products have nothing to note"),
         };
         start + buffer.offset as u64
     };

@@ -27,6 +27,7 @@ pub const SOURCES: &[Source] = &[
     source!("conv"),
     source!("elementwise"),
     source!("gemm"),
+    source!("gemm_strided"),
     source!("movement"),
     source!("pool"),
     source!("rows"),
