@@ -23,7 +23,7 @@ mod context;
 mod counts;
 mod event;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod graph;
 mod kernels;
 mod library;
@@ -33,7 +33,7 @@ mod pinned;
 pub mod pool;
 mod properties;
 pub mod ptx;
-mod status;
+pub(crate) mod status;
 mod stream;
 mod sys;
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(crate) mod engine;
 pub(crate) mod lane;
 pub(crate) mod model;
 pub(crate) mod plan;
+pub(crate) mod profile;
 pub(crate) mod run;
 #[cfg(test)]
 mod tests;

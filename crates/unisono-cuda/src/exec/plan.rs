@@ -14,6 +14,7 @@ use unisono_graph::infer::infer;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Cost, NodePlacement, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
+use unisono_runtime::profile::Profile;
 use unisono_runtime::program::concretise;
 use unisono_runtime::program::facts::title;
 use unisono_runtime::program::staging::{Inputs, Request, Rows, Staging};
@@ -24,6 +25,7 @@ use crate::exec::bucket::bucket;
 use crate::exec::cost::cost;
 use crate::exec::lane::CudaLane;
 use crate::exec::model::{CudaModel, inputs_of, is_too_large, other_device};
+use crate::exec::profile::Measured;
 use crate::exec::run::{Bucket, Outcome, run};
 use crate::launch::status;
 use crate::program::{ALIGNMENT, Built, Program, Reason, STATUS_BYTES, Target, Work, build};
@@ -273,6 +275,44 @@ impl Plan for CudaPlan {
     ) -> Result<(), Error> {
         let lane = lane.downcast_mut().ok_or_else(other_device)?;
         self.run_one(lane, rows, inputs, outputs)
+    }
+
+    fn profile(
+        &self,
+        lane: &mut dyn Lane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+        runs: usize,
+    ) -> Result<Profile, Error> {
+        let lane: &mut CudaLane = lane.downcast_mut().ok_or_else(other_device)?;
+        // A program for just these rows: what padding costs is no step's.
+        let bucket = match self.exactly(rows)? {
+            Prepared::Here(bucket) => bucket,
+            Prepared::Elsewhere(_) => {
+                let plan = self.on_host()?;
+                return plan.profile(lane.on_host()?, rows, inputs, outputs, runs);
+            }
+        };
+        let program = &bucket.program;
+        let mut staging =
+            Staging::alone(inputs, outputs_of(program), rows).ok_or_else(cannot_stage)?;
+        staging.place_inputs(0, ALIGNMENT)?;
+        let run = |lane: &mut CudaLane| {
+            let outputs = &mut *outputs;
+            let mut request = [Request {
+                rows,
+                inputs,
+                outputs,
+            }];
+            self.run_alone(lane, &bucket, &mut request)
+        };
+        let fill = |memory: &mut [u8]| staging.gather(std::iter::once(inputs), memory);
+        let measured = Measured::new(lane, &bucket, runs, run, fill)?;
+        let known = concretise(&self.facts, &self.model.rows, rows);
+        let mut profile = measured.profile(&self.model, program, &known);
+        profile.rows = rows;
+        Ok(profile)
     }
 
     fn placement(&self, rows: usize) -> Result<Vec<NodePlacement>, Error> {
