@@ -307,7 +307,7 @@ impl Plan for CudaPlan {
             }];
             self.run_alone(lane, &bucket, &mut request)
         };
-        let fill = |memory: &mut [u8]| staging.gather(std::iter::once(inputs), memory);
+        let fill = |memory: &mut [u8]| staging.gather(std::iter::once(inputs), memory, None);
         let measured = Measured::new(lane, &bucket, runs, run, fill)?;
         let known = concretise(&self.facts, &self.model.rows, rows);
         let mut profile = measured.profile(&self.model, program, &known);
