@@ -9,34 +9,43 @@ template <class T>
 struct Packed {
     DenseA<T> left;
     const float* b;
-    int panels, k, t;
+    int panels, panel_size, k, t;
 
     __device__ __forceinline__ Packed(const Gemm& g, const float* a, const float* b_, int m0, int n0, int t_)
-        : left(a, m0, g.m, g.a_row, g.k, t_), k(g.k), t(t_) {
+        : left(a, m0, g.m, g.a_row, g.k, t_), panel_size(g.b_panel), k(g.k), t(t_) {
         panels = (g.n - n0 + PANEL - 1) / PANEL;
         b = b_ + (long long)(n0 / PANEL) * g.b_panel;
     }
 
     __device__ __forceinline__ void load(int k0, float* to_a, float* to_b) const {
         left.load(k0, to_a, t);
-        // A panel's part of a chunk is 32 quads in a row.
+        // A panel's part of a chunk is 32 quads in a row. Where B has no more panels, the last one is read again.
+        constexpr int COPIES = CHUNK * T::BN / 4 / T::THREADS, STEP = T::THREADS / 32;
+        const int quad = t % 32, first = t / 32;
+        const float* const from = b + k0 * PANEL + quad * 4;
+        float* const to = to_b + quad / 2 * T::B_PITCH + first * PANEL + quad % 2 * 4;
+        if (k0 + CHUNK <= k) {
 #pragma unroll
-        for (int i = 0; i < CHUNK * T::BN / 4 / T::THREADS; i++) {
-            const int panel = (t + i * T::THREADS) / 32, quad = t % 32;
-            const bool there = panel < panels && k0 + quad / 2 < k;
-            const float* from = there ? b + (long long)panel * k * PANEL + k0 * PANEL + quad * 4 : b;
-            async_copy4(to_b + quad / 2 * T::B_PITCH + panel * PANEL + quad % 2 * 4, from, there ? 4 : 0);
+            for (int i = 0; i < COPIES; i++)
+                async_copy4(to + i * STEP * PANEL, from + (long long)min(first + i * STEP, panels - 1) * panel_size, 4);
+        } else {
+            const bool there = k0 + quad / 2 < k;
+#pragma unroll 1
+            for (int i = 0; i < COPIES; i++)
+                async_copy4(to + i * STEP * PANEL, there ? from + (long long)min(first + i * STEP, panels - 1) * panel_size : b,
+                            there ? 4 : 0);
         }
     }
 };
 
 // `kernels::tile::TILES` has the same numbers.
-GEMM_TILE(Packed, packed, 128, 128, 8, 8, 2, 256, 2)
+GEMM_TILE(Packed, packed, 128, 128, 8, 16, 2, 128, 2)
 GEMM_TILE(Packed, packed, 128, 64, 8, 8, 2, 128, 3)
 GEMM_TILE(Packed, packed, 64, 64, 8, 8, 3, 256, 1)
-GEMM_TILE(Packed, packed, 32, 64, 4, 8, 4, 512, 1)
-GEMM_TILE(Packed, packed, 32, 32, 4, 4, 4, 512, 1)
-GEMM_TILE(Packed, packed, 16, 32, 2, 4, 4, 512, 1)
+GEMM_TILE(Packed, packed, 32, 64, 8, 8, 3, 256, 1)
+GEMM_TILE(Packed, packed, 32, 32, 8, 4, 4, 256, 1)
+GEMM_TILE(Packed, packed, 16, 32, 4, 4, 4, 256, 1)
+GEMM_TILE(Packed, packed, 8, 32, 2, 4, 4, 256, 1)
 
 // Values of k of each slice that come into shared memory together: a quarter of a slice. All of a slice is on its way from the start;
 // there is room for a chunk more where several rounds of slices follow each other.

@@ -210,21 +210,23 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
 
 /// The kernel of a tile.
 fn kernel(tile: usize, packed: bool) -> Option<&'static str> {
-    const PACKED: [&str; 6] = [
+    const PACKED: [&str; TILES.len()] = [
         "gemm_tile_128x128_packed",
         "gemm_tile_128x64_packed",
         "gemm_tile_64x64_packed",
         "gemm_tile_32x64_packed",
         "gemm_tile_32x32_packed",
         "gemm_tile_16x32_packed",
+        "gemm_tile_8x32_packed",
     ];
-    const STRIDED: [Option<&str>; 6] = [
+    const STRIDED: [Option<&str>; TILES.len()] = [
         None,
         Some("gemm_tile_128x64_strided"),
         Some("gemm_tile_64x64_strided"),
         Some("gemm_tile_32x64_strided"),
         Some("gemm_tile_32x32_strided"),
         Some("gemm_tile_16x32_strided"),
+        Some("gemm_tile_8x32_strided"),
     ];
     if packed {
         PACKED.get(tile).copied()
