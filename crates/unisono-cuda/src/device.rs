@@ -137,6 +137,15 @@ impl Backend for Cuda {
         }
     }
 
+    fn asking(&self) -> Duration {
+        Duration::from_micros(
+            std::env::var("UASK")
+                .ok()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(12),
+        )
+    }
+
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error> {
         Ok(Box::new(CudaLane::new(&self.0)?))
     }

@@ -149,6 +149,10 @@ impl Device {
         self.0.backend.spin_of_a_follower(waiting)
     }
 
+    pub(crate) fn asking(&self) -> Duration {
+        self.0.backend.asking()
+    }
+
     pub(crate) fn lanes(&self) -> &LanePool<CountedLane> {
         &self.0.lanes
     }

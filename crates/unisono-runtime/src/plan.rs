@@ -145,6 +145,12 @@ pub trait Backend: Send + Sync + 'static {
         std::time::Duration::ZERO
     }
 
+    /// How long a leader waits for callers of the batch before, who are about to ask again: a small part of what starting a batch
+    /// costs. They are on the way; nobody waits for others.
+    fn asking(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// A new lane.
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error>;
 

@@ -33,7 +33,7 @@ pub mod room;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{SpinWindow, park_until, spin_loop, thread};
 use choice::{Rules, choose};
 use queue::{Appointed, Bells, Claim, News, Owner, Place, Queue, Traits, Waiting};
@@ -69,6 +69,8 @@ pub struct Coalescer<R> {
     absent: AtomicUsize,
     /// Times that a leader has looked.
     looks: AtomicUsize,
+    /// See [`Coalescer::set_asking`].
+    asking_ns: AtomicU64,
     closed: AtomicBool,
     background: Background,
 }
@@ -157,6 +159,7 @@ impl<R: Send> Coalescer<R> {
             callers: AtomicUsize::new(0),
             absent: AtomicUsize::new(0),
             looks: AtomicUsize::new(0),
+            asking_ns: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             background,
         }
@@ -166,6 +169,14 @@ impl<R: Send> Coalescer<R> {
     pub fn set_permits(&self, permits: usize) {
         // Relaxed: a later leader may be the first to see it.
         self.permits.store(permits.max(1), Ordering::Relaxed);
+    }
+
+    /// Sets how long a leader waits, beyond a moment, for those of the last batch who are about to ask again. Worth it where starting a
+    /// batch costs much more; who does not come is not waited for again soon.
+    pub fn set_asking(&self, time: Duration) {
+        // Relaxed: as above.
+        self.asking_ns
+            .store(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// The queue.
@@ -485,8 +496,9 @@ impl<R: Send> Leadership<'_, R> {
         }
         // They run on other cores at this moment, between their answer and their next request, if there is one.
         let mut pauses = ASKING_PAUSES;
-        while pauses > 0 && c.queue.waiting() < expected {
-            pauses -= 1;
+        let mut window = SpinWindow::new(Duration::from_nanos(c.asking_ns.load(Ordering::Relaxed)));
+        while c.queue.waiting() < expected && (pauses > 0 || window.pause()) {
+            pauses = pauses.saturating_sub(1);
             spin_loop();
         }
         if others > 0 {
