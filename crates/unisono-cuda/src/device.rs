@@ -42,21 +42,16 @@ impl Default for CudaOptions {
         CudaOptions {
             index: 0,
             memory_limit: None,
-            lanes: std::env::var("ULANES")
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(2),
-            spin: Duration::from_micros(
-                std::env::var("USPIN")
-                    .ok()
-                    .and_then(|v| v.parse().ok())
-                    .unwrap_or(200),
-            ),
+            lanes: 2,
+            spin: Duration::from_micros(200),
             max_bucket_rows: 1024,
             arena_limit: 4 << 30,
         }
     }
 }
+
+/// A quarter of what a small batch takes on a fast device.
+const ASKING: Duration = Duration::from_micros(12);
 
 /// A device that was opened: what lanes and models on it need.
 #[derive(Clone, Debug)]
@@ -129,21 +124,16 @@ impl Backend for Cuda {
         self.0.options.lanes
     }
 
-    fn spin_of_a_follower(&self, waiting: usize) -> Duration {
+    fn spin_of_a_follower(&self, callers: usize) -> Duration {
         // The cores have nothing else to do as long as there is one for everybody.
-        match waiting + self.0.options.lanes < self.0.cores {
+        match callers < self.0.cores {
             true => self.0.options.spin,
             false => Duration::ZERO,
         }
     }
 
     fn asking(&self) -> Duration {
-        Duration::from_micros(
-            std::env::var("UASK")
-                .ok()
-                .and_then(|v| v.parse().ok())
-                .unwrap_or(12),
-        )
+        ASKING
     }
 
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error> {

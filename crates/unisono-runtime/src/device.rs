@@ -145,8 +145,8 @@ impl Device {
         self.0.backend.lend_a_hand()
     }
 
-    pub(crate) fn spin_of_a_follower(&self, waiting: usize) -> Duration {
-        self.0.backend.spin_of_a_follower(waiting)
+    pub(crate) fn spin_of_a_follower(&self, callers: usize) -> Duration {
+        self.0.backend.spin_of_a_follower(callers)
     }
 
     pub(crate) fn asking(&self) -> Duration {

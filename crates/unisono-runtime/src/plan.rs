@@ -138,10 +138,10 @@ pub trait Backend: Send + Sync + 'static {
         std::time::Duration::ZERO
     }
 
-    /// How long a caller whose request waits, with so many others, looks for its answer before it sleeps. Zero where the cores have
-    /// better things to do.
-    fn spin_of_a_follower(&self, waiting: usize) -> std::time::Duration {
-        let _ = waiting;
+    /// How long a caller whose request waits looks for its answer before it sleeps, if the session has so many callers now. Zero where
+    /// the cores have better things to do.
+    fn spin_of_a_follower(&self, callers: usize) -> std::time::Duration {
+        let _ = callers;
         std::time::Duration::ZERO
     }
 

@@ -21,9 +21,6 @@ pub(crate) type LowerNode = fn(&mut Lowering<'_>) -> Result<bool, Error>;
 /// Threads that copy a large batch, the leader among them: together they are as fast as the link to the device.
 const COPIERS: usize = 6;
 
-/// How long one of them looks for the next copy before it sleeps: from the copy in to the copy out of a batch.
-const COPIERS_SPIN: Duration = Duration::from_micros(50);
-
 /// See the [module](self).
 pub(crate) struct Engine {
     pub(crate) context: Context,
@@ -56,7 +53,7 @@ impl Engine {
         let team = TeamOptions::default();
         let cores = team.threads;
         let threads = cores.clamp(1, COPIERS);
-        let copiers = Team::new(team.threads(threads).spin(COPIERS_SPIN)).map_err(|e| {
+        let copiers = Team::new(team.threads(threads).spin(Duration::ZERO)).map_err(|e| {
             Error::new(
                 ErrorKind::Device,
                 format!("{threads} threads that copy could not be started: {e}"),

@@ -17,29 +17,11 @@ use crate::sync::atomic::{AtomicU32, Ordering, fence};
 /// Wakes everybody.
 pub const ALL: u32 = u32::MAX;
 
-/// From so many sleepers on they wake each other.
-#[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
-const CROWD: u32 = 16;
-
-/// So many are woken by each.
-#[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
-const FEW: u32 = 4;
-
-/// Are there cores on which a crowd can wake up side by side?
-#[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
-fn has_many_cores() -> bool {
-    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |n| n.get())) >= 8
-}
-
 /// See the [module](self).
 #[repr(align(128))]
 pub struct Bell {
     word: AtomicU32,
     sleepers: AtomicU32,
-    /// So many are still to be woken by those who have been: see [`Bell::pass_on`].
-    #[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
-    left: AtomicU32,
     #[cfg(not(all(target_os = "linux", not(any(loom, shuttle)))))]
     portable: (crate::sync::Mutex<()>, crate::sync::Condvar),
 }
@@ -50,8 +32,6 @@ impl Bell {
         Bell {
             word: AtomicU32::new(0),
             sleepers: AtomicU32::new(0),
-            #[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
-            left: AtomicU32::new(0),
             #[cfg(not(all(target_os = "linux", not(any(loom, shuttle)))))]
             portable: Default::default(),
         }
@@ -129,48 +109,17 @@ impl Bell {
                 mask,
             );
         }
-        // Whatever ended the sleep: who was woken has it in hand to wake others.
-        self.pass_on();
         deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 
     fn wake(&self, mask: u32) {
-        // Relaxed: those who count themselves later see the changed word and do not sleep.
-        let sleepers = self.sleepers.load(Ordering::Relaxed);
-        if mask != ALL || sleepers < CROWD || !has_many_cores() {
-            return self.wake_some(i32::MAX, mask);
-        }
-        // At least as many as sleep now, those whom an earlier ring has left among them.
-        self.left.fetch_max(sleepers, Ordering::Relaxed);
-        self.pass_on();
-    }
-
-    /// Wakes a few of those who are left. Everybody who wakes up does the same, so that a crowd is up after a logarithmic number of
-    /// wake-ups instead of one after the other: waking 255 threads took one thread 346 µs on a machine with 16 cores.
-    fn pass_on(&self) {
-        if self.left.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let few = |left: u32| (left > 0).then(|| left.saturating_sub(FEW));
-        // Relaxed: only a count. It is never less than those who sleep and do not know: those who are woken without need
-        // look, and sleep again.
-        if self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, few)
-            .is_ok()
-        {
-            self.wake_some(FEW as i32, ALL);
-        }
-    }
-
-    fn wake_some(&self, count: i32, mask: u32) {
         // SAFETY: the call reads nothing but the word's address.
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
                 self.word.as_ptr(),
                 libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG,
-                count,
+                i32::MAX,
                 std::ptr::null::<libc::timespec>(),
                 std::ptr::null::<u32>(),
                 mask,

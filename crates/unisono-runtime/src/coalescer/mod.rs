@@ -20,8 +20,8 @@
 //! first, comes back first, finds nobody waiting, and leads alone, while the others are still waking up. So answers that
 //! have been given and not yet picked up are counted ([`Coalescer::returning`]). While some are outstanding, their owners are about to
 //! run, and a leader lets them ([`Leadership::recall`]): it yields the core as long as that brings somebody
-//! back, and pauses for a moment for the last of them to ask again. It does not wait for anybody who does not come, and where nobody is
-//! on the way back, as for a lone caller, it never yields.
+//! back, and pauses for a moment for the last of them to ask again, and for those who have picked their answers up already. It does not wait for
+//! anybody who does not come, and where nobody is on the way back, as for a lone caller, it never yields.
 //!
 //! What it must never do: look at a request's contents, or choose arithmetic.
 
@@ -65,6 +65,8 @@ pub struct Coalescer<R> {
     given_up: AtomicUsize,
     /// Who may be about to ask: those of the last batch and those who waited then. 0 once a leader has looked for them.
     callers: AtomicUsize,
+    /// The same, kept.
+    crowd: AtomicUsize,
     /// So many of them did not ask in time when they were looked for.
     absent: AtomicUsize,
     /// Times that a leader has looked.
@@ -129,9 +131,9 @@ pub struct Leadership<'a, R: Send> {
 pub trait Meanwhile {
     /// It may work for others, and says whether it did. Called before it sleeps.
     fn lend(&mut self) -> bool;
-    /// How long it looks for its answer before it sleeps, while so many requests wait.
-    fn spin(&mut self, waiting: usize) -> Duration {
-        let _ = waiting;
+    /// How long it looks for its answer before it sleeps, if there are so many callers.
+    fn spin(&mut self, callers: usize) -> Duration {
+        let _ = callers;
         Duration::ZERO
     }
     /// The queue is full: it waits for room.
@@ -157,6 +159,7 @@ impl<R: Send> Coalescer<R> {
             waking: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
             callers: AtomicUsize::new(0),
+            crowd: AtomicUsize::new(0),
             absent: AtomicUsize::new(0),
             looks: AtomicUsize::new(0),
             asking_ns: AtomicU64::new(0),
@@ -251,7 +254,9 @@ impl<R: Send> Coalescer<R> {
             }
         }
         let mut in_time = true;
-        let mut window = SpinWindow::new(meanwhile.spin(self.queue.waiting()));
+        // Relaxed: a hint about load.
+        let crowd = self.crowd.load(Ordering::Relaxed);
+        let mut window = SpinWindow::new(meanwhile.spin(self.queue.waiting().max(crowd)));
         loop {
             match self.queue.news(&place) {
                 News::None => {}
@@ -545,12 +550,11 @@ impl<R: Send> Leadership<'_, R> {
             callers += usize::from(claim.is_by_thread());
             self.coalescer.finish(claim, request, &mut bells);
         }
+        // Relaxed: hints about who is near.
+        callers += self.coalescer.queue.waiting();
+        self.coalescer.crowd.store(callers, Ordering::Relaxed);
         if callers > 1 {
-            // Relaxed: a hint about who is near.
-            let waiting = self.coalescer.queue.waiting();
-            self.coalescer
-                .callers
-                .store(callers + waiting, Ordering::Relaxed);
+            self.coalescer.callers.store(callers, Ordering::Relaxed);
         }
         self.coalescer.queue.ring(bells);
     }

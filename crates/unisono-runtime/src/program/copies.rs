@@ -7,11 +7,8 @@ use crate::team::Team;
 /// Bytes that one thread copies at a time. Larger copies are cut; smaller ones are put together until there are as many.
 const TILE_BYTES: usize = 128 << 10;
 
-/// Small copies that are put together at most: each begins with a miss.
-const TILE_PIECES: usize = 16;
-
-/// What a copy takes besides.
-const PIECE_NS: usize = 400;
+/// Bytes below which one thread does all: waking others would take as long.
+const LEAST_BYTES: usize = 512 << 10;
 
 /// Bytes that one core copies in a nanosecond if they lie in another core's cache or in memory. Cautious: a copy is shared early.
 const BYTES_PER_NS: usize = 5;
@@ -63,7 +60,7 @@ impl<'a> Copies<'a> {
                 self.tiles.push(self.pieces.len());
                 self.filled = 0;
             }
-            self.filled += to.len().max(TILE_BYTES / TILE_PIECES);
+            self.filled += to.len();
             self.bytes += to.len();
             self.pieces.push(Piece {
                 from: from.as_ptr(),
@@ -77,7 +74,10 @@ impl<'a> Copies<'a> {
     pub(super) fn run(self) {
         let Some(team) = self.team else { return };
         let all = &self;
-        let estimated_ns = self.bytes / BYTES_PER_NS + self.pieces.len() * PIECE_NS;
+        let estimated_ns = match self.bytes {
+            few if few < LEAST_BYTES => 0,
+            many => many / BYTES_PER_NS,
+        };
         team.run(self.tiles.len(), estimated_ns as u64, |tile, _| {
             let end = all.tiles.get(tile + 1).copied();
             let pieces = all.tiles[tile]..end.unwrap_or(all.pieces.len());

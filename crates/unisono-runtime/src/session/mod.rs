@@ -499,8 +499,8 @@ impl Meanwhile for Waiter<'_> {
         self.device.lend_a_hand()
     }
 
-    fn spin(&mut self, waiting: usize) -> Duration {
-        self.device.spin_of_a_follower(waiting)
+    fn spin(&mut self, callers: usize) -> Duration {
+        self.device.spin_of_a_follower(callers)
     }
 
     fn waits_for_room(&mut self) {
