@@ -372,7 +372,15 @@ fn a_profile_tells_of_every_step_and_ends_with_the_same_answer() {
     assert_eq!((profile.rows, profile.runs), (9, 3));
     let kernels: Vec<&str> = profile.steps.iter().map(|step| &*step.kernel).collect();
     let copy = "copy to an output";
-    let expected = ["negate", "on the CPU", "sum", "on the CPU", "sum", copy, copy];
+    let expected = [
+        "negate",
+        "on the CPU",
+        "sum",
+        "on the CPU",
+        "sum",
+        copy,
+        copy,
+    ];
     assert_eq!(kernels, expected);
     // The driver's clock goes on by 1.5 ms from event to event.
     assert_eq!(profile.steps[0].times.median_ns, 1_500_000);
