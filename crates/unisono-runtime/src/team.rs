@@ -43,7 +43,7 @@ mod slot;
 
 use bed::Bed;
 use place::Place;
-use slot::{Job, SeatsLeft, Slot};
+use slot::{End, Job, MOST_TILES, SeatsLeft, Slot};
 
 /// How many leaders can have work on the table at once. More than that work alone until an entry is free.
 const SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
@@ -202,8 +202,9 @@ impl Team {
     /// Does `work(tile, seat)` once for every tile in `0..tiles` and returns when all are done.
     ///
     /// The calling thread leads and has seat 0; each helper has another seat below [`Team::threads`], alone, until the
-    /// job is done, so a seat can index scratch memory. Tiles start in rising order; nothing else is promised about
-    /// who computes which tile and when. `estimated_ns` is the whole job's time on one core, from counted work: it only
+    /// job is done, so a seat can index scratch memory. The leader takes tiles from the first on, helpers from the last
+    /// on; nothing else is promised about who computes which tile and when. So cut neighbouring data into neighbouring tiles, and
+    /// put what is dearest at both ends ([`by_weight`]). `estimated_ns` is the whole job's time on one core, from counted work: it only
     /// decides whether sharing pays, never what is computed.
     ///
     /// Nothing is allocated. A tile may itself call `run`.
@@ -285,6 +286,16 @@ impl Drop for Team {
     }
 }
 
+/// Which piece tile number `tile` of `tiles` should be, if pieces are numbered by falling weight: the heaviest start first, whichever
+/// end they are taken from, and what is left for the end is small.
+pub fn by_weight(tile: usize, tiles: usize) -> usize {
+    if 2 * tile < tiles {
+        2 * tile
+    } else {
+        2 * (tiles - 1 - tile) + 1
+    }
+}
+
 /// Counts a leader as present, see [`Team::attend`].
 #[derive(Debug)]
 pub struct Attendance<'a> {
@@ -363,24 +374,23 @@ impl Shared {
         estimated_ns: u64,
         work: &(dyn Fn(usize, usize) + Sync),
     ) {
-        // A word counts 2^32 - 1 tiles; what is beyond (never seen in practice) the leader does alone, first.
-        let shared_tiles = tiles.min(u32::MAX as usize);
+        // A word counts 2^20 - 1 tiles; what is beyond (never seen in practice) the leader does alone, first.
+        let shared_tiles = tiles.min(MOST_TILES);
         (shared_tiles..tiles).for_each(|tile| work(tile, 0));
 
         let job = Job {
             work,
-            tiles: shared_tiles as u64,
             seats: helpers as u64,
             panic: Mutex::new(None),
         };
         // From here to `close` nothing may unwind: the job must outlive its helpers. Tiles run under `catch_unwind`.
-        slot.publish(&job);
+        slot.publish(&job, shared_tiles as u64);
         self.bed.announce();
         if estimated_ns >= WORTH_WAKING_NS {
             self.bed.wake(helpers.min(WAKE_FANOUT));
         }
         let SeatsLeft(seats_left) = loop {
-            match slot.take(job.tiles) {
+            match slot.take(End::Front) {
                 Ok(tile) => job.tile(slot, tile, 0),
                 Err(left) => break left,
             }

@@ -66,15 +66,20 @@ pub(super) fn cost(
     };
     let time = |part: &Amount| part.products / products + part.moved / moved;
     let steps = |n: u64, bytes: u64| n * STEP_NS + bytes / weights;
-    let cost = Cost {
+    let mut cost = Cost {
         fixed_ns: steps(work.steps, work.weight_bytes) + time(&work.shared),
         shared_ns: steps(work.linear_steps, work.linear_bytes),
         row_ns: time(&work.per_row),
+        ..Cost::default()
     };
     let reading = (work.weight_bytes / weights).saturating_mul(WORTH_READING);
+    let apart_ns = steps(work.steps, 0) + time(&work.shared) + reading;
+    if cost.row_ns >= apart_ns {
+        cost.beside = engine.team.threads();
+    }
     Counted {
         cost,
-        apart_ns: steps(work.steps, 0) + time(&work.shared) + reading,
+        apart_ns,
         threads,
     }
 }

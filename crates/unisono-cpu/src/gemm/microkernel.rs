@@ -19,7 +19,7 @@ pub(crate) const MAX_COLS: usize = 32;
 /// Panels that a [`Microkernels::wide`] kernel computes side by side.
 pub(crate) const WIDE_PANELS: usize = 4;
 
-/// An activation that takes a few instructions, done while totals are in registers. The same operations as [`Unary`]'s.
+/// An activation that takes a few instructions, done right behind its tile. The same operations as [`Unary`]'s.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Simple {
     /// None.
@@ -59,8 +59,8 @@ impl Simple {
     }
 }
 
-/// What a tile does to its totals before it writes them: the steps of most layers, done while the totals are in registers. The same
-/// operations as the epilogue's.
+/// What a tile does to its totals: the steps of most layers, done while C is in the nearest cache. The same operations as the
+/// epilogue's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ending {
     /// The bias of the tile's first element; null for none.
@@ -263,41 +263,54 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
             }
         }
         let ending = &tile.ending;
-        for (h, totals) in sums.iter_mut().enumerate() {
-            for (p, totals) in totals.iter_mut().enumerate() {
-                for (v, sum) in totals.iter_mut().enumerate() {
-                    let at = (p * V + v) * S::LANES;
-                    let total = if tile.first {
-                        s.zero()
-                    } else {
-                        s.load_raw(tile.c.add(h * tile.c_step + at))
-                    };
-                    let mut total = s.add(total, *sum);
-                    if !ending.bias.is_null() {
-                        let row = ending.bias.add(h * ending.bias_row);
-                        let bias = if ending.bias_col == 0 {
-                            s.splat(*row)
-                        } else {
-                            s.load_raw(row.add(at))
-                        };
-                        total = s.add(total, bias);
-                    }
-                    *sum = total;
+        for (h, sums) in sums.iter().enumerate() {
+            for (p, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    let c = tile.c.add(h * tile.c_step + (p * V + v) * S::LANES);
+                    let before = if tile.first { s.zero() } else { s.load_raw(c) };
+                    s.store_raw(s.add(before, sum), c);
                 }
             }
         }
+        // What follows works on C, which is in the nearest cache by now: if it worked on the sums, there would be more
+        // in the registers than they hold, and the compiler keeps sums on the stack then, in the loop above too.
         match ending.activation {
-            Simple::None => {}
-            Simple::Relu => bend(s, &mut sums, Simple::Relu),
-            Simple::UpTo(high) => bend(s, &mut sums, Simple::UpTo(high)),
-            Simple::HardSwish => bend(s, &mut sums, Simple::HardSwish),
+            Simple::None if ending.bias.is_null() => {}
+            Simple::None => finish::<S, H>(s, tile, P * V, Simple::None),
+            Simple::Relu => finish::<S, H>(s, tile, P * V, Simple::Relu),
+            Simple::UpTo(high) => finish::<S, H>(s, tile, P * V, Simple::UpTo(high)),
+            Simple::HardSwish => finish::<S, H>(s, tile, P * V, Simple::HardSwish),
         }
-        for (h, totals) in sums.iter().enumerate() {
-            for (p, totals) in totals.iter().enumerate() {
-                for (v, &total) in totals.iter().enumerate() {
-                    let c = tile.c.add(h * tile.c_step + (p * V + v) * S::LANES);
-                    s.store_raw(total, c);
+    }
+}
+
+/// The ending of a tile of H rows of `registers` each, whose totals are in C. Called with a constant kind of `activation`.
+///
+/// # Safety
+/// As for [`vector_tile`].
+#[inline(always)]
+unsafe fn finish<S: Simd, const H: usize>(
+    s: S,
+    tile: &Tile<'_>,
+    registers: usize,
+    activation: Simple,
+) {
+    let ending = &tile.ending;
+    for i in 0..registers {
+        for h in 0..H {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let c = tile.c.add(h * tile.c_step + i * S::LANES);
+                let mut total = s.load_raw(c);
+                if !ending.bias.is_null() {
+                    let row = ending.bias.add(h * ending.bias_row);
+                    let bias = match ending.bias_col {
+                        0 => s.splat(*row),
+                        _ => s.load_raw(row.add(i * S::LANES)),
+                    };
+                    total = s.add(total, bias);
                 }
+                s.store_raw(activation.eval(s, total), c);
             }
         }
     }
@@ -347,18 +360,6 @@ pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, ti
                 }
             }
         }
-    }
-}
-
-/// The activation of all totals; called with a constant one, so that the loop is that one's.
-#[inline(always)]
-fn bend<S: Simd, const H: usize, const P: usize, const V: usize>(
-    s: S,
-    totals: &mut [[[S::F; V]; P]; H],
-    activation: Simple,
-) {
-    for total in totals.as_flattened_mut().as_flattened_mut() {
-        *total = activation.eval(s, *total);
     }
 }
 

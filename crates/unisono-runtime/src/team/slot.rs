@@ -15,7 +15,6 @@ use crate::sync::{Condvar, Mutex, SpinWindow, UnsafeCell, lock, wait};
 /// A job on its leader's stack.
 pub(super) struct Job<'a> {
     pub(super) work: &'a (dyn Fn(usize, usize) + Sync),
-    pub(super) tiles: u64,
     pub(super) seats: u64,
     pub(super) panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -43,6 +42,7 @@ impl Job<'_> {
 
 /// What a helper holds after joining: a tile, a seat, and what was left behind it.
 pub(super) struct Ticket {
+    tile: u64,
     pub(super) tiles_left: u64,
     pub(super) seats_left: u64,
 }
@@ -52,7 +52,7 @@ pub(super) struct SeatsLeft(pub(super) u64);
 
 /// An entry of the table. See the module's protocol.
 pub(super) struct Slot {
-    /// `WAITING | OWNED | helpers (12 bits) | seats left (12) | tiles left (32)`
+    /// `OWNED | WAITING | helpers (11 bits) | seats left (11) | tiles taken from the front (20) | tiles left (20)`
     word: AtomicU64,
     /// Valid while the word shows tiles left or helpers. Written by the owner between claim and publish only.
     job: UnsafeCell<*const Job<'static>>,
@@ -62,15 +62,43 @@ pub(super) struct Slot {
 }
 
 const TILE: u64 = 1;
-const TILES: u64 = u32::MAX as u64;
-const SEAT_SHIFT: u32 = 32;
+const TILES: u64 = 0xf_ffff;
+const FRONT_SHIFT: u32 = 20;
+const FRONT: u64 = 1 << FRONT_SHIFT;
+const SEAT_SHIFT: u32 = 40;
 const SEAT: u64 = 1 << SEAT_SHIFT;
-const SEATS: u64 = 0xfff << SEAT_SHIFT;
-const HELPER: u64 = 1 << 44;
-const HELPERS: u64 = 0xfff << 44;
+const SEATS: u64 = 0x7ff << SEAT_SHIFT;
+const HELPER: u64 = 1 << 51;
+const HELPERS: u64 = 0x7ff << 51;
 /// The owner waits at the door; the last helper to leave rings.
-const WAITING: u64 = 1 << 56;
-const OWNED: u64 = 1 << 57;
+const WAITING: u64 = 1 << 62;
+const OWNED: u64 = 1 << 63;
+
+/// Most tiles of one job.
+pub(super) const MOST_TILES: usize = TILES as usize;
+
+/// From which end of what is left a tile is taken. Two threads that take from either end each get one part of the work, and the
+/// same part of every job that is cut alike: what a core has written is what it reads next. Measured on two cores that
+/// share no cache, a small convolutional network is 1.4 times as fast as with tiles in turn.
+#[derive(Clone, Copy)]
+pub(super) enum End {
+    /// The leader's.
+    Front,
+    /// The helpers'.
+    Back,
+}
+
+impl End {
+    /// The word without one tile, and the tile; `word` shows some left.
+    fn cut(self, word: u64) -> (u64, u64) {
+        let front = word >> FRONT_SHIFT & TILES;
+        let left = (word & TILES) - 1;
+        match self {
+            End::Front => (word - TILE + FRONT, front),
+            End::Back => (word - TILE, front + left),
+        }
+    }
+}
 
 // SAFETY: the pointer in `job` is the only field that is not `Send` and `Sync` by itself. It points to a `Job` whose
 // contents may be shared (`work` is `Sync`, the rest is atomic or locked), it is written by the slot's owner only, and
@@ -100,13 +128,13 @@ impl Slot {
                 .is_ok()
     }
 
-    /// Opens the job to helpers. The caller owns the slot and calls [`Slot::close`] before `job` goes out of scope.
-    pub(super) fn publish(&self, job: &Job<'_>) {
+    /// Opens the job, of at most [`MOST_TILES`] tiles, to helpers. The caller owns the slot and calls [`Slot::close`] before `job` goes out of scope.
+    pub(super) fn publish(&self, job: &Job<'_>, tiles: u64) {
         let erased = std::ptr::from_ref(job).cast::<Job<'static>>();
         // SAFETY: an owned slot without tiles and helpers is touched by its owner alone: `join` reads the pointer only
         // after it took a tile, and there is none before the store below.
         self.job.with_mut(|p| unsafe { *p = erased });
-        let word = OWNED | job.seats << SEAT_SHIFT | job.tiles;
+        let word = OWNED | job.seats << SEAT_SHIFT | tiles;
         // Release: a helper that joins sees the pointer and the job behind it. Every later change of the word is a
         // read-modify-write and so continues this release sequence, however many tiles were taken in between.
         let ordering = match mutant!(RelaxedSignal) {
@@ -116,19 +144,18 @@ impl Slot {
         self.word.store(word, ordering);
     }
 
-    /// The index of the next tile for somebody who already takes part, out of a job of `tiles`. If there is none, the seats
+    /// The index of a further tile for somebody who already takes part. If there is none, the seats
     /// that nobody took: they stay free, since a seat is taken with a tile.
-    pub(super) fn take(&self, tiles: u64) -> Result<u64, SeatsLeft> {
+    pub(super) fn take(&self, end: End) -> Result<u64, SeatsLeft> {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & TILES != 0 {
+            let (rest, tile) = end.cut(word);
             // Relaxed: whoever takes part has seen the job already; a tile's result is published by `leave`.
-            match self.word.compare_exchange_weak(
-                word,
-                word - TILE,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(tiles - (word & TILES)),
+            match self
+                .word
+                .compare_exchange_weak(word, rest, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return Ok(tile),
                 Err(now) => word = now,
             }
         }
@@ -139,7 +166,8 @@ impl Slot {
     pub(super) fn join(&self) -> Option<Ticket> {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & TILES != 0 && word & SEATS != 0 {
-            let joined = word - TILE - SEAT + HELPER;
+            let (rest, tile) = End::Back.cut(word);
+            let joined = rest - SEAT + HELPER;
             // Acquire pairs with the release in `publish`. The word may have been freed and published again by another
             // leader between the look and the swap; then we join that job, whose pointer this Acquire makes visible.
             match self.word.compare_exchange_weak(
@@ -150,6 +178,7 @@ impl Slot {
             ) {
                 Ok(_) => {
                     return Some(Ticket {
+                        tile,
                         tiles_left: joined & TILES,
                         seats_left: (joined & SEATS) >> SEAT_SHIFT,
                     });
@@ -167,10 +196,10 @@ impl Slot {
         let job = unsafe { &*self.job.with(|p| *p) };
         // Seats are handed out from the top; the leader's is 0.
         let seat = ticket.seats_left as usize + 1;
-        let mut tile = Some(job.tiles - ticket.tiles_left - 1);
+        let mut tile = Some(ticket.tile);
         while let Some(index) = tile {
             job.tile(self, index, seat);
-            tile = self.take(job.tiles).ok();
+            tile = self.take(End::Back).ok();
         }
         self.leave();
     }

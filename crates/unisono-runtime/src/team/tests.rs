@@ -163,3 +163,38 @@ fn worker_threads_run_the_hook_first() {
     drop(Team::new(options).expect("threads"));
     assert_eq!(started.load(Ordering::Relaxed), 2);
 }
+
+#[test]
+fn every_piece_is_one_tile_and_the_heaviest_are_at_the_ends() {
+    for tiles in 0..40 {
+        let mut pieces: Vec<usize> = (0..tiles).map(|tile| by_weight(tile, tiles)).collect();
+        let (front, back) = pieces.split_at(tiles.div_ceil(2));
+        assert!(
+            front.is_sorted() && back.is_sorted_by(|a, b| a > b),
+            "{tiles}"
+        );
+        pieces.sort_unstable();
+        assert!(pieces.into_iter().eq(0..tiles), "{tiles}");
+    }
+}
+
+/// Helpers wait until the leader has done its tile, and it until they have done theirs: so both ends are seen.
+#[test]
+fn the_leader_begins_with_the_first_tile_and_a_helper_with_the_last() {
+    let team = Team::new(TeamOptions::default().threads(2)).unwrap();
+    let both = std::sync::Barrier::new(2);
+    let firsts = [AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX)];
+    let tiles = 6;
+    team.run(tiles, BIG, |tile, seat| {
+        let first = firsts[seat].compare_exchange(
+            u32::MAX,
+            tile as u32,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if first.is_ok() {
+            both.wait();
+        }
+    });
+    assert_eq!(firsts.map(AtomicU32::into_inner), [0, tiles as u32 - 1]);
+}

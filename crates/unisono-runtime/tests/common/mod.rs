@@ -211,6 +211,7 @@ impl Plan for MockPlan {
             fixed_ns: 1000,
             shared_ns: 500,
             row_ns: 1,
+            ..Cost::default()
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Plan {
     pub shares: bool,
     /// From how many rows on more do not pay; null if they always do.
     pub worthwhile_rows: Option<usize>,
+    /// Rows that run at the same time, each on one thread; 0 or 1 where all threads work on the same rows.
+    pub beside: usize,
     /// Does it pay to put requests of different shapes into one batch?
     pub mixes: bool,
     /// No batch of several requests gets more rows than this by default.
@@ -158,6 +160,7 @@ impl Plan {
             row_us: us(info.cost.row_ns),
             shares: info.shares,
             worthwhile_rows: Some(worthwhile).filter(|&rows| rows < usize::MAX),
+            beside: info.cost.beside,
             mixes: info.cost.mixes(),
             row_limit: info.row_limit,
             placement,
@@ -185,6 +188,10 @@ impl Plan {
         }
         let limit = grouped(self.row_limit as u64);
         lines.push(match self.worthwhile_rows {
+            Some(_) if self.beside > 1 && self.worthwhile_rows == Some(self.row_limit) => format!(
+                "rows run beside each other, each on one thread: batches close at {limit} rows, which keep all {} busy",
+                self.beside
+            ),
             Some(1) => "batches do not pay: what rows share is below 1 % of a row".to_owned(),
             Some(rows) if rows == self.row_limit => {
                 format!("batches pay up to {limit} rows: from there on rows share less than 1 %")

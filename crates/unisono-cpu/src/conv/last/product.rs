@@ -18,8 +18,8 @@ use crate::memory::{LINE, SharedMut};
 /// Elements of input that a job's tiles read: they stay in the second-level cache while all panels of weights pass.
 const NEAR_INPUT: usize = 64 * 1024;
 /// Work of a tile below which cutting further does not pay.
-const LEAST_TILE_NS: u64 = 12_000;
-const TILES_PER_THREAD: usize = 4;
+const LEAST_TILE_NS: u64 = 5_000;
+const TILES_PER_THREAD: usize = 8;
 /// Elements that are copied in a nanosecond.
 const COPIED_PER_NS: usize = 4;
 

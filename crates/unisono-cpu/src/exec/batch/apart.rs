@@ -13,6 +13,7 @@ use unisono_graph::OutputRows;
 use unisono_runtime::Error;
 use unisono_runtime::plan::Member;
 use unisono_runtime::program::staging::{Sink, TensorSink, broken, output_rows};
+use unisono_runtime::team::by_weight;
 use unisono_tensor::{DType, Shape, Tensor, TensorRef};
 
 use super::plan_of;
@@ -84,13 +85,12 @@ fn run_some(
             work_ns: plan.work_apart(member.rows).unwrap_or(0),
         });
     }
-    // The dearest first, so that what is left for the end is small.
     list.sort_unstable_by_key(|alone| std::cmp::Reverse(alone.work_ns));
     let total: u64 = list.iter().map(|alone| alone.work_ns).sum();
     let members = SharedMut::new(members);
     let failed = OnceLock::new();
     engine.team.run(list.len(), total, |tile, seat| {
-        let alone = &list[tile];
+        let alone = &list[by_weight(tile, list.len())];
         // SAFETY: the list names each member once, and a tile is done once.
         let member = unsafe { &mut *members.ptr().add(alone.member) };
         // SAFETY: seats are no more than threads, and one has one holder at a time; each has room for the largest arena.

@@ -82,7 +82,7 @@ fn run_together(
     if !can_join(parts.iter().map(|(part, _)| &*part.program)) {
         return Ok(false);
     }
-    // The dearest first, so that what is left for the end is small.
+    // The dearest first: so `run_joined` wants them.
     parts.sort_unstable_by_key(|(part, _)| std::cmp::Reverse(part.program.arena));
 
     let mut cut = 0;

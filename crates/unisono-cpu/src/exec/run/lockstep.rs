@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
-use unisono_runtime::team::Team;
+use unisono_runtime::team::{Team, by_weight};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, TensorRef, fault};
 
@@ -161,7 +161,7 @@ unsafe fn side_by_side(
     }
     let failed = OnceLock::new();
     engine.team.run(frames.len(), total, |tile, _| {
-        if let Err(e) = run(&frames[tile], &engine.solo) {
+        if let Err(e) = run(&frames[by_weight(tile, frames.len())], &engine.solo) {
             // One error is enough.
             let _ = failed.set(e);
         }

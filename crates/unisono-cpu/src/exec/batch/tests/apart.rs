@@ -117,3 +117,19 @@ fn rows_of_one_request_take_an_arena_a_thread_and_no_more() {
     assert!(arena(2, 40) < arena(1, 40) / 8);
     assert_eq!(arena(2, 40), 2 * arena(2, 1).next_multiple_of(64));
 }
+
+#[test]
+fn a_plan_says_how_many_of_its_rows_run_beside_each_other() {
+    for (threads, expected) in [(1, [0, 1]), (2, [2, 2]), (4, [4, 4])] {
+        let mut bench = Bench::new(heavy_rows(), Isa::detect(), threads);
+        let cost = bench.member(&requests(&[1])[0]).plan.cost();
+        assert!(
+            expected.contains(&cost.beside),
+            "{threads} threads: {cost:?}"
+        );
+        assert!(
+            threads == 1 || cost.worthwhile_rows().is_multiple_of(threads),
+            "{cost:?}"
+        );
+    }
+}
