@@ -606,7 +606,13 @@ extern "system" fn load_module(
 }
 
 extern "system" fn unload_module(module: Handle) -> Status {
-    inside("unload_module", |state| state.unmake(module, "module"))
+    inside("unload_module", |state| {
+        // A driver lets that happen, and crashes later: what was captured must go first.
+        match state.alive.values().any(|what| *what == "executable") {
+            true => INVALID_HANDLE,
+            false => state.unmake(module, "module"),
+        }
+    })
 }
 
 extern "system" fn function(function: *mut Handle, module: Handle, name: *const c_char) -> Status {

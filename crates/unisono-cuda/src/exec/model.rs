@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use unisono_cpu::exec::model::Store;
 use unisono_graph::Symbol;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
 use unisono_runtime::plan::{Executable, Group, Member, Plan, PlanKey};
-use unisono_runtime::program::staging::Request;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::Tensor;
 
 use crate::exec::engine::Engine;
 use crate::exec::lane::CudaLane;
@@ -112,8 +109,7 @@ fn run_together(
         Prepared::Here(bucket) => bucket,
         Prepared::Elsewhere(_) => return run_on_host(lane, plan, members, rows),
     };
-    let mut list: SmallVec<[Request<'_>; 16]> = members.iter_mut().map(Request::from).collect();
-    plan.run_requests(lane, &bucket, &mut list)
+    plan.run_requests(lane, &bucket, members)
 }
 
 /// Runs members of one plan on the processor, as a batch.
@@ -143,13 +139,6 @@ fn run_on_host(
 /// May less of it be possible?
 pub(crate) fn is_too_large(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::Limit)
-}
-
-/// All inputs of some requests.
-pub(crate) fn inputs_of<'a>(
-    requests: &'a [Request<'_>],
-) -> impl Iterator<Item = &'a [Tensor]> + Clone {
-    requests.iter().map(|request| request.inputs)
 }
 
 /// A lane that is not ours.

@@ -17,14 +17,14 @@ use unisono_runtime::plan_cache::{PlanCache, Weigh};
 use unisono_runtime::profile::Profile;
 use unisono_runtime::program::concretise;
 use unisono_runtime::program::facts::title;
-use unisono_runtime::program::staging::{Inputs, Request, Rows, Staging};
+use unisono_runtime::program::staging::{Asks, Inputs, Request, Rows, Staging};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::Tensor;
 
 use crate::exec::bucket::bucket;
 use crate::exec::cost::cost;
 use crate::exec::lane::CudaLane;
-use crate::exec::model::{CudaModel, inputs_of, is_too_large, other_device};
+use crate::exec::model::{CudaModel, is_too_large, other_device};
 use crate::exec::profile::Measured;
 use crate::exec::run::{Bucket, Outcome, run};
 use crate::launch::status;
@@ -34,13 +34,14 @@ use crate::program::{ALIGNMENT, Built, Program, Reason, STATUS_BYTES, Target, Wo
 const PROGRAM_BYTES: u64 = 256 << 20;
 
 pub(crate) struct CudaPlan {
+    /// First: captured graphs must go before the kernels in them, which the model's device has.
+    buckets: PlanCache<usize, Prepared, Error>,
     model: Arc<CudaModel>,
     key: PlanKey,
     facts: Vec<Option<Fact>>,
     cost: Cost,
     /// Whether batches may be padded, as far as that follows from the shapes.
     has_rows: bool,
-    buckets: PlanCache<usize, Prepared, Error>,
     on_host: Mutex<Option<Arc<dyn Plan>>>,
 }
 
@@ -202,19 +203,19 @@ impl CudaPlan {
         &self,
         lane: &mut CudaLane,
         bucket: &Bucket,
-        requests: &mut [Request<'_>],
+        requests: &mut [impl Asks],
     ) -> Result<(), Error> {
         let Some(first) = requests.first() else {
             return Ok(());
         };
-        let used = requests.iter().map(|request| request.rows).sum();
+        let used = requests.iter().map(Asks::rows).sum();
         let rows = Rows {
             used,
             program: program_rows(&self.model, &bucket.program).unwrap_or(used),
         };
         let staging = Staging::new(
             &self.model.model,
-            first.inputs,
+            first.inputs(),
             outputs_of(&bucket.program),
             rows,
             Inputs::Staged,
@@ -239,7 +240,7 @@ impl CudaPlan {
         lane: &mut CudaLane,
         bucket: &Bucket,
         staging: Option<Staging>,
-        requests: &mut [Request<'_>],
+        requests: &mut [impl Asks],
     ) -> Result<(), Error> {
         let mut staging = staging.ok_or_else(cannot_stage)?;
         let input_bytes = staging.place_inputs(0, ALIGNMENT)?;
@@ -250,17 +251,13 @@ impl CudaPlan {
         }
         let copiers = &self.model.engine.copiers;
         let outcome = run(lane, bucket, |memory| {
-            staging.gather(inputs_of(requests), memory, Some(copiers))
+            staging.gather(requests.iter().map(Asks::inputs), memory, Some(copiers))
         })?;
         if let Outcome::Refused(bits) = outcome {
             return Err(refused(bits));
         }
         let memory = lane.memory.as_ref().map_or(&[][..], |m| m.output.bytes());
-        let requests = requests.iter_mut().map(|request| Request {
-            rows: request.rows,
-            inputs: request.inputs,
-            outputs: &mut *request.outputs,
-        });
+        let requests = requests.iter_mut().map(Asks::request);
         staging.scatter(&self.model.model, requests, memory, Some(copiers))
     }
 }

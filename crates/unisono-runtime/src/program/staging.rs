@@ -146,12 +146,50 @@ pub struct Request<'a> {
     pub outputs: &'a mut [Option<Tensor>],
 }
 
-impl<'a> From<&'a mut Member> for Request<'a> {
-    fn from(member: &'a mut Member) -> Request<'a> {
+/// What has a request's rows, inputs and outputs: so that neither a single request nor a batch is copied into a list to be staged.
+pub trait Asks {
+    /// How many rows it has.
+    fn rows(&self) -> usize;
+
+    /// Its inputs.
+    fn inputs(&self) -> &[Tensor];
+
+    /// All of it.
+    fn request(&mut self) -> Request<'_>;
+}
+
+impl Asks for Member {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn inputs(&self) -> &[Tensor] {
+        &self.inputs
+    }
+
+    fn request(&mut self) -> Request<'_> {
         Request {
-            rows: member.rows,
-            inputs: &member.inputs,
-            outputs: &mut member.outputs,
+            rows: self.rows,
+            inputs: &self.inputs,
+            outputs: &mut self.outputs,
+        }
+    }
+}
+
+impl Asks for Request<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn inputs(&self) -> &[Tensor] {
+        self.inputs
+    }
+
+    fn request(&mut self) -> Request<'_> {
+        Request {
+            rows: self.rows,
+            inputs: self.inputs,
+            outputs: self.outputs,
         }
     }
 }

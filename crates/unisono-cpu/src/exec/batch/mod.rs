@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use unisono_runtime::plan::{Group, Member};
-use unisono_runtime::program::staging::{Inputs, Rows, Sink, Staged, Staging, broken};
+use unisono_runtime::program::staging::{Asks, Inputs, Rows, Sink, Staged, Staging, broken};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Tensor, TensorRef};
 
@@ -125,7 +125,7 @@ fn run_together(
     let staging = lane.staging.bytes();
     for (part, range) in &parts {
         let members = members.get_mut(range.clone()).ok_or_else(not_there)?;
-        let members = members.iter_mut().map(Into::into);
+        let members = members.iter_mut().map(Asks::request);
         part.staging.scatter(&model.model, members, staging, None)?;
     }
     Ok(true)
@@ -180,7 +180,7 @@ fn run_group(
     };
     execute_views(program, &model.engine, memory, &refs, &mut sink, None)?;
     drop(refs);
-    let members = members.iter_mut().map(Into::into);
+    let members = members.iter_mut().map(Asks::request);
     part.staging.scatter(&model.model, members, staging, None)
 }
 
