@@ -69,34 +69,54 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
     const int w_size = g.abreast * W_PITCH, stage = w_size + units * A_PITCH;
     const int stages = slices > g.abreast ? NARROW_AHEAD + 1 : NARROW_AHEAD;
     float* const sums = memory + stages * stage;
-    const int threads = blockDim.x, t = threadIdx.x;
+    const unsigned threads = blockDim.x, t = threadIdx.x;
     const int chunks = (max(1, min(g.k, SLICE)) + NARROW_CHUNK - 1) / NARROW_CHUNK;
     b += (long long)blockIdx.x * g.b_panel;
+
+    // What this thread copies: of weights one quad of every so many slices, of A one quad of every so many lines. A block has a
+    // multiple of W_QUADS threads.
+    const int w_slice = t / W_QUADS, w_quad = t % W_QUADS, w_step = threads / W_QUADS;
+    const int a_line = t / A_QUADS, a_k = t % A_QUADS * 4, a_step = threads / A_QUADS;
+    const float* const w_from = b + w_slice * SLICE * PANEL + w_quad * 4;
 
     // The next chunk to fetch: the first slice of its round, where it begins in that, and its place.
     int next_first = 0, next = 0, next_chunk = 0;
     float* put = memory;
     const auto fetch = [&]() {
         if (next_first < slices) {
+            const bool whole = next + (g.abreast - 1) * SLICE + NARROW_CHUNK <= g.k;
+            if (whole) {
+                const float* from = w_from + next * PANEL;
+                float* to = put + w_slice * W_PITCH + w_quad * 4;
 #pragma unroll 4
-            for (int i = t; i < g.abreast * W_QUADS; i += threads) {
-                const int slice = i / W_QUADS, quad = i % W_QUADS;
-                const int k = next + slice * SLICE + quad / 2;
-                const bool there = k < g.k;
-                async_copy4(put + slice * W_PITCH + quad * 4, there ? b + k * PANEL + quad % 2 * 4 : b, there ? 4 : 0);
-            }
-            if (g.a_quads) {
-#pragma unroll 2
-                for (int i = t; i < lines * A_QUADS; i += threads) {
-                    const int kq = i % A_QUADS * 4, line = i / A_QUADS;
-                    const int slice = line >> shift, row = line - (slice << shift);
-                    const int k = next + slice * SLICE + kq;
-                    const int count = row < g.m ? max(0, min(4, g.k - k)) : 0;
-                    async_copy4(put + w_size + line / R * A_PITCH + line % R * NARROW_CHUNK + kq,
-                                count > 0 ? a + (long long)row * g.a_row + k : a, count);
+                for (int slice = w_slice; slice < g.abreast; slice += w_step) {
+                    async_copy4(to, from, 4);
+                    from += w_step * SLICE * PANEL, to += w_step * W_PITCH;
                 }
             } else {
-                for (int i = t; i < lines * NARROW_CHUNK; i += threads) {
+#pragma unroll 1
+                for (int slice = w_slice; slice < g.abreast; slice += w_step) {
+                    const int k = next + slice * SLICE + w_quad / 2;
+                    const bool there = k < g.k;
+                    async_copy4(put + slice * W_PITCH + w_quad * 4, there ? b + k * PANEL + w_quad % 2 * 4 : b, there ? 4 : 0);
+                }
+            }
+            if (g.a_quads) {
+#pragma unroll 1
+                for (int line = a_line; line < lines; line += a_step) {
+                    const int slice = line >> shift, row = line - (slice << shift), k = next + slice * SLICE + a_k;
+                    const float* const from = a + (long long)row * g.a_row;
+                    float* const to = put + w_size + line / R * A_PITCH + line % R * NARROW_CHUNK + a_k;
+                    // Nobody looks at the sums of rows that are not there.
+                    if (row >= g.m) continue;
+                    if (whole)
+                        async_copy4(to, from + k, 4);
+                    else
+                        async_copy4(to, from + (k < g.k ? k : 0), max(0, min(4, g.k - k)));
+                }
+            } else {
+#pragma unroll 1
+                for (unsigned i = t; i < lines * NARROW_CHUNK; i += threads) {
                     const int kk = i % NARROW_CHUNK, line = i / NARROW_CHUNK;
                     const int slice = line >> shift, row = line - (slice << shift);
                     const int k = next + slice * SLICE + kk;
@@ -112,6 +132,7 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
         put = put == memory + (stages - 1) * stage ? memory : put + stage;
     };
 
+#pragma unroll 1
     for (int i = 0; i < NARROW_AHEAD; i++) fetch();
     // A thread finishes one output. Its bias is on its way meanwhile.
     const int out_row = t / PANEL, out_col = blockIdx.x * PANEL + t % PANEL;

@@ -19,7 +19,8 @@ const NARROW: usize = 16;
 /// `NARROW_CHUNK` and `NARROW_AHEAD` of the kernels.
 const NARROW_CHUNK: usize = 64;
 const NARROW_AHEAD: usize = 4;
-/// The fewest threads of its blocks: one for each output. Those that do not add help to copy.
+/// The threads of its blocks are a multiple of this: one for each output, and one for each quad of a chunk's weights. Those that do
+/// not add help to copy.
 const NARROW_THREADS: usize = NARROW * PANEL;
 /// What a narrow product may take of shared memory, so that two blocks share a processor: bytes.
 const NARROW_SHARED: usize = 112 * 1024;
@@ -267,9 +268,7 @@ impl Narrow {
         Some(Narrow {
             kernel,
             abreast,
-            threads: (abreast * groups * PANEL)
-                .next_multiple_of(32)
-                .max(NARROW_THREADS),
+            threads: (abreast * groups * PANEL).next_multiple_of(NARROW_THREADS),
             shared: shared(abreast),
         })
     }
