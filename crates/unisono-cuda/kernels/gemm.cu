@@ -44,19 +44,26 @@ GEMM_TILE(Packed, packed, 128, 64, 8, 8, 2, 128, 3)
 GEMM_TILE(Packed, packed, 64, 64, 8, 8, 3, 256, 1)
 GEMM_TILE(Packed, packed, 32, 64, 8, 8, 3, 256, 1)
 GEMM_TILE(Packed, packed, 32, 32, 8, 4, 4, 256, 1)
-GEMM_TILE(Packed, packed, 16, 32, 4, 4, 4, 256, 1)
-GEMM_TILE(Packed, packed, 8, 32, 2, 4, 4, 256, 1)
+GEMM_TILE(Packed, packed, 16, 32, 4, 4, 6, 256, 1)
+GEMM_TILE(Packed, packed, 8, 32, 2, 4, 6, 256, 1)
 
 // Values of k of each slice that come into shared memory together: a quarter of a slice. All of a slice is on its way from the start;
 // there is room for a chunk more where several rounds of slices follow each other.
 constexpr int NARROW_CHUNK = 64, NARROW_AHEAD = SLICE / NARROW_CHUNK;
 
-// A few rows against packed weights: a block has one panel of 8 columns. Eight threads are a unit, which sums R rows over one slice;
-// `abreast` slices are summed side by side, and all sums of slices meet in shared memory.
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[1]) { to[0] = *from; }
+
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[2]) {
+    const float2 both = *reinterpret_cast<const float2*>(from);
+    to[0] = both.x, to[1] = both.y;
+}
+
+// A few rows against packed weights: a block has one panel of 8 columns. A unit of 8 / C threads sums R rows over one slice, C columns
+// each; `abreast` slices are summed side by side, and all sums of slices meet in shared memory.
 //
 // What a chunk costs must be hardly more than its chain of multiplications: nothing is divided at run time (rows count as a power of
 // two), and what the next steps read comes into registers while one is multiplied.
-template <int R>
+template <int R, int C>
 __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, const float* bias, float* c, const Gemm& g) {
     UNISONO_SHARED(memory);
     constexpr int W_PITCH = NARROW_CHUNK * PANEL + PANEL, A_PITCH = R * NARROW_CHUNK + 4;
@@ -140,14 +147,16 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
     const float add = has_output && bias ? bias[(long long)out_row * g.bias_row + (long long)out_col * g.bias_col] : 0.0f;
 
     constexpr int STEP = R == 4 ? 8 : 16;
-    const int unit = t / PANEL, col = t % PANEL, slice = unit >> unit_shift;
+    const int unit = t / (PANEL / C), col = t % (PANEL / C) * C, slice = unit >> unit_shift;
     const float* w = memory + slice * W_PITCH + col;
     const float* x = memory + w_size + unit * A_PITCH;
     const float* const x_last = x + (stages - 1) * stage;
     for (int first = 0; first < slices; first += g.abreast) {
-        float acc[R];
+        float acc[R][C];
 #pragma unroll
-        for (int r = 0; r < R; r++) acc[r] = 0.0f;
+        for (int r = 0; r < R; r++)
+#pragma unroll
+            for (int j = 0; j < C; j++) acc[r][j] = 0.0f;
         for (int chunk = 0; chunk < chunks; chunk++) {
             async_wait<NARROW_AHEAD - 1>();
             __syncthreads();
@@ -155,15 +164,15 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
             else async_commit();
             if (unit < units) {
                 float4 left[2][R][STEP / 4];
-                float right[2][STEP];
-                const auto read = [&](int k, float4 (&rows)[R][STEP / 4], float (&column)[STEP]) {
+                float right[2][STEP][C];
+                const auto read = [&](int k, float4 (&rows)[R][STEP / 4], float (&columns)[STEP][C]) {
 #pragma unroll
                     for (int r = 0; r < R; r++)
 #pragma unroll
                         for (int q = 0; q < STEP / 4; q++)
                             rows[r][q] = *reinterpret_cast<const float4*>(x + r * NARROW_CHUNK + k + q * 4);
 #pragma unroll
-                    for (int e = 0; e < STEP; e++) column[e] = w[(k + e) * PANEL];
+                    for (int e = 0; e < STEP; e++) read_columns(w + (k + e) * PANEL, columns[e]);
                 };
                 read(0, left[0], right[0]);
 #pragma unroll
@@ -176,7 +185,8 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
                         for (int r = 0; r < R; r++) {
                             const float4 v = left[now][r][e / 4];
                             const float value = e % 4 == 0 ? v.x : e % 4 == 1 ? v.y : e % 4 == 2 ? v.z : v.w;
-                            acc[r] = __fmaf_rn(value, right[now][e], acc[r]);
+#pragma unroll
+                            for (int j = 0; j < C; j++) acc[r][j] = __fmaf_rn(value, right[now][e][j], acc[r][j]);
                         }
                     }
                 }
@@ -188,7 +198,9 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
         if (unit < units && first + slice < slices) {
             const int row = (unit - (slice << unit_shift)) * R;
 #pragma unroll
-            for (int r = 0; r < R; r++) sums[(((first + slice) << shift) + row + r) * PANEL + col] = acc[r];
+            for (int r = 0; r < R; r++)
+#pragma unroll
+                for (int j = 0; j < C; j++) sums[(((first + slice) << shift) + row + r) * PANEL + col + j] = acc[r][j];
         }
     }
     __syncthreads();
@@ -199,12 +211,13 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
     c[(long long)out_row * g.n + out_col] = finish_one(g.finish, bias != nullptr, add, y);
 }
 
-#define GEMM_NARROW(R)                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R(const float* a, const float* b, const float* bias,    \
-                                                                      float* c, const Gemm g) {                             \
-        gemm_narrow<R>(a, b, bias, c, g);                                                                                   \
+#define GEMM_NARROW(R, C)                                                                             \
+    extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R##x##C(                         \
+        const float* a, const float* b, const float* bias, float* c, const Gemm g) {                 \
+        gemm_narrow<R, C>(a, b, bias, c, g);                                                         \
     }
 
-GEMM_NARROW(1)
-GEMM_NARROW(2)
-GEMM_NARROW(4)
+GEMM_NARROW(1, 1)
+GEMM_NARROW(2, 1)
+GEMM_NARROW(4, 1)
+GEMM_NARROW(4, 2)
