@@ -176,8 +176,8 @@ CONV_TILE(128, 64, 8, 8, 2, 128, 3)
 CONV_TILE(64, 64, 8, 8, 3, 256, 1)
 CONV_TILE(32, 64, 8, 8, 3, 256, 1)
 CONV_TILE(32, 32, 8, 4, 4, 256, 1)
-CONV_TILE(16, 32, 4, 4, 4, 256, 1)
-CONV_TILE(8, 32, 2, 4, 4, 256, 1)
+CONV_TILE(16, 32, 4, 4, 6, 256, 1)
+CONV_TILE(8, 32, 2, 4, 6, 256, 1)
 
 // One output per thread, weights as the model has them.
 extern "C" __global__ void __launch_bounds__(256) conv_direct(const float* x, const float* w, const float* bias, float* y,

@@ -44,19 +44,26 @@ GEMM_TILE(Packed, packed, 128, 64, 8, 8, 2, 128, 3)
 GEMM_TILE(Packed, packed, 64, 64, 8, 8, 3, 256, 1)
 GEMM_TILE(Packed, packed, 32, 64, 8, 8, 3, 256, 1)
 GEMM_TILE(Packed, packed, 32, 32, 8, 4, 4, 256, 1)
-GEMM_TILE(Packed, packed, 16, 32, 4, 4, 4, 256, 1)
-GEMM_TILE(Packed, packed, 8, 32, 2, 4, 4, 256, 1)
+GEMM_TILE(Packed, packed, 16, 32, 4, 4, 6, 256, 1)
+GEMM_TILE(Packed, packed, 8, 32, 2, 4, 6, 256, 1)
 
 // Values of k of each slice that come into shared memory together: a quarter of a slice. All of a slice is on its way from the start;
 // there is room for a chunk more where several rounds of slices follow each other.
 constexpr int NARROW_CHUNK = 64, NARROW_AHEAD = SLICE / NARROW_CHUNK;
 
-// A few rows against packed weights: a block has one panel of 8 columns. Eight threads are a unit, which sums R rows over one slice;
-// `abreast` slices are summed side by side, and all sums of slices meet in shared memory.
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[1]) { to[0] = *from; }
+
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[2]) {
+    const float2 both = *reinterpret_cast<const float2*>(from);
+    to[0] = both.x, to[1] = both.y;
+}
+
+// A few rows against packed weights: a block has one panel of 8 columns. A unit of 8 / C threads sums R rows over one slice, C columns
+// each; `abreast` slices are summed side by side, and all sums of slices meet in shared memory.
 //
 // What a chunk costs must be hardly more than its chain of multiplications: nothing is divided at run time (rows count as a power of
 // two), and what the next steps read comes into registers while one is multiplied.
-template <int R>
+template <int R, int C>
 __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, const float* bias, float* c, const Gemm& g) {
     UNISONO_SHARED(memory);
     constexpr int W_PITCH = NARROW_CHUNK * PANEL + PANEL, A_PITCH = R * NARROW_CHUNK + 4;
@@ -69,34 +76,54 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
     const int w_size = g.abreast * W_PITCH, stage = w_size + units * A_PITCH;
     const int stages = slices > g.abreast ? NARROW_AHEAD + 1 : NARROW_AHEAD;
     float* const sums = memory + stages * stage;
-    const int threads = blockDim.x, t = threadIdx.x;
+    const unsigned threads = blockDim.x, t = threadIdx.x;
     const int chunks = (max(1, min(g.k, SLICE)) + NARROW_CHUNK - 1) / NARROW_CHUNK;
     b += (long long)blockIdx.x * g.b_panel;
+
+    // What this thread copies: of weights one quad of every so many slices, of A one quad of every so many lines. A block has a
+    // multiple of W_QUADS threads.
+    const int w_slice = t / W_QUADS, w_quad = t % W_QUADS, w_step = threads / W_QUADS;
+    const int a_line = t / A_QUADS, a_k = t % A_QUADS * 4, a_step = threads / A_QUADS;
+    const float* const w_from = b + w_slice * SLICE * PANEL + w_quad * 4;
 
     // The next chunk to fetch: the first slice of its round, where it begins in that, and its place.
     int next_first = 0, next = 0, next_chunk = 0;
     float* put = memory;
     const auto fetch = [&]() {
         if (next_first < slices) {
+            const bool whole = next + (g.abreast - 1) * SLICE + NARROW_CHUNK <= g.k;
+            if (whole) {
+                const float* from = w_from + next * PANEL;
+                float* to = put + w_slice * W_PITCH + w_quad * 4;
 #pragma unroll 4
-            for (int i = t; i < g.abreast * W_QUADS; i += threads) {
-                const int slice = i / W_QUADS, quad = i % W_QUADS;
-                const int k = next + slice * SLICE + quad / 2;
-                const bool there = k < g.k;
-                async_copy4(put + slice * W_PITCH + quad * 4, there ? b + k * PANEL + quad % 2 * 4 : b, there ? 4 : 0);
-            }
-            if (g.a_quads) {
-#pragma unroll 2
-                for (int i = t; i < lines * A_QUADS; i += threads) {
-                    const int kq = i % A_QUADS * 4, line = i / A_QUADS;
-                    const int slice = line >> shift, row = line - (slice << shift);
-                    const int k = next + slice * SLICE + kq;
-                    const int count = row < g.m ? max(0, min(4, g.k - k)) : 0;
-                    async_copy4(put + w_size + line / R * A_PITCH + line % R * NARROW_CHUNK + kq,
-                                count > 0 ? a + (long long)row * g.a_row + k : a, count);
+                for (int slice = w_slice; slice < g.abreast; slice += w_step) {
+                    async_copy4(to, from, 4);
+                    from += w_step * SLICE * PANEL, to += w_step * W_PITCH;
                 }
             } else {
-                for (int i = t; i < lines * NARROW_CHUNK; i += threads) {
+#pragma unroll 1
+                for (int slice = w_slice; slice < g.abreast; slice += w_step) {
+                    const int k = next + slice * SLICE + w_quad / 2;
+                    const bool there = k < g.k;
+                    async_copy4(put + slice * W_PITCH + w_quad * 4, there ? b + k * PANEL + w_quad % 2 * 4 : b, there ? 4 : 0);
+                }
+            }
+            if (g.a_quads) {
+#pragma unroll 1
+                for (int line = a_line; line < lines; line += a_step) {
+                    const int slice = line >> shift, row = line - (slice << shift), k = next + slice * SLICE + a_k;
+                    const float* const from = a + (long long)row * g.a_row;
+                    float* const to = put + w_size + line / R * A_PITCH + line % R * NARROW_CHUNK + a_k;
+                    // Nobody looks at the sums of rows that are not there.
+                    if (row >= g.m) continue;
+                    if (whole)
+                        async_copy4(to, from + k, 4);
+                    else
+                        async_copy4(to, from + (k < g.k ? k : 0), max(0, min(4, g.k - k)));
+                }
+            } else {
+#pragma unroll 1
+                for (unsigned i = t; i < lines * NARROW_CHUNK; i += threads) {
                     const int kk = i % NARROW_CHUNK, line = i / NARROW_CHUNK;
                     const int slice = line >> shift, row = line - (slice << shift);
                     const int k = next + slice * SLICE + kk;
@@ -112,6 +139,7 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
         put = put == memory + (stages - 1) * stage ? memory : put + stage;
     };
 
+#pragma unroll 1
     for (int i = 0; i < NARROW_AHEAD; i++) fetch();
     // A thread finishes one output. Its bias is on its way meanwhile.
     const int out_row = t / PANEL, out_col = blockIdx.x * PANEL + t % PANEL;
@@ -119,14 +147,16 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
     const float add = has_output && bias ? bias[(long long)out_row * g.bias_row + (long long)out_col * g.bias_col] : 0.0f;
 
     constexpr int STEP = R == 4 ? 8 : 16;
-    const int unit = t / PANEL, col = t % PANEL, slice = unit >> unit_shift;
+    const int unit = t / (PANEL / C), col = t % (PANEL / C) * C, slice = unit >> unit_shift;
     const float* w = memory + slice * W_PITCH + col;
     const float* x = memory + w_size + unit * A_PITCH;
     const float* const x_last = x + (stages - 1) * stage;
     for (int first = 0; first < slices; first += g.abreast) {
-        float acc[R];
+        float acc[R][C];
 #pragma unroll
-        for (int r = 0; r < R; r++) acc[r] = 0.0f;
+        for (int r = 0; r < R; r++)
+#pragma unroll
+            for (int j = 0; j < C; j++) acc[r][j] = 0.0f;
         for (int chunk = 0; chunk < chunks; chunk++) {
             async_wait<NARROW_AHEAD - 1>();
             __syncthreads();
@@ -134,15 +164,15 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
             else async_commit();
             if (unit < units) {
                 float4 left[2][R][STEP / 4];
-                float right[2][STEP];
-                const auto read = [&](int k, float4 (&rows)[R][STEP / 4], float (&column)[STEP]) {
+                float right[2][STEP][C];
+                const auto read = [&](int k, float4 (&rows)[R][STEP / 4], float (&columns)[STEP][C]) {
 #pragma unroll
                     for (int r = 0; r < R; r++)
 #pragma unroll
                         for (int q = 0; q < STEP / 4; q++)
                             rows[r][q] = *reinterpret_cast<const float4*>(x + r * NARROW_CHUNK + k + q * 4);
 #pragma unroll
-                    for (int e = 0; e < STEP; e++) column[e] = w[(k + e) * PANEL];
+                    for (int e = 0; e < STEP; e++) read_columns(w + (k + e) * PANEL, columns[e]);
                 };
                 read(0, left[0], right[0]);
 #pragma unroll
@@ -155,7 +185,8 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
                         for (int r = 0; r < R; r++) {
                             const float4 v = left[now][r][e / 4];
                             const float value = e % 4 == 0 ? v.x : e % 4 == 1 ? v.y : e % 4 == 2 ? v.z : v.w;
-                            acc[r] = __fmaf_rn(value, right[now][e], acc[r]);
+#pragma unroll
+                            for (int j = 0; j < C; j++) acc[r][j] = __fmaf_rn(value, right[now][e][j], acc[r][j]);
                         }
                     }
                 }
@@ -167,7 +198,9 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
         if (unit < units && first + slice < slices) {
             const int row = (unit - (slice << unit_shift)) * R;
 #pragma unroll
-            for (int r = 0; r < R; r++) sums[(((first + slice) << shift) + row + r) * PANEL + col] = acc[r];
+            for (int r = 0; r < R; r++)
+#pragma unroll
+                for (int j = 0; j < C; j++) sums[(((first + slice) << shift) + row + r) * PANEL + col + j] = acc[r][j];
         }
     }
     __syncthreads();
@@ -178,12 +211,13 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
     c[(long long)out_row * g.n + out_col] = finish_one(g.finish, bias != nullptr, add, y);
 }
 
-#define GEMM_NARROW(R)                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R(const float* a, const float* b, const float* bias,    \
-                                                                      float* c, const Gemm g) {                             \
-        gemm_narrow<R>(a, b, bias, c, g);                                                                                   \
+#define GEMM_NARROW(R, C)                                                                             \
+    extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R##x##C(                         \
+        const float* a, const float* b, const float* bias, float* c, const Gemm g) {                 \
+        gemm_narrow<R, C>(a, b, bias, c, g);                                                         \
     }
 
-GEMM_NARROW(1)
-GEMM_NARROW(2)
-GEMM_NARROW(4)
+GEMM_NARROW(1, 1)
+GEMM_NARROW(2, 1)
+GEMM_NARROW(4, 1)
+GEMM_NARROW(4, 2)

@@ -19,7 +19,8 @@ const NARROW: usize = 16;
 /// `NARROW_CHUNK` and `NARROW_AHEAD` of the kernels.
 const NARROW_CHUNK: usize = 64;
 const NARROW_AHEAD: usize = 4;
-/// The fewest threads of its blocks: one for each output. Those that do not add help to copy.
+/// The threads of its blocks are a multiple of this: one for each output, and one for each quad of a chunk's weights. Those that do
+/// not add help to copy.
 const NARROW_THREADS: usize = NARROW * PANEL;
 /// What a narrow product may take of shared memory, so that two blocks share a processor: bytes.
 const NARROW_SHARED: usize = 112 * 1024;
@@ -246,10 +247,12 @@ struct Narrow {
 impl Narrow {
     /// As many slices side by side as shared memory (`limit` bytes) and a block hold; `None` if not even the sums of all slices fit.
     fn new(m: usize, k: usize, limit: u32) -> Option<Narrow> {
-        let (rows, kernel) = match m {
-            1 => (1, "gemm_narrow_1"),
-            2 => (2, "gemm_narrow_2"),
-            _ => (4, "gemm_narrow_4"),
+        // Rows and columns of a thread.
+        let (rows, cols, kernel) = match m {
+            1 => (1, 1, "gemm_narrow_1x1"),
+            2 => (2, 1, "gemm_narrow_2x1"),
+            3 | 4 => (4, 1, "gemm_narrow_4x1"),
+            _ => (4, 2, "gemm_narrow_4x2"),
         };
         let lines = m.next_power_of_two().max(rows);
         let (groups, slices) = (lines / rows, slices(k));
@@ -267,9 +270,7 @@ impl Narrow {
         Some(Narrow {
             kernel,
             abreast,
-            threads: (abreast * groups * PANEL)
-                .next_multiple_of(32)
-                .max(NARROW_THREADS),
+            threads: (abreast * groups * PANEL / cols).next_multiple_of(NARROW_THREADS),
             shared: shared(abreast),
         })
     }
@@ -319,6 +320,7 @@ mod tests {
                         let outputs: usize = if let Some(rows) =
                             launch.kernel.strip_prefix("gemm_narrow_")
                         {
+                            let (rows, _) = rows.split_once('x').unwrap();
                             assert!(packed && m <= NARROW && rows.parse::<usize>().unwrap() <= 4);
                             launch.grid[0] as usize * PANEL * m
                         } else {
@@ -414,7 +416,8 @@ mod tests {
         ]
         .concat();
         let tiles = (0..TILES.len()).flat_map(|tile| [kernel(tile, true), kernel(tile, false)]);
-        let narrow = [1, 2, 3].map(|m| Narrow::new(m, 100, tile::LEAST_SHARED).map(|n| n.kernel));
+        let narrow =
+            [1, 2, 3, 5].map(|m| Narrow::new(m, 100, tile::LEAST_SHARED).map(|n| n.kernel));
         for name in tiles.chain(narrow).flatten() {
             assert!(ptx.contains(&format!(".entry {name}(")), "{name}");
         }
