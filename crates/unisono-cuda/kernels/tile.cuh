@@ -4,6 +4,9 @@
 // values of k at a time, from +0 in rising k, and what the groups have is added in the order of the slices. So the number of groups
 // decides how much of the device is busy, and never a bit.
 //
+// What limits a tile is what shared memory hands to threads, 128 bytes a cycle however often a value is the same, so threads have as
+// many outputs as leave every scheduler a warp; those of small tiles fit one warp per group, which waits for nobody else.
+//
 // A Source brings the chunks of 16 values of k into shared memory (A as [row][k], B as [k][column]) and puts +0 where k has ended; a
 // Sink takes finished totals, four columns at once.
 #pragma once
