@@ -23,7 +23,7 @@ mod context;
 mod counts;
 mod event;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod graph;
 mod kernels;
 mod library;
@@ -50,4 +50,6 @@ pub use module::{Function, Module};
 pub use pinned::{Pinned, Word};
 pub use pool::PoolStats;
 pub use properties::{LOWEST_CAPABILITY, Properties};
+#[cfg(test)]
+pub(crate) use status::Status;
 pub use stream::Stream;

@@ -14,7 +14,8 @@ use unisono_tensor::Tensor;
 
 use crate::exec::engine::Engine;
 use crate::exec::lane::CudaLane;
-use crate::exec::plan::{CudaPlan, Prepared};
+use crate::exec::plan::{CudaPlan, Prepared, refused};
+use crate::exec::run::Outcome;
 use crate::program::{Upload, Weights};
 
 pub(crate) struct CudaModel {
@@ -113,7 +114,10 @@ fn run_together(
         Prepared::Elsewhere(_) => return run_on_host(lane, plan, members, rows),
     };
     let mut list: SmallVec<[Request<'_>; 16]> = members.iter_mut().map(Request::from).collect();
-    plan.run_requests(lane, &bucket, &mut list)
+    match plan.run_requests(lane, &bucket, &mut list)? {
+        Outcome::Done => Ok(()),
+        Outcome::Refused(bits) => Err(refused(bits)),
+    }
 }
 
 /// Runs members of one plan on the processor, as a batch.

@@ -176,10 +176,17 @@ impl CudaPlan {
                 Err(error) if is_too_large(&error) && !is_exact => {
                     (prepared, is_exact) = (self.exactly(rows), true);
                 }
+                // What a kernel found in the data, the processor finds as well, and says where.
+                Ok(Outcome::Refused(_)) => return self.run_on_host(lane, rows, inputs, outputs),
+                // A node on the processor said it of padded rows. An answer of theirs does not undo the error.
                 Err(error) if error.kind() == ErrorKind::Execution => {
-                    return self.run_on_host(lane, rows, inputs, outputs);
+                    let own = self.run_on_host(lane, rows, inputs, outputs).err();
+                    return Err(own
+                        .filter(|own| own.kind() == ErrorKind::Execution)
+                        .unwrap_or(error));
                 }
-                done => return done,
+                Ok(Outcome::Done) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -201,9 +208,9 @@ impl CudaPlan {
         lane: &mut CudaLane,
         bucket: &Bucket,
         requests: &mut [Request<'_>],
-    ) -> Result<(), Error> {
+    ) -> Result<Outcome, Error> {
         let Some(first) = requests.first() else {
-            return Ok(());
+            return Ok(Outcome::Done);
         };
         let used = requests.iter().map(|request| request.rows).sum();
         let rows = Rows {
@@ -226,7 +233,7 @@ impl CudaPlan {
         lane: &mut CudaLane,
         bucket: &Bucket,
         request: &mut [Request<'_>; 1],
-    ) -> Result<(), Error> {
+    ) -> Result<Outcome, Error> {
         let [one] = request;
         let staging = Staging::alone(one.inputs, outputs_of(&bucket.program), one.rows);
         self.run_staged(lane, bucket, staging, request)
@@ -238,7 +245,7 @@ impl CudaPlan {
         bucket: &Bucket,
         staging: Option<Staging>,
         requests: &mut [Request<'_>],
-    ) -> Result<(), Error> {
+    ) -> Result<Outcome, Error> {
         let mut staging = staging.ok_or_else(cannot_stage)?;
         let input_bytes = staging.place_inputs(0, ALIGNMENT)?;
         let output_bytes = staging.place_outputs(STATUS_BYTES, ALIGNMENT)?;
@@ -249,8 +256,8 @@ impl CudaPlan {
         let outcome = run(lane, bucket, |memory| {
             staging.gather(inputs_of(requests), memory)
         })?;
-        if let Outcome::Refused(bits) = outcome {
-            return Err(refused(bits));
+        if outcome != Outcome::Done {
+            return Ok(outcome);
         }
         let memory = lane.memory.as_ref().map_or(&[][..], |m| m.output.bytes());
         let requests = requests.iter_mut().map(|request| Request {
@@ -258,7 +265,8 @@ impl CudaPlan {
             inputs: request.inputs,
             outputs: &mut *request.outputs,
         });
-        staging.scatter(&self.model.model, requests, memory)
+        staging.scatter(&self.model.model, requests, memory)?;
+        Ok(Outcome::Done)
     }
 }
 
@@ -344,7 +352,7 @@ fn cannot_stage() -> Error {
 }
 
 /// What a kernel found in the data, in words.
-fn refused(bits: u32) -> Error {
+pub(crate) fn refused(bits: u32) -> Error {
     let message = if bits & status::BAD_INDEX != 0 {
         "an index lies outside of its axis"
     } else if bits & status::DIVISION_BY_ZERO != 0 {
