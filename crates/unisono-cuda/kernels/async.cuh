@@ -29,4 +29,13 @@ __device__ __forceinline__ void async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+// A barrier of a group of THREADS threads, whole warps that follow each other. No more than 15 groups.
+template <int THREADS>
+__device__ __forceinline__ void group_sync(int group) {
+    if (THREADS == 32)
+        __syncwarp();
+    else
+        asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(THREADS) : "memory");
+}
+
 #endif

@@ -67,43 +67,59 @@ struct Position {
 // Packed weights, and what the taps see.
 template <class T>
 struct Patches {
-    static_assert(T::THREADS % T::BN == 0 && CHUNK % (T::THREADS / T::BN) == 0, "a thread has one pixel");
+    // Pixels of a thread, and values of k of a pixel that are fetched side by side.
+    static constexpr int PIXELS = T::BN > T::THREADS ? T::BN / T::THREADS : 1, ABREAST = T::THREADS > T::BN ? T::THREADS / T::BN : 1;
+    static_assert(T::THREADS * PIXELS == T::BN * ABREAST && CHUNK % ABREAST == 0, "threads and pixels divide each other");
+
+    // A pixel's image, and where it stands in it.
+    struct Pixel {
+        const float* x;
+        Position at;
+        bool there;
+
+        __device__ __forceinline__ Pixel(const Conv& c, const float* x_, int group, int number)
+            : at(c, number % (c.out_h * c.out_w)), there(number < c.pixels) {
+            const int image = there ? number / (c.out_h * c.out_w) : 0;
+            x = x_ + ((long long)image * c.channels + group * c.ci) * (c.in_h * c.in_w);
+        }
+    };
 
     const Conv& c;
     DenseA<T> left;
-    const float* x;
-    Position at;
+    Pixel first, second;
     int t;
-    bool there;
 
-    __device__ __forceinline__ Patches(const Conv& c_, const float* x_, const float* w, int group, int m0, int n0, int t_)
-        : c(c_), left(w + (long long)group * c_.m * c_.pitch, m0, c_.m, c_.pitch, c_.k, t_), x(x_),
-          at(c_, (n0 + t_ % T::BN) % (c_.out_h * c_.out_w)), t(t_), there(n0 + t_ % T::BN < c_.pixels) {
-        const int image = there ? (n0 + t % T::BN) / (c.out_h * c.out_w) : 0;
-        x += ((long long)image * c.channels + group * c.ci) * (c.in_h * c.in_w);
+    __device__ __forceinline__ Patches(const Conv& c_, const float* x, const float* w, int group, int m0, int n0, int t_)
+        : c(c_), left(w + (long long)group * c_.m * c_.pitch, m0, c_.m, c_.pitch, c_.k, t_),
+          first(c_, x, group, n0 + t_ % T::BN), second(c_, x, group, n0 + t_ % T::BN + T::THREADS), t(t_) {
+        static_assert(PIXELS <= 2, "a thread has one or two pixels");
     }
 
     __device__ __forceinline__ void load(int k0, float* to_a, float* to_b) const {
         left.load(k0, to_a, t);
+        load_pixel(first, k0, to_b + t % T::BN);
+        if (PIXELS == 2) load_pixel(second, k0, to_b + t % T::BN + T::THREADS);
+    }
+
+    __device__ __forceinline__ void load_pixel(const Pixel& pixel, int k0, float* to) const {
         const int plane = c.in_h * c.in_w;
-        float* const to = to_b + t % T::BN;
-        const int first = t / T::BN;
+        const int begin = t / T::BN % ABREAST;
         if (c.ci % CHUNK == 0) {
             // The chunk lies within one tap.
             const int tap = c.by_ci.divide(k0), channel = k0 - tap * c.ci;
-            const int from = at.tap(c, tap);
-            const bool inside = there && from >= 0;
-            const float* const start = inside ? x + channel * plane + from : x;
+            const int from = pixel.at.tap(c, tap);
+            const bool inside = pixel.there && from >= 0;
+            const float* const start = inside ? pixel.x + (channel + begin) * plane + from : pixel.x;
+            const int next = inside ? plane : 0;
 #pragma unroll
-            for (int k = 0; k < CHUNK; k += T::THREADS / T::BN)
-                async_copy1(to + (first + k) * T::B_PITCH, inside ? start + (first + k) * plane : x, inside);
+            for (int k = 0; k < CHUNK; k += ABREAST) async_copy1(to + (begin + k) * T::B_PITCH, start + k * next, inside);
         } else {
 #pragma unroll 4
-            for (int k = 0; k < CHUNK; k += T::THREADS / T::BN) {
-                const int kk = k0 + first + k;
+            for (int k = 0; k < CHUNK; k += ABREAST) {
+                const int kk = k0 + begin + k;
                 const int tap = c.by_ci.divide(kk), channel = kk - tap * c.ci;
-                const int from = there && kk < c.k ? at.tap(c, tap) : -1;
-                async_copy1(to + (first + k) * T::B_PITCH, from >= 0 ? x + channel * plane + from : x, from >= 0);
+                const int from = pixel.there && kk < c.k ? pixel.at.tap(c, tap) : -1;
+                async_copy1(to + (begin + k) * T::B_PITCH, from >= 0 ? pixel.x + channel * plane + from : pixel.x, from >= 0);
             }
         }
     }
@@ -155,12 +171,13 @@ __device__ __forceinline__ void conv_tile(const float* x, const float* w, const 
     }
 
 // The tiles of `gemm.cu`.
-CONV_TILE(128, 128, 8, 8, 2, 256, 2)
+CONV_TILE(128, 128, 8, 16, 2, 128, 2)
 CONV_TILE(128, 64, 8, 8, 2, 128, 3)
 CONV_TILE(64, 64, 8, 8, 3, 256, 1)
-CONV_TILE(32, 64, 4, 8, 4, 512, 1)
-CONV_TILE(32, 32, 4, 4, 4, 512, 1)
-CONV_TILE(16, 32, 2, 4, 4, 512, 1)
+CONV_TILE(32, 64, 8, 8, 3, 256, 1)
+CONV_TILE(32, 32, 8, 4, 4, 256, 1)
+CONV_TILE(16, 32, 4, 4, 6, 256, 1)
+CONV_TILE(8, 32, 2, 4, 6, 256, 1)
 
 // One output per thread, weights as the model has them.
 extern "C" __global__ void __launch_bounds__(256) conv_direct(const float* x, const float* w, const float* bias, float* y,

@@ -9,142 +9,215 @@ template <class T>
 struct Packed {
     DenseA<T> left;
     const float* b;
-    int panels, k, t;
+    int panels, panel_size, k, t;
 
     __device__ __forceinline__ Packed(const Gemm& g, const float* a, const float* b_, int m0, int n0, int t_)
-        : left(a, m0, g.m, g.a_row, g.k, t_), k(g.k), t(t_) {
+        : left(a, m0, g.m, g.a_row, g.k, t_), panel_size(g.b_panel), k(g.k), t(t_) {
         panels = (g.n - n0 + PANEL - 1) / PANEL;
         b = b_ + (long long)(n0 / PANEL) * g.b_panel;
     }
 
     __device__ __forceinline__ void load(int k0, float* to_a, float* to_b) const {
         left.load(k0, to_a, t);
-        // A panel's part of a chunk is 32 quads in a row.
+        // A panel's part of a chunk is 32 quads in a row. Where B has no more panels, the last one is read again.
+        constexpr int COPIES = CHUNK * T::BN / 4 / T::THREADS, STEP = T::THREADS / 32;
+        const int quad = t % 32, first = t / 32;
+        const float* const from = b + k0 * PANEL + quad * 4;
+        float* const to = to_b + quad / 2 * T::B_PITCH + first * PANEL + quad % 2 * 4;
+        if (k0 + CHUNK <= k) {
 #pragma unroll
-        for (int i = 0; i < CHUNK * T::BN / 4 / T::THREADS; i++) {
-            const int panel = (t + i * T::THREADS) / 32, quad = t % 32;
-            const bool there = panel < panels && k0 + quad / 2 < k;
-            const float* from = there ? b + (long long)panel * k * PANEL + k0 * PANEL + quad * 4 : b;
-            async_copy4(to_b + quad / 2 * T::B_PITCH + panel * PANEL + quad % 2 * 4, from, there ? 4 : 0);
+            for (int i = 0; i < COPIES; i++)
+                async_copy4(to + i * STEP * PANEL, from + (long long)min(first + i * STEP, panels - 1) * panel_size, 4);
+        } else {
+            const bool there = k0 + quad / 2 < k;
+#pragma unroll 1
+            for (int i = 0; i < COPIES; i++)
+                async_copy4(to + i * STEP * PANEL, there ? from + (long long)min(first + i * STEP, panels - 1) * panel_size : b,
+                            there ? 4 : 0);
         }
     }
 };
 
 // `kernels::tile::TILES` has the same numbers.
-GEMM_TILE(Packed, packed, 128, 128, 8, 8, 2, 256, 2)
+GEMM_TILE(Packed, packed, 128, 128, 8, 16, 2, 128, 2)
 GEMM_TILE(Packed, packed, 128, 64, 8, 8, 2, 128, 3)
 GEMM_TILE(Packed, packed, 64, 64, 8, 8, 3, 256, 1)
-GEMM_TILE(Packed, packed, 32, 64, 4, 8, 4, 512, 1)
-GEMM_TILE(Packed, packed, 32, 32, 4, 4, 4, 512, 1)
-GEMM_TILE(Packed, packed, 16, 32, 2, 4, 4, 512, 1)
+GEMM_TILE(Packed, packed, 32, 64, 8, 8, 3, 256, 1)
+GEMM_TILE(Packed, packed, 32, 32, 8, 4, 4, 256, 1)
+GEMM_TILE(Packed, packed, 16, 32, 4, 4, 6, 256, 1)
+GEMM_TILE(Packed, packed, 8, 32, 2, 4, 6, 256, 1)
 
-// Values of k of each slice that come into shared memory together, and how many such chunks there is room for.
-constexpr int NARROW_CHUNK = 32, NARROW_STAGES = 4;
+// Values of k of each slice that come into shared memory together: a quarter of a slice. All of a slice is on its way from the start;
+// there is room for a chunk more where several rounds of slices follow each other.
+constexpr int NARROW_CHUNK = 64, NARROW_AHEAD = SLICE / NARROW_CHUNK;
 
-// A few rows against packed weights: a block has one panel of 8 columns. Eight threads are a unit, which sums R rows over one slice;
-// `abreast` slices are summed side by side, and all sums of slices meet in shared memory.
-template <int R>
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[1]) { to[0] = *from; }
+
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[2]) {
+    const float2 both = *reinterpret_cast<const float2*>(from);
+    to[0] = both.x, to[1] = both.y;
+}
+
+// A few rows against packed weights: a block has one panel of 8 columns. A unit of 8 / C threads sums R rows over one slice, C columns
+// each; `abreast` slices are summed side by side, and all sums of slices meet in shared memory.
+//
+// What a chunk costs must be hardly more than its chain of multiplications: nothing is divided at run time (rows count as a power of
+// two), and what the next steps read comes into registers while one is multiplied.
+template <int R, int C>
 __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, const float* bias, float* c, const Gemm& g) {
     UNISONO_SHARED(memory);
     constexpr int W_PITCH = NARROW_CHUNK * PANEL + PANEL, A_PITCH = R * NARROW_CHUNK + 4;
-    const int row_groups = (g.m + R - 1) / R, slices = g.k > SLICE ? (g.k + SLICE - 1) / SLICE : 1;
-    const int units = g.abreast * row_groups, w_size = g.abreast * W_PITCH, stage = w_size + units * A_PITCH;
-    float* const sums = memory + NARROW_STAGES * stage;
-    const int threads = blockDim.x, t = threadIdx.x;
-    const int rounds = (slices + g.abreast - 1) / g.abreast;
+    constexpr int W_QUADS = NARROW_CHUNK * PANEL / 4, A_QUADS = NARROW_CHUNK / 4;
+    // Rows, and units of a slice, as powers of two.
+    const int shift = max((g.m > 1) + (g.m > 2) + (g.m > 4) + (g.m > 8), R == 4 ? 2 : R - 1);
+    const int unit_shift = shift - (R == 4 ? 2 : R - 1);
+    const int slices = g.k > SLICE ? (g.k + SLICE - 1) / SLICE : 1;
+    const int lines = g.abreast << shift, units = g.abreast << unit_shift;
+    const int w_size = g.abreast * W_PITCH, stage = w_size + units * A_PITCH;
+    const int stages = slices > g.abreast ? NARROW_AHEAD + 1 : NARROW_AHEAD;
+    float* const sums = memory + stages * stage;
+    const unsigned threads = blockDim.x, t = threadIdx.x;
     const int chunks = (max(1, min(g.k, SLICE)) + NARROW_CHUNK - 1) / NARROW_CHUNK;
     b += (long long)blockIdx.x * g.b_panel;
 
-    const auto fetch = [&](int number) {
-        if (number < rounds * chunks) {
-            float* const to = memory + number % NARROW_STAGES * stage;
-            const int k0 = number / chunks * g.abreast * SLICE + number % chunks * NARROW_CHUNK;
-            for (int i = t; i < g.abreast * (NARROW_CHUNK * PANEL / 4); i += threads) {
-                const int slice = i / (NARROW_CHUNK * PANEL / 4), quad = i % (NARROW_CHUNK * PANEL / 4);
-                const int k = k0 + slice * SLICE + quad / 2;
-                const bool there = k < g.k;
-                async_copy4(to + slice * W_PITCH + quad * 4, there ? b + k * PANEL + quad % 2 * 4 : b, there ? 4 : 0);
-            }
-            if (g.a_quads) {
-                for (int i = t; i < g.m * g.abreast * (NARROW_CHUNK / 4); i += threads) {
-                    const int kq = i % (NARROW_CHUNK / 4) * 4, line = i / (NARROW_CHUNK / 4);
-                    const int slice = line % g.abreast, row = line / g.abreast;
-                    const int k = k0 + slice * SLICE + kq;
-                    const int count = max(0, min(4, g.k - k));
-                    async_copy4(to + w_size + (slice * row_groups + row / R) * A_PITCH + row % R * NARROW_CHUNK + kq,
-                                count > 0 ? a + (long long)row * g.a_row + k : a, count);
+    // What this thread copies: of weights one quad of every so many slices, of A one quad of every so many lines. A block has a
+    // multiple of W_QUADS threads.
+    const int w_slice = t / W_QUADS, w_quad = t % W_QUADS, w_step = threads / W_QUADS;
+    const int a_line = t / A_QUADS, a_k = t % A_QUADS * 4, a_step = threads / A_QUADS;
+    const float* const w_from = b + w_slice * SLICE * PANEL + w_quad * 4;
+
+    // The next chunk to fetch: the first slice of its round, where it begins in that, and its place.
+    int next_first = 0, next = 0, next_chunk = 0;
+    float* put = memory;
+    const auto fetch = [&]() {
+        if (next_first < slices) {
+            const bool whole = next + (g.abreast - 1) * SLICE + NARROW_CHUNK <= g.k;
+            if (whole) {
+                const float* from = w_from + next * PANEL;
+                float* to = put + w_slice * W_PITCH + w_quad * 4;
+#pragma unroll 4
+                for (int slice = w_slice; slice < g.abreast; slice += w_step) {
+                    async_copy4(to, from, 4);
+                    from += w_step * SLICE * PANEL, to += w_step * W_PITCH;
                 }
             } else {
-                for (int i = t; i < g.m * g.abreast * NARROW_CHUNK; i += threads) {
-                    const int kk = i % NARROW_CHUNK, line = i / NARROW_CHUNK;
-                    const int slice = line % g.abreast, row = line / g.abreast;
-                    const int k = k0 + slice * SLICE + kk;
+#pragma unroll 1
+                for (int slice = w_slice; slice < g.abreast; slice += w_step) {
+                    const int k = next + slice * SLICE + w_quad / 2;
                     const bool there = k < g.k;
-                    async_copy1(to + w_size + (slice * row_groups + row / R) * A_PITCH + row % R * NARROW_CHUNK + kk,
+                    async_copy4(put + slice * W_PITCH + w_quad * 4, there ? b + k * PANEL + w_quad % 2 * 4 : b, there ? 4 : 0);
+                }
+            }
+            if (g.a_quads) {
+#pragma unroll 1
+                for (int line = a_line; line < lines; line += a_step) {
+                    const int slice = line >> shift, row = line - (slice << shift), k = next + slice * SLICE + a_k;
+                    const float* const from = a + (long long)row * g.a_row;
+                    float* const to = put + w_size + line / R * A_PITCH + line % R * NARROW_CHUNK + a_k;
+                    // Nobody looks at the sums of rows that are not there.
+                    if (row >= g.m) continue;
+                    if (whole)
+                        async_copy4(to, from + k, 4);
+                    else
+                        async_copy4(to, from + (k < g.k ? k : 0), max(0, min(4, g.k - k)));
+                }
+            } else {
+#pragma unroll 1
+                for (unsigned i = t; i < lines * NARROW_CHUNK; i += threads) {
+                    const int kk = i % NARROW_CHUNK, line = i / NARROW_CHUNK;
+                    const int slice = line >> shift, row = line - (slice << shift);
+                    const int k = next + slice * SLICE + kk;
+                    const bool there = row < g.m && k < g.k;
+                    async_copy1(put + w_size + line / R * A_PITCH + line % R * NARROW_CHUNK + kk,
                                 there ? a + (long long)row * g.a_row + (long long)k * g.a_col : a, there);
                 }
             }
         }
         async_commit();
+        next += NARROW_CHUNK;
+        if (++next_chunk == chunks) next_chunk = 0, next_first += g.abreast, next = next_first * SLICE;
+        put = put == memory + (stages - 1) * stage ? memory : put + stage;
     };
 
-    for (int i = 0; i < NARROW_STAGES - 1; i++) fetch(i);
-    const int unit = t / PANEL, col = t % PANEL, slice = unit / row_groups;
-    float acc[R];
+#pragma unroll 1
+    for (int i = 0; i < NARROW_AHEAD; i++) fetch();
+    // A thread finishes one output. Its bias is on its way meanwhile.
+    const int out_row = t / PANEL, out_col = blockIdx.x * PANEL + t % PANEL;
+    const bool has_output = out_row < g.m && out_col < g.n;
+    const float add = has_output && bias ? bias[(long long)out_row * g.bias_row + (long long)out_col * g.bias_col] : 0.0f;
+
+    constexpr int STEP = R == 4 ? 8 : 16;
+    const int unit = t / (PANEL / C), col = t % (PANEL / C) * C, slice = unit >> unit_shift;
+    const float* w = memory + slice * W_PITCH + col;
+    const float* x = memory + w_size + unit * A_PITCH;
+    const float* const x_last = x + (stages - 1) * stage;
+    for (int first = 0; first < slices; first += g.abreast) {
+        float acc[R][C];
 #pragma unroll
-    for (int r = 0; r < R; r++) acc[r] = 0.0f;
-    for (int number = 0; number < rounds * chunks; number++) {
-        async_wait<NARROW_STAGES - 2>();
-        __syncthreads();
-        fetch(number + NARROW_STAGES - 1);
-        if (unit < units) {
-            const float* const w = memory + number % NARROW_STAGES * stage + slice * W_PITCH + col;
-            const float* const x = memory + number % NARROW_STAGES * stage + w_size + unit * A_PITCH;
+        for (int r = 0; r < R; r++)
 #pragma unroll
-            for (int k = 0; k < NARROW_CHUNK; k += 4) {
-                float4 left[R];
+            for (int j = 0; j < C; j++) acc[r][j] = 0.0f;
+        for (int chunk = 0; chunk < chunks; chunk++) {
+            async_wait<NARROW_AHEAD - 1>();
+            __syncthreads();
+            if (stages > NARROW_AHEAD) fetch();
+            else async_commit();
+            if (unit < units) {
+                float4 left[2][R][STEP / 4];
+                float right[2][STEP][C];
+                const auto read = [&](int k, float4 (&rows)[R][STEP / 4], float (&columns)[STEP][C]) {
 #pragma unroll
-                for (int r = 0; r < R; r++) left[r] = *reinterpret_cast<const float4*>(x + r * NARROW_CHUNK + k);
+                    for (int r = 0; r < R; r++)
 #pragma unroll
-                for (int step = 0; step < 4; step++) {
-                    const float right = w[(k + step) * PANEL];
+                        for (int q = 0; q < STEP / 4; q++)
+                            rows[r][q] = *reinterpret_cast<const float4*>(x + r * NARROW_CHUNK + k + q * 4);
 #pragma unroll
-                    for (int r = 0; r < R; r++) {
-                        const float4 v = left[r];
-                        const float value = step == 0 ? v.x : step == 1 ? v.y : step == 2 ? v.z : v.w;
-                        acc[r] = __fmaf_rn(value, right, acc[r]);
+                    for (int e = 0; e < STEP; e++) read_columns(w + (k + e) * PANEL, columns[e]);
+                };
+                read(0, left[0], right[0]);
+#pragma unroll
+                for (int k = 0; k < NARROW_CHUNK; k += STEP) {
+                    const int now = k / STEP % 2;
+                    if (k + STEP < NARROW_CHUNK) read(k + STEP, left[1 - now], right[1 - now]);
+#pragma unroll
+                    for (int e = 0; e < STEP; e++) {
+#pragma unroll
+                        for (int r = 0; r < R; r++) {
+                            const float4 v = left[now][r][e / 4];
+                            const float value = e % 4 == 0 ? v.x : e % 4 == 1 ? v.y : e % 4 == 2 ? v.z : v.w;
+#pragma unroll
+                            for (int j = 0; j < C; j++) acc[r][j] = __fmaf_rn(value, right[now][e][j], acc[r][j]);
+                        }
                     }
                 }
             }
-            if ((number + 1) % chunks == 0) {
-                const int whole = number / chunks * g.abreast + slice;
-                if (whole < slices) {
+            const bool wraps = x == x_last;
+            const int onward = wraps ? -(stages - 1) * stage : stage;
+            x += onward, w += onward;
+        }
+        if (unit < units && first + slice < slices) {
+            const int row = (unit - (slice << unit_shift)) * R;
 #pragma unroll
-                    for (int r = 0; r < R; r++)
-                        sums[((whole * row_groups + unit % row_groups) * R + r) * PANEL + col] = acc[r];
-                }
+            for (int r = 0; r < R; r++)
 #pragma unroll
-                for (int r = 0; r < R; r++) acc[r] = 0.0f;
-            }
+                for (int j = 0; j < C; j++) sums[(((first + slice) << shift) + row + r) * PANEL + col + j] = acc[r][j];
         }
     }
     __syncthreads();
-    for (int i = t; i < g.m * PANEL; i += threads) {
-        const int row = i / PANEL, n = blockIdx.x * PANEL + i % PANEL;
-        if (n >= g.n) continue;
-        float y = 0.0f;
-        for (int s = 0; s < slices; s++) y = __fadd_rn(y, sums[(s * row_groups * R + row) * PANEL + i % PANEL]);
-        const float add = bias ? bias[(long long)row * g.bias_row + (long long)n * g.bias_col] : 0.0f;
-        c[(long long)row * g.n + n] = finish_one(g.finish, bias != nullptr, add, y);
-    }
+    if (!has_output) return;
+    float y = 0.0f;
+#pragma unroll 4
+    for (int s = 0; s < slices; s++) y = __fadd_rn(y, sums[(s << shift) * PANEL + t]);
+    c[(long long)out_row * g.n + out_col] = finish_one(g.finish, bias != nullptr, add, y);
 }
 
-#define GEMM_NARROW(R)                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R(const float* a, const float* b, const float* bias,    \
-                                                                      float* c, const Gemm g) {                             \
-        gemm_narrow<R>(a, b, bias, c, g);                                                                                   \
+#define GEMM_NARROW(R, C)                                                                             \
+    extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R##x##C(                         \
+        const float* a, const float* b, const float* bias, float* c, const Gemm g) {                 \
+        gemm_narrow<R, C>(a, b, bias, c, g);                                                         \
     }
 
-GEMM_NARROW(1)
-GEMM_NARROW(2)
-GEMM_NARROW(4)
+GEMM_NARROW(1, 1)
+GEMM_NARROW(2, 1)
+GEMM_NARROW(4, 1)
+GEMM_NARROW(4, 2)

@@ -59,13 +59,16 @@ template <class T, template <class> class Source>
 __device__ __forceinline__ void gemm_tile(const float* a, const float* b, const float* bias, float* c, const Member* members,
                                           const Gemm& g) {
     // Blocks that follow each other share columns of B.
-    const int tile = blockIdx.x % (g.tiles_m * g.tiles_n);
-    const int m0 = tile % g.tiles_m * T::BM, n0 = tile / g.tiles_m * T::BN;
+    int tile = blockIdx.x;
     if (members) {
-        const Member member = members[blockIdx.x / (g.tiles_m * g.tiles_n)];
+        const int tiles = g.tiles_m * g.tiles_n, number = tile / tiles;
+        tile -= number * tiles;
+        const Member member = members[number];
         a += member.a, b += member.b, c += member.c;
         if (bias) bias += member.bias;
     }
+    const int tile_n = tile / g.tiles_m, tile_m = tile - tile_n * g.tiles_m;
+    const int m0 = tile_m * T::BM, n0 = tile_n * T::BN;
     Source<T> source(g, a, b, m0, n0, threadIdx.x % T::THREADS);
     Rows sink{g, bias, c, m0, n0};
     tile_sums<T>(g.k, source, sink);

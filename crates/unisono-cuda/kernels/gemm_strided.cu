@@ -33,6 +33,7 @@ struct Strided {
 
 GEMM_TILE(Strided, strided, 128, 64, 8, 8, 2, 128, 3)
 GEMM_TILE(Strided, strided, 64, 64, 8, 8, 3, 256, 1)
-GEMM_TILE(Strided, strided, 32, 64, 4, 8, 4, 512, 1)
-GEMM_TILE(Strided, strided, 32, 32, 4, 4, 4, 512, 1)
-GEMM_TILE(Strided, strided, 16, 32, 2, 4, 4, 512, 1)
+GEMM_TILE(Strided, strided, 32, 64, 8, 8, 3, 256, 1)
+GEMM_TILE(Strided, strided, 32, 32, 8, 4, 4, 256, 1)
+GEMM_TILE(Strided, strided, 16, 32, 4, 4, 6, 256, 1)
+GEMM_TILE(Strided, strided, 8, 32, 2, 4, 6, 256, 1)

@@ -27,6 +27,8 @@ struct Tile {
     static constexpr int A_PITCH = CHUNK + 4, B_PITCH = BN + 8;
     static constexpr int A_SIZE = BM * A_PITCH, STAGE = A_SIZE + CHUNK * B_PITCH;
     static constexpr int QUADS = TM * TN / 4;
+    // Values of k whose multiplications stand in the code one after the other.
+    static constexpr int UNROLLED = TM * TN < 64 ? CHUNK : CHUNK / 2;
     static_assert(ROWS % 4 == 0 && COLS % 8 == 0 && TN % 4 == 0, "a warp is 4 x 8 threads");
 
     // A warp covers 4 x 8 threads: its loads of A are 4 addresses and those of B one line.
@@ -70,26 +72,31 @@ __device__ __forceinline__ void finish_four(const Finish& finish, bool has_bias,
 
 template <class T>
 __device__ __forceinline__ void multiply_chunk(const float* a, const float* b, float (&acc)[T::TM][T::TN]) {
+    // What is unrolled is to stay in the caches of instructions.
+#pragma unroll 1
+    for (int part = 0; part < CHUNK; part += T::UNROLLED) {
 #pragma unroll
-    for (int k = 0; k < CHUNK; k += 4) {
-        float4 left[T::TM];
+        for (int k = 0; k < T::UNROLLED; k += 4) {
+            float4 left[T::TM];
 #pragma unroll
-        for (int i = 0; i < T::TM; i++) left[i] = *reinterpret_cast<const float4*>(a + i * T::ROWS * T::A_PITCH + k);
+            for (int i = 0; i < T::TM; i++) left[i] = *reinterpret_cast<const float4*>(a + i * T::ROWS * T::A_PITCH + k);
 #pragma unroll
-        for (int step = 0; step < 4; step++) {
-            float right[T::TN];
+            for (int step = 0; step < 4; step++) {
+                float right[T::TN];
 #pragma unroll
-            for (int j = 0; j < T::TN; j += 4) {
-                const float4 four = *reinterpret_cast<const float4*>(b + (k + step) * T::B_PITCH + j * T::COLS);
-                right[j] = four.x, right[j + 1] = four.y, right[j + 2] = four.z, right[j + 3] = four.w;
-            }
+                for (int j = 0; j < T::TN; j += 4) {
+                    const float4 four = *reinterpret_cast<const float4*>(b + (k + step) * T::B_PITCH + j * T::COLS);
+                    right[j] = four.x, right[j + 1] = four.y, right[j + 2] = four.z, right[j + 3] = four.w;
+                }
 #pragma unroll
-            for (int i = 0; i < T::TM; i++) {
-                const float x = step == 0 ? left[i].x : step == 1 ? left[i].y : step == 2 ? left[i].z : left[i].w;
+                for (int i = 0; i < T::TM; i++) {
+                    const float x = step == 0 ? left[i].x : step == 1 ? left[i].y : step == 2 ? left[i].z : left[i].w;
 #pragma unroll
-                for (int j = 0; j < T::TN; j++) acc[i][j] = __fmaf_rn(x, right[j], acc[i][j]);
+                    for (int j = 0; j < T::TN; j++) acc[i][j] = __fmaf_rn(x, right[j], acc[i][j]);
+                }
             }
         }
+        a += T::UNROLLED, b += T::UNROLLED * T::B_PITCH;
     }
 }
 
@@ -139,12 +146,13 @@ __device__ __forceinline__ void tile_sums(int k, Source& source, Sink& sink) {
         };
         if (!alone || round == 0) {
             next = here, put = 0, get = 0;
+#pragma unroll 1
             for (int i = 0; i < T::STAGES - 1; i++) fetch();
         }
         for (int chunk = 0; chunk < chunks; chunk++) {
             async_wait<T::STAGES - 2>();
-            // The chunk is there for all threads, and all have done with the one whose place the next fetch takes.
-            __syncthreads();
+            // The chunk is there for all threads of the group, and all have done with the one whose place the next fetch takes.
+            group_sync<T::THREADS>(group);
             fetch();
             if (here < until) {
                 const float* a = stages + get * T::STAGE;
@@ -187,7 +195,7 @@ __device__ __forceinline__ void tile_sums(int k, Source& source, Sink& sink) {
     }
 }
 
-// Rows of A four along k at once: for A with dense rows on 16-byte addresses.
+// Rows of A four along k at once: for A with dense rows on 16-byte addresses. Where A has no more rows, the last one is read again.
 template <class T>
 struct DenseA {
     const float* a;
@@ -195,18 +203,24 @@ struct DenseA {
 
     __device__ __forceinline__ DenseA(const float* base, int m0, int m, int stride_, int k_, int t)
         : row(m0 + t / 4), rows(m), stride(stride_), k(k_), kq(t % 4 * 4) {
-        a = base + (long long)row * stride + kq;
+        a = base + kq;
     }
 
     __device__ __forceinline__ void load(int k0, float* to, int t) const {
-        const int count = max(0, min(4, k - k0 - kq));
+        static_assert(T::BM * CHUNK / 4 % T::THREADS == 0, "all threads have as much to copy");
+        constexpr int COPIES = T::BM * CHUNK / 4 / T::THREADS, STEP = T::THREADS / 4;
+        to += t / 4 * T::A_PITCH + kq;
+        if (k0 + CHUNK <= k) {
 #pragma unroll
-        for (int i = 0; i < (T::BM * CHUNK / 4 + T::THREADS - 1) / T::THREADS; i++) {
-            const int down = i * (T::THREADS / 4);
-            if (T::BM * CHUNK / 4 % T::THREADS != 0 && t / 4 + down >= T::BM) break;
-            const bool there = row + down < rows && count > 0;
-            const float* from = there ? a + k0 + (long long)down * stride : a - kq - (long long)row * stride;
-            async_copy4(to + (t / 4 + down) * T::A_PITCH + kq, from, there ? count : 0);
+            for (int i = 0; i < COPIES; i++)
+                async_copy4(to + i * STEP * T::A_PITCH, a + k0 + (long long)min(row + i * STEP, rows - 1) * stride, 4);
+        } else {
+            const int count = max(0, min(4, k - k0 - kq));
+#pragma unroll 1
+            for (int i = 0; i < COPIES; i++) {
+                const float* from = a + (long long)min(row + i * STEP, rows - 1) * stride;
+                async_copy4(to + i * STEP * T::A_PITCH, count > 0 ? from + k0 : from - kq, count);
+            }
         }
     }
 };

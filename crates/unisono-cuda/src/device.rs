@@ -50,6 +50,9 @@ impl Default for CudaOptions {
     }
 }
 
+/// A quarter of what a small batch takes on a fast device.
+const ASKING: Duration = Duration::from_micros(12);
+
 /// A device that was opened: what lanes and models on it need.
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -132,6 +135,18 @@ impl Backend for Cuda {
 
     fn check(&self) -> Result<(), Error> {
         self.0.context.check()
+    }
+
+    fn spin_of_a_follower(&self, callers: usize) -> Duration {
+        // The cores have nothing else to do as long as there is one for everybody.
+        match callers < self.0.cores {
+            true => self.0.options.spin,
+            false => Duration::ZERO,
+        }
+    }
+
+    fn asking(&self) -> Duration {
+        ASKING
     }
 
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error> {

@@ -18,5 +18,7 @@ pub mod kernels;
 pub mod launch;
 pub mod lower;
 pub mod program;
+#[cfg(test)]
+mod testing;
 
 pub use device::{CudaOptions, Opened, backend, device, devices};

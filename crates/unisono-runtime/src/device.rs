@@ -1,6 +1,7 @@
 //! The handle to a device: its backend, its lanes, its census, and the models prepared for it.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use unisono_tensor::mutant;
 
@@ -155,6 +156,14 @@ impl Device {
 
     pub(crate) fn lend_a_hand(&self) -> bool {
         self.0.backend.lend_a_hand()
+    }
+
+    pub(crate) fn spin_of_a_follower(&self, callers: usize) -> Duration {
+        self.0.backend.spin_of_a_follower(callers)
+    }
+
+    pub(crate) fn asking(&self) -> Duration {
+        self.0.backend.asking()
     }
 
     pub(crate) fn lanes(&self) -> &LanePool<CountedLane> {

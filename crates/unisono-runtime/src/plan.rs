@@ -178,6 +178,19 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
+    /// How long a caller whose request waits looks for its answer before it sleeps, if the session has so many callers now. Zero where
+    /// the cores have better things to do.
+    fn spin_of_a_follower(&self, callers: usize) -> std::time::Duration {
+        let _ = callers;
+        std::time::Duration::ZERO
+    }
+
+    /// How long a leader waits for callers of the batch before, who are about to ask again: a small part of what starting a batch
+    /// costs. They are on the way; nobody waits for others.
+    fn asking(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// A new lane.
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error>;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use unisono_runtime::plan::PlanInfo;
+use unisono_runtime::plan::{NodePlacement, PlanInfo};
 use unisono_runtime::plan_cache::CacheCounts;
 use unisono_runtime::profile::Profile;
 use unisono_runtime::request::{Inputs, Outputs, RunOptions};
@@ -175,6 +175,26 @@ impl Session {
     /// shut down.
     pub fn plan_for<'a>(&self, inputs: impl Into<Inputs<'a>>) -> Result<PlanInfo, Error> {
         self.inner.plan_for(inputs)
+    }
+
+    /// Where each node of a request with these inputs runs, and why if that is not the session's device: a node without a kernel there
+    /// runs on the CPU, with the same bits. Empty if all run on the device. Compiles the plan if there is none yet.
+    ///
+    /// ```
+    /// # use unisono::{Device, Model, Tensor};
+    /// # let session = Model::load("examples/classifier.onnx")?.session(&Device::cpu()?)?;
+    /// let placement = session.placement_for(&Tensor::from_slice(&[1, 4], &[0f32; 4])?)?;
+    /// assert!(placement.is_empty()); // all on the CPU, as asked for
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::plan_for`].
+    pub fn placement_for<'a>(
+        &self,
+        inputs: impl Into<Inputs<'a>>,
+    ) -> Result<Vec<NodePlacement>, Error> {
+        self.inner.placement_for(inputs)
     }
 
     /// What a request's time goes into: runs it once, then `runs` times with a clock around every step of its plan, on one

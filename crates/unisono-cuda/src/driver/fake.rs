@@ -1,7 +1,7 @@
 //! A driver without a device, for tests: it keeps the books that a driver keeps, and can fail at any call.
 //!
-//! The one idea: a state of its own for each thread, so that tests do not see each other. Copies and settings happen at once;
-//! kernels do nothing but leave their arguments behind. A handle that is used wrongly is refused, as is a call without the context.
+//! The one idea: a state of its own for each thread, so that tests do not see each other. Copies and settings happen at once, or
+//! when a graph is launched that they were captured into; kernels leave their arguments behind, and do what a test says they do. A handle that is used wrongly is refused, as is a call without the context.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,6 +24,19 @@ pub struct FakeDevice {
     pub memory: usize,
 }
 
+/// Something that a stream does, now or when a graph is launched.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    CopyIn(Address, usize, usize),
+    CopyOut(usize, Address, usize),
+    Copy(Address, Address, usize),
+    Fill(Address, u8, usize),
+    Launch(String, Vec<Vec<u8>>),
+}
+
+/// What kernels do, by name and with their arguments.
+pub type Simulate = fn(&mut State, &str, &[Vec<u8>]);
+
 /// All that the driver knows.
 pub struct State {
     pub version: c_int,
@@ -43,7 +56,13 @@ pub struct State {
     pub memory: BTreeMap<Address, Vec<u8>>,
     pub host: BTreeMap<usize, Box<[u64]>>,
     /// The stream that is captured, and what it would have done.
-    pub capturing: Option<(usize, usize)>,
+    pub capturing: Option<(usize, Vec<Deed>)>,
+    /// What graphs and executables do, by handle.
+    pub graphs: BTreeMap<usize, Vec<Deed>>,
+    /// Names of functions, by handle.
+    pub functions: BTreeMap<usize, String>,
+    /// What kernels do, by name and with their arguments.
+    pub simulate: Option<Simulate>,
     /// Sizes of the arguments of the next kernel, which a driver knows from its module.
     pub argument_sizes: Vec<usize>,
     /// The arguments that kernels were launched with.
@@ -71,6 +90,9 @@ impl Default for State {
             memory: BTreeMap::new(),
             host: BTreeMap::new(),
             capturing: None,
+            graphs: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            simulate: None,
             argument_sizes: Vec::new(),
             launched: Vec::new(),
             not_ready: 0,
@@ -127,21 +149,57 @@ impl State {
     }
 
     /// The bytes from an address on.
-    fn at(&mut self, address: Address, bytes: usize) -> Option<&mut [u8]> {
+    pub fn at(&mut self, address: Address, bytes: usize) -> Option<&mut [u8]> {
         let (start, block) = self.memory.range_mut(..=address).next_back()?;
         let offset = usize::try_from(address - start).ok()?;
         block.get_mut(offset..offset.checked_add(bytes)?)
     }
 
-    /// Does a stream run what it is given? If it is captured, it counts it.
-    fn runs(&mut self, stream: Handle) -> bool {
+    /// Does what a stream is given, or writes it down if the stream is captured.
+    fn enqueue(&mut self, stream: Handle, deed: Deed) -> Status {
         match &mut self.capturing {
-            Some((captured, nodes)) if *captured == stream.addr() => {
-                *nodes += 1;
-                false
+            Some((captured, deeds)) if *captured == stream.addr() => {
+                deeds.push(deed);
+                Status::SUCCESS
             }
-            _ => true,
+            _ => self.act(deed),
         }
+    }
+
+    fn act(&mut self, deed: Deed) -> Status {
+        let done = match deed {
+            Deed::CopyIn(to, from, bytes) => self.at(to, bytes).map(|to| {
+                // SAFETY: callers keep the contract of the queue.
+                unsafe {
+                    let from = std::ptr::with_exposed_provenance::<u8>(from);
+                    std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), bytes);
+                }
+            }),
+            Deed::CopyOut(to, from, bytes) => self.at(from, bytes).map(|from| {
+                // SAFETY: callers keep the contract of the queue.
+                unsafe {
+                    let to = std::ptr::with_exposed_provenance_mut::<u8>(to);
+                    std::ptr::copy_nonoverlapping(from.as_ptr(), to, bytes);
+                }
+            }),
+            Deed::Copy(to, from, bytes) => {
+                let from = self.at(from, bytes).map(|from| from.to_vec());
+                from.and_then(|from| {
+                    let to = self.at(to, bytes)?;
+                    to.copy_from_slice(&from);
+                    Some(())
+                })
+            }
+            Deed::Fill(to, byte, bytes) => self.at(to, bytes).map(|to| to.fill(byte)),
+            Deed::Launch(kernel, arguments) => {
+                if let Some(simulate) = self.simulate {
+                    simulate(self, &kernel, &arguments);
+                }
+                self.launched.push(arguments);
+                Some(())
+            }
+        };
+        done.map_or(Status::INVALID_VALUE, |()| Status::SUCCESS)
     }
 }
 
@@ -380,16 +438,9 @@ extern "system" fn copy_in(
     bytes: usize,
     stream: Handle,
 ) -> Status {
+    let from = from.expose_provenance();
     inside("copy_in", |state| {
-        if !state.runs(stream) {
-            return Status::SUCCESS;
-        }
-        let Some(to) = state.at(to, bytes) else {
-            return Status::INVALID_VALUE;
-        };
-        // SAFETY: callers keep the contract of the queue.
-        unsafe { std::ptr::copy_nonoverlapping(from.cast(), to.as_mut_ptr(), bytes) };
-        Status::SUCCESS
+        state.enqueue(stream, Deed::CopyIn(to, from, bytes))
     })
 }
 
@@ -399,49 +450,21 @@ extern "system" fn copy_out(
     bytes: usize,
     stream: Handle,
 ) -> Status {
+    let to = to.expose_provenance();
     inside("copy_out", |state| {
-        if !state.runs(stream) {
-            return Status::SUCCESS;
-        }
-        let Some(from) = state.at(from, bytes) else {
-            return Status::INVALID_VALUE;
-        };
-        // SAFETY: callers keep the contract of the queue.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.cast(), bytes) };
-        Status::SUCCESS
+        state.enqueue(stream, Deed::CopyOut(to, from, bytes))
     })
 }
 
 extern "system" fn copy(to: Address, from: Address, bytes: usize, stream: Handle) -> Status {
     inside("copy", |state| {
-        if !state.runs(stream) {
-            return Status::SUCCESS;
-        }
-        let Some(from) = state.at(from, bytes).map(|from| from.to_vec()) else {
-            return Status::INVALID_VALUE;
-        };
-        match state.at(to, bytes) {
-            None => Status::INVALID_VALUE,
-            Some(to) => {
-                to.copy_from_slice(&from);
-                Status::SUCCESS
-            }
-        }
+        state.enqueue(stream, Deed::Copy(to, from, bytes))
     })
 }
 
 extern "system" fn fill(to: Address, byte: u8, bytes: usize, stream: Handle) -> Status {
     inside("fill", |state| {
-        if !state.runs(stream) {
-            return Status::SUCCESS;
-        }
-        match state.at(to, bytes) {
-            None => Status::INVALID_VALUE,
-            Some(to) => {
-                to.fill(byte);
-                Status::SUCCESS
-            }
-        }
+        state.enqueue(stream, Deed::Fill(to, byte, bytes))
     })
 }
 
@@ -495,7 +518,7 @@ extern "system" fn begin_capture(stream: Handle, _: c_int) -> Status {
         if state.capturing.is_some() {
             return Status(900);
         }
-        state.capturing = Some((stream.addr(), 0));
+        state.capturing = Some((stream.addr(), Vec::new()));
         state.is(stream, "stream")
     })
 }
@@ -504,7 +527,11 @@ extern "system" fn end_capture(stream: Handle, graph: *mut Handle) -> Status {
     // As in the driver, it ends whatever comes of it.
     let was = with(|state| state.capturing.take());
     inside("end_capture", |state| match was {
-        Some((captured, _)) if captured == stream.addr() => put(graph, handle(state.make("graph"))),
+        Some((captured, deeds)) if captured == stream.addr() => {
+            let made = state.make("graph");
+            state.graphs.insert(made, deeds);
+            put(graph, handle(made))
+        }
         _ => Status(903),
     })
 }
@@ -579,26 +606,44 @@ extern "system" fn load_module(
 }
 
 extern "system" fn unload_module(module: Handle) -> Status {
-    inside("unload_module", |state| state.unmake(module, "module"))
+    inside("unload_module", |state| {
+        // A driver lets that happen, and crashes later: what was captured must go first.
+        match state.alive.values().any(|what| *what == "executable") {
+            true => INVALID_HANDLE,
+            false => state.unmake(module, "module"),
+        }
+    })
 }
 
-extern "system" fn function(function: *mut Handle, module: Handle, _: *const c_char) -> Status {
+extern "system" fn function(function: *mut Handle, module: Handle, name: *const c_char) -> Status {
+    // SAFETY: the caller's text ends with a zero.
+    let name = unsafe { CStr::from_ptr(name) }
+        .to_string_lossy()
+        .into_owned();
     inside("function", |state| {
-        put(function, handle(module.addr() + 1));
+        // A little behind its module, so that it is known whose it is.
+        let number = module.addr() + 1 + state.functions.len() % 0xFFE;
+        state.functions.insert(number, name);
+        put(function, handle(number));
         state.is(module, "module")
     })
+}
+
+/// The module that a function is in: handles are multiples of 0x1000, functions lie behind theirs.
+fn module_of(function: Handle) -> Handle {
+    handle(function.addr() / 0x1000 * 0x1000)
 }
 
 extern "system" fn function_attribute(value: *mut c_int, _: c_int, function: Handle) -> Status {
     inside("function_attribute", |state| {
         put(value, 40);
-        state.is(handle(function.addr() - 1), "module")
+        state.is(module_of(function), "module")
     })
 }
 
 extern "system" fn set_function_attribute(function: Handle, _: c_int, _: c_int) -> Status {
     inside("set_function_attribute", |state| {
-        state.is(handle(function.addr() - 1), "module")
+        state.is(module_of(function), "module")
     })
 }
 
@@ -623,10 +668,9 @@ extern "system" fn launch(
                 .to_vec()
         };
         let arguments = sizes.map(argument).collect();
-        if state.runs(stream) {
-            state.launched.push(arguments);
-        }
-        match state.is(handle(function.addr() - 1), "module") {
+        let name = state.functions.get(&function.addr()).cloned();
+        state.enqueue(stream, Deed::Launch(name.unwrap_or_default(), arguments));
+        match state.is(module_of(function), "module") {
             Status::SUCCESS => state.is(stream, "stream"),
             other => other,
         }
@@ -638,7 +682,10 @@ extern "system" fn instantiate_graph(executable: *mut Handle, graph: Handle, _: 
         if state.is(graph, "graph") != Status::SUCCESS {
             return INVALID_HANDLE;
         }
-        put(executable, handle(state.make("executable")))
+        let made = state.make("executable");
+        let deeds = state.graphs.get(&graph.addr()).cloned();
+        state.graphs.insert(made, deeds.unwrap_or_default());
+        put(executable, handle(made))
     })
 }
 
@@ -647,9 +694,20 @@ extern "system" fn upload_graph(executable: Handle, _: Handle) -> Status {
 }
 
 extern "system" fn launch_graph(executable: Handle, stream: Handle) -> Status {
-    inside("launch_graph", |state| match state.is(stream, "stream") {
-        Status::SUCCESS => state.is(executable, "executable"),
-        other => other,
+    inside("launch_graph", |state| {
+        if state.is(stream, "stream") != Status::SUCCESS {
+            return INVALID_HANDLE;
+        }
+        if state.is(executable, "executable") != Status::SUCCESS {
+            return INVALID_HANDLE;
+        }
+        let deeds = state.graphs.get(&executable.addr()).cloned();
+        let mut deeds = deeds.unwrap_or_default().into_iter();
+        let failed = deeds.find_map(|deed| {
+            let status = state.act(deed);
+            (status != Status::SUCCESS).then_some(status)
+        });
+        failed.unwrap_or(Status::SUCCESS)
     })
 }
 

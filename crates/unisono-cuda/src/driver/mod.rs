@@ -33,7 +33,7 @@ mod pinned;
 pub mod pool;
 mod properties;
 pub mod ptx;
-mod status;
+pub(crate) mod status;
 mod stream;
 mod sys;
 #[cfg(test)]

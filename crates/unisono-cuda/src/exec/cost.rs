@@ -53,6 +53,6 @@ pub(crate) fn cost(graph: &Graph, facts: &[Option<Fact>], rows: &Symbol) -> Cost
         // Plans for different shapes run one after the other and share nothing.
         shared_ns: 0,
         row_ns: time(&work.per_row) + copied / LINK_BYTES_PER_NS,
-        ..Cost::default()
+        beside: 0,
     }
 }

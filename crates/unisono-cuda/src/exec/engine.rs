@@ -2,10 +2,12 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use unisono_cpu::CpuOptions;
 use unisono_cpu::host::Host;
-use unisono_runtime::Error;
+use unisono_runtime::team::{Team, TeamOptions};
+use unisono_runtime::{Error, ErrorKind};
 
 use crate::device::{CudaOptions, Opened};
 use crate::driver::{Context, DeviceMemory, DevicePool, Kernels, Source, Stream};
@@ -16,6 +18,9 @@ use crate::program::{Resident, Upload};
 /// Lowers a node; see [`crate::lower::lower`].
 pub(crate) type LowerNode = fn(&mut Lowering<'_>) -> Result<bool, Error>;
 
+/// Threads that copy a large batch, the leader among them: together they are as fast as the link to the device.
+const COPIERS: usize = 6;
+
 /// See the [module](self).
 pub(crate) struct Engine {
     pub(crate) context: Context,
@@ -25,6 +30,10 @@ pub(crate) struct Engine {
     /// Runs what has no kernel here.
     pub(crate) host: Host,
     pub(crate) options: CudaOptions,
+    /// Put large batches together and cut their answers apart.
+    pub(crate) copiers: Team,
+    /// Cores that this process may use.
+    pub(crate) cores: usize,
     /// Lanes made so far: their numbers.
     pub(crate) lanes: AtomicUsize,
     pub(crate) uploads: Arc<Uploads>,
@@ -41,7 +50,18 @@ impl Engine {
         let Opened { context, pool } = opened;
         let mut host = CpuOptions::default();
         host.arena_limit = options.arena_limit;
+        let team = TeamOptions::default();
+        let cores = team.threads;
+        let threads = cores.clamp(1, COPIERS);
+        let copiers = Team::new(team.threads(threads).spin(Duration::ZERO)).map_err(|e| {
+            Error::new(
+                ErrorKind::Device,
+                format!("{threads} threads that copy could not be started: {e}"),
+            )
+        })?;
         Ok(Engine {
+            copiers,
+            cores,
             kernels: Kernels::new(&context, sources)?,
             uploads: Arc::new(Uploads {
                 pool: pool.clone(),

@@ -10,9 +10,12 @@
 pub(crate) mod bucket;
 pub(crate) mod cost;
 pub(crate) mod engine;
+#[cfg(test)]
+mod fault_tests;
 pub(crate) mod lane;
 pub(crate) mod model;
 pub(crate) mod plan;
+pub(crate) mod profile;
 pub(crate) mod run;
 #[cfg(test)]
 mod tests;

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use unisono_cpu::exec::model::Store;
 use unisono_graph::Symbol;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
 use unisono_runtime::plan::{Executable, Group, Member, Plan, PlanKey};
-use unisono_runtime::program::staging::Request;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::Tensor;
 
 use crate::exec::engine::Engine;
 use crate::exec::lane::CudaLane;
-use crate::exec::plan::{CudaPlan, Prepared, refused};
-use crate::exec::run::Outcome;
+use crate::exec::plan::{CudaPlan, Prepared, done};
 use crate::program::{Upload, Weights};
 
 pub(crate) struct CudaModel {
@@ -113,11 +109,7 @@ fn run_together(
         Prepared::Here(bucket) => bucket,
         Prepared::Elsewhere(_) => return run_on_host(lane, plan, members, rows),
     };
-    let mut list: SmallVec<[Request<'_>; 16]> = members.iter_mut().map(Request::from).collect();
-    match plan.run_requests(lane, &bucket, &mut list)? {
-        Outcome::Done => Ok(()),
-        Outcome::Refused(bits) => Err(refused(bits)),
-    }
+    done(plan.run_requests(lane, &bucket, members)?)
 }
 
 /// Runs members of one plan on the processor, as a batch.
@@ -147,13 +139,6 @@ fn run_on_host(
 /// May less of it be possible?
 pub(crate) fn is_too_large(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::Limit)
-}
-
-/// All inputs of some requests.
-pub(crate) fn inputs_of<'a>(
-    requests: &'a [Request<'_>],
-) -> impl Iterator<Item = &'a [Tensor]> + Clone {
-    requests.iter().map(|request| request.inputs)
 }
 
 /// A lane that is not ours.

@@ -14,16 +14,18 @@ use unisono_graph::infer::infer;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Cost, NodePlacement, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
+use unisono_runtime::profile::Profile;
 use unisono_runtime::program::concretise;
 use unisono_runtime::program::facts::title;
-use unisono_runtime::program::staging::{Inputs, Request, Rows, Staging};
+use unisono_runtime::program::staging::{Asks, Inputs, Request, Rows, Staging};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::Tensor;
 
 use crate::exec::bucket::bucket;
 use crate::exec::cost::cost;
 use crate::exec::lane::CudaLane;
-use crate::exec::model::{CudaModel, inputs_of, is_too_large, other_device};
+use crate::exec::model::{CudaModel, is_too_large, other_device};
+use crate::exec::profile::Measured;
 use crate::exec::run::{Bucket, Outcome, run};
 use crate::launch::status;
 use crate::program::{ALIGNMENT, Built, Program, Reason, STATUS_BYTES, Target, Work, build};
@@ -32,13 +34,14 @@ use crate::program::{ALIGNMENT, Built, Program, Reason, STATUS_BYTES, Target, Wo
 const PROGRAM_BYTES: u64 = 256 << 20;
 
 pub(crate) struct CudaPlan {
+    /// First: captured graphs must go before the kernels in them, which the model's device has.
+    buckets: PlanCache<usize, Prepared, Error>,
     model: Arc<CudaModel>,
     key: PlanKey,
     facts: Vec<Option<Fact>>,
     cost: Cost,
     /// Whether batches may be padded, as far as that follows from the shapes.
     has_rows: bool,
-    buckets: PlanCache<usize, Prepared, Error>,
     on_host: Mutex<Option<Arc<dyn Plan>>>,
 }
 
@@ -207,19 +210,19 @@ impl CudaPlan {
         &self,
         lane: &mut CudaLane,
         bucket: &Bucket,
-        requests: &mut [Request<'_>],
+        requests: &mut [impl Asks],
     ) -> Result<Outcome, Error> {
         let Some(first) = requests.first() else {
             return Ok(Outcome::Done);
         };
-        let used = requests.iter().map(|request| request.rows).sum();
+        let used = requests.iter().map(Asks::rows).sum();
         let rows = Rows {
             used,
             program: program_rows(&self.model, &bucket.program).unwrap_or(used),
         };
         let staging = Staging::new(
             &self.model.model,
-            first.inputs,
+            first.inputs(),
             outputs_of(&bucket.program),
             rows,
             Inputs::Staged,
@@ -244,7 +247,7 @@ impl CudaPlan {
         lane: &mut CudaLane,
         bucket: &Bucket,
         staging: Option<Staging>,
-        requests: &mut [Request<'_>],
+        requests: &mut [impl Asks],
     ) -> Result<Outcome, Error> {
         let mut staging = staging.ok_or_else(cannot_stage)?;
         let input_bytes = staging.place_inputs(0, ALIGNMENT)?;
@@ -253,19 +256,16 @@ impl CudaPlan {
         if (input_bytes, output_bytes) != (program.input_bytes, program.output_bytes) {
             return Err(cannot_stage());
         }
+        let copiers = &self.model.engine.copiers;
         let outcome = run(lane, bucket, |memory| {
-            staging.gather(inputs_of(requests), memory)
+            staging.gather(requests.iter().map(Asks::inputs), memory, Some(copiers))
         })?;
         if outcome != Outcome::Done {
             return Ok(outcome);
         }
         let memory = lane.memory.as_ref().map_or(&[][..], |m| m.output.bytes());
-        let requests = requests.iter_mut().map(|request| Request {
-            rows: request.rows,
-            inputs: request.inputs,
-            outputs: &mut *request.outputs,
-        });
-        staging.scatter(&self.model.model, requests, memory)?;
+        let requests = requests.iter_mut().map(Asks::request);
+        staging.scatter(&self.model.model, requests, memory, Some(copiers))?;
         Ok(Outcome::Done)
     }
 }
@@ -280,6 +280,44 @@ impl Plan for CudaPlan {
     ) -> Result<(), Error> {
         let lane = lane.downcast_mut().ok_or_else(other_device)?;
         self.run_one(lane, rows, inputs, outputs)
+    }
+
+    fn profile(
+        &self,
+        lane: &mut dyn Lane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+        runs: usize,
+    ) -> Result<Profile, Error> {
+        let lane: &mut CudaLane = lane.downcast_mut().ok_or_else(other_device)?;
+        // A program for just these rows: what padding costs is no step's.
+        let bucket = match self.exactly(rows)? {
+            Prepared::Here(bucket) => bucket,
+            Prepared::Elsewhere(_) => {
+                let plan = self.on_host()?;
+                return plan.profile(lane.on_host()?, rows, inputs, outputs, runs);
+            }
+        };
+        let program = &bucket.program;
+        let mut staging =
+            Staging::alone(inputs, outputs_of(program), rows).ok_or_else(cannot_stage)?;
+        staging.place_inputs(0, ALIGNMENT)?;
+        let run = |lane: &mut CudaLane| {
+            let outputs = &mut *outputs;
+            let mut request = [Request {
+                rows,
+                inputs,
+                outputs,
+            }];
+            done(self.run_alone(lane, &bucket, &mut request)?)
+        };
+        let fill = |memory: &mut [u8]| staging.gather(std::iter::once(inputs), memory, None);
+        let measured = Measured::new(lane, &bucket, runs, run, fill)?;
+        let known = concretise(&self.facts, &self.model.rows, rows);
+        let mut profile = measured.profile(&self.model, program, &known);
+        profile.rows = rows;
+        Ok(profile)
     }
 
     fn placement(&self, rows: usize) -> Result<Vec<NodePlacement>, Error> {
@@ -351,8 +389,16 @@ fn cannot_stage() -> Error {
     )
 }
 
+/// It must have been done.
+pub(crate) fn done(outcome: Outcome) -> Result<(), Error> {
+    match outcome {
+        Outcome::Done => Ok(()),
+        Outcome::Refused(bits) => Err(refused(bits)),
+    }
+}
+
 /// What a kernel found in the data, in words.
-pub(crate) fn refused(bits: u32) -> Error {
+fn refused(bits: u32) -> Error {
     let message = if bits & status::BAD_INDEX != 0 {
         "an index lies outside of its axis"
     } else if bits & status::DIVISION_BY_ZERO != 0 {

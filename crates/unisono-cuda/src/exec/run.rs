@@ -14,12 +14,13 @@
 //! where the batch is waited for. So these are the places at which faults on purpose strike, not each node.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{TensorMut, TensorRef, fault};
 
-use crate::driver::{DeviceMemory, GraphExec, Stream};
+use crate::driver::{DeviceMemory, Event, GraphExec, Stream, Timing};
 use crate::exec::lane::{CudaLane, LaneMemory};
 use crate::launch::Buffer;
 use crate::program::{
@@ -160,6 +161,59 @@ fn strike() -> Result<(), Error> {
             format!("the kernels of a batch: {why}"),
         )),
     }
+}
+
+/// Runs a program step by step, and gives each step's time: by the device's clock, by the processor's for what runs there. Outputs stay
+/// on the device.
+pub(crate) fn run_step_by_step(
+    lane: &mut CudaLane,
+    bucket: &Bucket,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
+) -> Result<Vec<Duration>, Error> {
+    let context = lane.engine.context.clone();
+    let _current = context.enter()?;
+    let program = &bucket.program;
+    lane.make_room(program)?;
+    lane.engine.kernels.prepare(program.launches())?;
+    let event = || Event::new(&context, Timing::On);
+    let events = (0..=program.steps.len()).map(|_| event());
+    let events = events.collect::<Result<Vec<Event>, Error>>()?;
+    let mut on_processor: Vec<Option<Duration>> = vec![None; program.steps.len()];
+    let mut flight = Flight {
+        memory: lane.memory.take(),
+        lane,
+        is_over: true,
+    };
+    let memory = flight.memory.as_mut().ok_or_else(no_memory)?;
+    fill(memory.input.bytes_mut())?;
+    flight.is_over = false;
+    copy_in(&flight.lane.stream, program, memory)?;
+    let steps = program.steps.iter().zip(&events).zip(&mut on_processor);
+    for ((step, before), on_processor) in steps {
+        before.record(&flight.lane.stream)?;
+        match &step.work {
+            Work::Host(host) => {
+                let began = Instant::now();
+                on_host(flight.lane, program, host, memory)?;
+                *on_processor = Some(began.elapsed());
+            }
+            _ => enqueue(flight.lane, program, step, memory.blocks())?,
+        }
+    }
+    if let Some(last) = events.last() {
+        last.record(&flight.lane.stream)?;
+    }
+    flight.lane.wait()?;
+    flight.is_over = true;
+    let mut times = Vec::new();
+    for (pair, on_processor) in events.windows(2).zip(on_processor) {
+        times.push(match (on_processor, pair) {
+            (Some(time), _) => time,
+            (None, [before, after]) => Duration::from_nanos(after.nanoseconds_since(before)?),
+            (None, _) => Duration::ZERO,
+        });
+    }
+    Ok(times)
 }
 
 /// Captures every segment of a program.

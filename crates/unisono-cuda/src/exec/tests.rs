@@ -1,135 +1,483 @@
-//! Runs over a driver without a device: what goes wrong with a batch, and what the next one sees of it.
+//! Requests over a driver without a device, byte for byte against the processor.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use unisono_graph::contract::contract;
-use unisono_graph::infer::{declared_inputs, infer_partial};
-use unisono_graph::ops::{NodeSpec, build};
-use unisono_graph::{Attributes, Dim, Graph, Symbol, TensorType};
+use unisono_cpu::CpuOptions;
+use unisono_cpu::host::Host;
+use unisono_graph::Graph;
+use unisono_graph::ops::indexing::NonZero;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
-use unisono_runtime::plan::{Backend, Plan, PlanKey};
+use unisono_runtime::plan::{Backend, Executable, Group, Member, Plan, PlanKey};
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::fault::{Fault, MESSAGE, inject};
 use unisono_tensor::{DType, Tensor};
 
 use crate::device::{Cuda, CudaOptions, Opened};
-use crate::driver::{Context, DevicePool, Status, fake};
+use crate::driver::fake::{self, FakeDevice, State};
+use crate::driver::{Context, DevicePool};
 use crate::exec::engine::Engine;
-use crate::kernels::SOURCES;
-use crate::lower::lower;
+use crate::exec::lane::CudaLane;
+use crate::testing::{
+    ARGUMENT_SIZES, SOURCE, input, lower, model, negate, node, numbers, pick, simulate, sum,
+    triangle,
+};
 
-/// `y = relu(x)`: one kernel, of which this driver remembers no more than that it was asked for.
-fn model() -> Arc<ModelGraph> {
-    let mut graph = Graph::new("relu");
-    let symbol = |name| Dim::symbol(&Symbol::new(name));
-    let ty = TensorType {
-        dtype: DType::F32,
-        shape: Some(vec![symbol("batch"), symbol("width")]),
-    };
-    let x = graph.add_input("x", ty);
-    let mut attributes = Attributes::new();
-    let mut spec = NodeSpec {
-        attributes: &mut attributes,
-        opset: 17,
-        inputs: &[true],
-        output_count: 1,
-    };
-    let relu = build("", "Relu", &mut spec).unwrap();
-    let y = graph.append("relu", relu, &[x], 1);
-    graph.set_outputs(y.clone());
-    let contract = contract(&graph);
-    let facts = infer_partial(&graph, &declared_inputs(&graph)).unwrap();
-    let fact = facts[y[0].index()].clone();
-    Arc::new(ModelGraph::new(graph, contract, &[fact]).unwrap())
-}
-
-fn backend() -> Cuda {
-    fake::reset(fake::State {
-        devices: vec![fake::FakeDevice {
+fn state(memory: usize) -> State {
+    State {
+        devices: vec![FakeDevice {
             name: c"Fake 100",
             capability: (9, 0),
-            memory: 64 << 20,
+            memory,
         }],
-        ..fake::State::default()
-    });
-    let context = Context::open(fake::driver().unwrap(), 0).unwrap();
-    let pool = DevicePool::new(&context, None);
+        argument_sizes: ARGUMENT_SIZES.to_vec(),
+        simulate: Some(simulate),
+        ..State::default()
+    }
+}
+
+/// A device without a device, with one lane in use, and the plans made so far.
+struct Bench {
+    model: Arc<ModelGraph>,
+    engine: Arc<Engine>,
+    executable: Arc<dyn Executable>,
+    plans: Vec<(PlanKey, Arc<dyn Plan>)>,
+    lane: Box<dyn Lane>,
+    /// What the processor says.
+    oracle: Arc<dyn Executable>,
+    oracle_lane: Box<dyn Lane>,
+}
+
+fn one_thread() -> Host {
+    let mut options = CpuOptions::default();
+    options.threads = 1;
+    Host::new(&options).unwrap()
+}
+
+fn backend(options: &CudaOptions) -> Result<Cuda, Error> {
+    let context = Context::open(fake::driver()?, 0)?;
+    let pool = DevicePool::new(&context, options.memory_limit);
     let opened = Opened { context, pool };
-    let options = CudaOptions::default();
-    Cuda(Arc::new(
-        Engine::new(opened, &options, SOURCES, lower).unwrap(),
-    ))
+    Ok(Cuda(Arc::new(Engine::new(
+        opened,
+        options,
+        &[SOURCE],
+        lower,
+    )?)))
 }
 
-fn run(plan: &dyn Plan, lane: &mut dyn Lane, x: &Tensor) -> Result<(), Error> {
-    plan.run(lane, 1, std::slice::from_ref(x), &mut [None])
-}
-
-// One test, because the faults are the whole process's.
-#[test]
-fn faults_strike_where_a_graph_is_launched_and_waited_for_and_the_lane_goes_on() {
-    let backend = backend();
-    let mut lane = backend.new_lane().unwrap();
-    let executable = backend.prepare(model()).unwrap();
-    let shape: &[usize] = &[1, 4];
-    let key = PlanKey::new([(shape, Some(0))].into_iter());
-    let plan = executable.compile(&key).unwrap();
-    let is_free = |calls: &[&str]| {
-        let last = |name| calls.iter().rposition(|call| *call == name);
-        last("launch_graph") < last("synchronize_stream")
-    };
-
-    let x = Tensor::from_slice(&[1, 4], &[1.0f32, 2.0, 3.0, 4.0]).unwrap();
-    let counting = inject(Fault::Error, 0..0);
-    run(&*plan, &mut *lane, &x).unwrap();
-    assert_eq!(counting.occasions(), 2);
-    drop(counting);
-
-    let launches = || fake::with(|s| s.calls.iter().filter(|c| **c == "launch_graph").count());
-    for place in 0..2 {
-        let launched = launches();
-        let error = inject(Fault::Error, place..place + 1);
-        let found = run(&*plan, &mut *lane, &x).unwrap_err();
-        // Not made good by the processor, which would hide it.
-        assert_eq!(found.kind(), ErrorKind::Execution);
-        assert!(found.message().contains(MESSAGE), "{found}");
-        assert_eq!(error.strikes(), 1);
-        drop(error);
-        assert_eq!(launches() - launched, place as usize);
-        assert!(fake::with(|state| is_free(&state.calls)));
-        run(&*plan, &mut *lane, &x).unwrap();
-
-        let panic = inject(Fault::Panic, place..place + 1);
-        let end = catch_unwind(AssertUnwindSafe(|| run(&*plan, &mut *lane, &x)));
-        assert!(end.is_err());
-        assert_eq!(panic.strikes(), 1);
-        drop(panic);
-        assert!(fake::with(|state| is_free(&state.calls)));
-        run(&*plan, &mut *lane, &x).unwrap();
+impl Bench {
+    fn new(graph: Graph) -> Bench {
+        Bench::with(graph, 64 << 20, &CudaOptions::default()).unwrap()
     }
 
-    let pool = backend.0.pool.stats();
-    let mut cold = backend.new_lane().unwrap();
-    let memory = inject(Fault::NoMemory, 0..u64::MAX);
-    let error = run(&*plan, &mut *cold, &x).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
-    assert!(memory.strikes() > 0);
-    drop(memory);
-    assert_eq!(backend.0.pool.stats().in_use_bytes, pool.in_use_bytes);
-    run(&*plan, &mut *cold, &x).unwrap();
+    fn with(graph: Graph, memory: usize, options: &CudaOptions) -> Result<Bench, Error> {
+        fake::reset(state(memory));
+        Bench::on_this_driver(model(graph), options)
+    }
 
-    let memory = backend.memory().unwrap();
-    assert_eq!(memory.in_use_bytes, backend.0.pool.stats().in_use_bytes);
-    assert!(memory.in_use_bytes > pool.in_use_bytes && memory.pinned_bytes > 0);
-    assert!(memory.in_use_bytes + memory.kept_bytes <= memory.limit_bytes);
-    backend.check().unwrap();
+    fn on_this_driver(model: Arc<ModelGraph>, options: &CudaOptions) -> Result<Bench, Error> {
+        let backend = backend(options)?;
+        let oracle = one_thread();
+        Ok(Bench {
+            lane: backend.new_lane()?,
+            executable: backend.prepare(Arc::clone(&model))?,
+            plans: Vec::new(),
+            oracle: oracle.prepare(Arc::clone(&model))?,
+            oracle_lane: oracle.new_lane()?,
+            engine: backend.0,
+            model,
+        })
+    }
+
+    fn member(&mut self, inputs: &[Tensor]) -> Result<Member, Error> {
+        let (key, rows) = self.model.admit(inputs).unwrap();
+        let known = self.plans.iter().position(|(k, _)| *k == key);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let plan = self.executable.compile(&key)?;
+                self.plans.push((key, plan));
+                self.plans.len() - 1
+            }
+        };
+        Ok(Member {
+            plan: Arc::clone(&self.plans[at].1),
+            rows,
+            inputs: inputs.iter().cloned().collect(),
+            outputs: vec![None; self.model.outputs().len()],
+        })
+    }
+
+    fn alone(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        let mut member = self.member(inputs)?;
+        let Member {
+            plan,
+            rows,
+            inputs,
+            outputs,
+        } = &mut member;
+        plan.run(&mut *self.lane, *rows, inputs, outputs)?;
+        Ok(member.outputs.into_iter().map(Option::unwrap).collect())
+    }
+
+    fn expected(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        let (key, rows) = self.model.admit(inputs).unwrap();
+        let plan = self.oracle.compile(&key)?;
+        let mut outputs = vec![None; self.model.outputs().len()];
+        plan.run(&mut *self.oracle_lane, rows, inputs, &mut outputs)?;
+        Ok(outputs.into_iter().map(Option::unwrap).collect())
+    }
+
+    /// Runs requests of one plan as a batch.
+    fn batch(&mut self, requests: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, Error> {
+        let members = requests.iter().map(|inputs| self.member(inputs));
+        let mut members = members.collect::<Result<Vec<_>, Error>>()?;
+        let group = Group {
+            members: 0..members.len(),
+            rows: members.iter().map(|member| member.rows).sum(),
+        };
+        self.executable
+            .run_batch(&mut *self.lane, &mut members, &[group])?;
+        let outputs = members.into_iter().map(|member| {
+            let outputs = member.outputs.into_iter();
+            outputs.map(Option::unwrap).collect()
+        });
+        Ok(outputs.collect())
+    }
+
+    fn check_alone(&mut self, inputs: &[Tensor]) {
+        let got = self.alone(inputs).unwrap();
+        compare(&got, &self.expected(inputs).unwrap());
+    }
+
+    fn check_batch(&mut self, requests: &[Vec<Tensor>]) {
+        let got = self.batch(requests).unwrap();
+        for (got, request) in got.iter().zip(requests) {
+            compare(got, &self.expected(request).unwrap());
+        }
+    }
+}
+
+fn compare(got: &[Tensor], expected: &[Tensor]) {
+    assert_eq!(got.len(), expected.len());
+    for (n, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(got.dtype(), expected.dtype(), "output {n}");
+        assert_eq!(got.shape(), expected.shape(), "output {n}");
+        assert!(got.bytes() == expected.bytes(), "output {n} has other bits");
+    }
+}
+
+/// How often a call was made since the last time.
+fn calls(name: &str) -> usize {
+    fake::with(|state| state.calls.iter().filter(|call| **call == name).count())
+}
+
+fn forget_calls() {
+    fake::with(|state| state.calls.clear());
+}
+
+/// Kernels, nodes on the processor, a value that is passed on, and a constant.
+fn mixed() -> Graph {
+    let mut graph = Graph::new("test");
+    let x = input(&mut graph, "x", DType::F32, &["rows", "3", "3"]);
+    let a = node(&mut graph, negate(), &[x]);
+    let b = node(&mut graph, triangle(), &[a]);
+    let c = node(&mut graph, sum(), &[b, x]);
+    let d = node(&mut graph, triangle(), &[x]);
+    let e = node(&mut graph, sum(), &[c, d]);
+    let constant = graph.add_constant("c", numbers(&[5], 1));
+    graph.set_outputs(vec![e, x, constant, b]);
+    graph
+}
+
+/// Kernels alone.
+fn plain() -> Graph {
+    let mut graph = Graph::new("test");
+    let x = input(&mut graph, "x", DType::F32, &["rows", "10"]);
+    let a = node(&mut graph, negate(), &[x]);
+    let b = node(&mut graph, sum(), &[a, x]);
+    let c = node(&mut graph, sum(), &[b, a]);
+    graph.set_outputs(vec![c]);
+    graph
+}
+
+/// Picks from a table of 10 numbers.
+fn picking() -> Graph {
+    let mut graph = Graph::new("test");
+    let x = input(&mut graph, "x", DType::I64, &["rows"]);
+    let table = graph.add_constant("table", numbers(&[10], 3));
+    let y = node(&mut graph, pick(), &[table, x]);
+    graph.set_outputs(vec![y]);
+    graph
+}
+
+fn picks(picks: &[i64]) -> Vec<Tensor> {
+    vec![Tensor::from_slice(&[picks.len()], picks).unwrap()]
+}
+
+#[test]
+fn whatever_the_number_of_rows_a_request_has_the_bits_of_the_processor() {
+    let mut bench = Bench::new(mixed());
+    for rows in [1, 2, 3, 8, 9, 10, 12, 13, 16, 17, 50, 9, 1, 2000] {
+        bench.check_alone(&[numbers(&[rows, 3, 3], rows)]);
+    }
+}
+
+#[test]
+fn members_of_a_batch_have_the_bits_that_they_have_alone() {
+    let mut bench = Bench::new(mixed());
+    for sizes in [&[1, 1][..], &[1, 2, 3], &[7, 1, 1], &[4; 10], &[700, 500]] {
+        let requests: Vec<Vec<Tensor>> = sizes
+            .iter()
+            .enumerate()
+            .map(|(n, &rows)| vec![numbers(&[rows, 3, 3], 100 * n + rows)])
+            .collect();
+        bench.check_batch(&requests);
+    }
+}
+
+#[test]
+fn a_bucket_is_captured_once_and_then_launched() {
+    let mut bench = Bench::new(mixed());
+    let request = |rows| [numbers(&[rows, 3, 3], rows)];
+    bench.check_alone(&request(9));
+    // Three segments on the device, as two nodes are on the processor.
+    assert_eq!((calls("begin_capture"), calls("launch_graph")), (3, 3));
+    forget_calls();
+    for rows in [10, 11, 12] {
+        bench.check_alone(&request(rows));
+    }
+    assert_eq!((calls("begin_capture"), calls("launch_graph")), (0, 9));
+    for name in ["allocate", "allocate_host", "launch", "upload_graph"] {
+        assert_eq!(calls(name), 0, "{name}");
+    }
+    bench.check_alone(&request(13));
+    assert_eq!(calls("begin_capture"), 3);
+    // Another lane has addresses of its own.
+    forget_calls();
+    bench.lane = Box::new(CudaLane::new(&bench.engine).unwrap());
+    bench.check_alone(&request(13));
+    assert_eq!(calls("begin_capture"), 3);
+}
+
+#[test]
+fn a_lane_that_grew_captures_again_what_it_had_captured() {
+    let mut bench = Bench::new(plain());
+    let request = |rows| [numbers(&[rows, 10], rows)];
+    bench.check_alone(&request(2));
+    let before = bench.lane.bytes();
+    bench.check_alone(&request(6000));
+    assert!(bench.lane.bytes() > before + 4 * 10 * 6000);
+    forget_calls();
+    bench.check_alone(&request(2));
+    bench.check_alone(&request(2));
+    assert_eq!((calls("begin_capture"), calls("launch_graph")), (1, 2));
+}
+
+#[test]
+fn data_that_a_kernel_refuses_is_an_error_of_one_request_alone() {
+    let mut bench = Bench::new(picking());
+    bench.check_alone(&picks(&[1, 9, 0]));
+    let bad = picks(&[2, 10]);
+    let requests = [picks(&[4]), bad.clone(), picks(&[7, 8])];
+    let error = bench.batch(&requests).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Execution);
+    // The runtime runs them singly then.
+    bench.check_alone(&requests[0]);
+    let (error, expected) = (
+        bench.alone(&bad).unwrap_err(),
+        bench.expected(&bad).unwrap_err(),
+    );
+    assert_eq!(error.kind(), expected.kind());
+    assert_eq!(error.to_string(), expected.to_string());
+    assert!(error.node().is_some());
+    bench.check_batch(&[picks(&[4]), picks(&[7, 8])]);
+    // Rows that nobody asked for are no reason to fail: nine of them have a bucket of twelve.
+    bench.check_batch(&[picks(&[9; 8]), picks(&[9])]);
+}
+
+#[test]
+fn rows_that_nobody_asked_for_hold_nothing_of_an_earlier_batch() {
+    let mut bench = Bench::new(picking());
+    // As bad as it gets, in the very rows that the next batch does not fill.
+    let bad = picks(&[0, 0, 0, 0, 0, 0, 0, 0, 0, -5, 99, 10]);
+    bench.alone(&bad).unwrap_err();
+    // A batch, which nobody would run again on the processor.
+    bench.check_batch(&[picks(&[3; 7]), picks(&[3; 2])]);
+}
+
+#[test]
+fn more_than_there_is_memory_for_runs_in_pieces_and_what_cannot_is_an_error() {
+    // Room for the least of a lane, and for one step of growth.
+    let options = CudaOptions::default();
+    let mut bench = Bench::with(plain(), 1 << 20, &options).unwrap();
+    let request = |rows: usize| vec![numbers(&[rows, 10], rows)];
+    bench.check_alone(&request(100));
+    // Each half has room, both together have not.
+    bench.check_batch(&[request(480), request(500)]);
+    let large: Vec<Vec<Tensor>> = (0..12).map(|n| request(1000 + n)).collect();
+    bench.check_batch(&large);
+    let error = bench.alone(&request(20_000)).unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::Limit),
+        "{error}"
+    );
+    bench.check_alone(&request(100));
+}
+
+#[test]
+fn what_has_no_program_runs_on_the_processor_and_says_so() {
+    let mut graph = Graph::new("test");
+    let x = input(&mut graph, "x", DType::F32, &["rows", "3"]);
+    let a = node(&mut graph, negate(), &[x]);
+    let b = node(&mut graph, NonZero, &[a]);
+    graph.set_outputs(vec![b]);
+    let mut bench = Bench::new(graph);
+    let request = [Tensor::from_slice(&[2, 3], &[0f32, 1.0, 2.0, 0.0, 0.0, 3.0]).unwrap()];
+    bench.check_alone(&request);
+    let placement = bench.plans[0].1.placement(2).unwrap();
+    assert_eq!(placement.len(), 2);
+    for place in placement {
+        assert_eq!(place.device, "cpu");
+        let why = place.why.unwrap();
+        assert!(
+            why.contains("node1") && why.contains("depend on data"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_says_where_its_nodes_run() {
+    let mut bench = Bench::new(mixed());
+    bench.check_alone(&[numbers(&[2, 3, 3], 1)]);
+    let placement = bench.plans[0].1.placement(2).unwrap();
+    let devices: Vec<&str> = placement.iter().map(|place| &*place.device).collect();
+    assert_eq!(devices, ["cuda:0", "cpu", "cuda:0", "cpu", "cuda:0"]);
+    for place in placement {
+        assert_eq!(place.why.is_some(), place.device == "cpu", "{place:?}");
+    }
+}
+
+#[test]
+fn a_profile_tells_of_every_step_and_ends_with_the_same_answer() {
+    let mut bench = Bench::new(mixed());
+    let request = [numbers(&[9, 3, 3], 1)];
+    let mut member = bench.member(&request).unwrap();
+    let lane = &mut *bench.lane;
+    let profile = member
+        .plan
+        .profile(lane, 9, &member.inputs, &mut member.outputs, 3)
+        .unwrap();
+    assert_eq!((profile.rows, profile.runs), (9, 3));
+    let kernels: Vec<&str> = profile.steps.iter().map(|step| &*step.kernel).collect();
+    let copy = "copy to an output";
+    let expected = [
+        "negate",
+        "on the CPU",
+        "sum",
+        "on the CPU",
+        "sum",
+        copy,
+        copy,
+    ];
+    assert_eq!(kernels, expected);
+    // The driver's clock goes on by 1.5 ms from event to event.
+    assert_eq!(profile.steps[0].times.median_ns, 1_500_000);
+    assert_eq!(profile.steps[2].input_bytes, 2 * 4 * 81);
+    assert_eq!(profile.steps[2].output_bytes, 4 * 81);
+    assert!(profile.within_steps.median_ns <= profile.whole.highest_ns);
+    let got: Vec<Tensor> = member.outputs.into_iter().map(Option::unwrap).collect();
+    compare(&got, &bench.expected(&request).unwrap());
+}
+
+/// A first request, one of another bucket, and a batch; then everything goes.
+fn everything() -> Result<(), Error> {
+    let model = model(mixed());
+    let mut bench = Bench::on_this_driver(model, &CudaOptions::default())?;
+    let requests: Vec<Vec<Tensor>> = (1..4).map(|n| vec![numbers(&[n, 3, 3], n)]).collect();
+    for request in &requests {
+        let got = bench.alone(request)?;
+        compare(&got, &bench.expected(request).unwrap());
+    }
+    for (got, request) in bench.batch(&requests)?.iter().zip(&requests) {
+        compare(got, &bench.expected(request).unwrap());
+    }
+    Ok(())
+}
+
+#[test]
+fn everything_that_is_made_is_unmade() {
+    fake::reset(state(64 << 20));
+    everything().unwrap();
     fake::with(|state| {
-        let next = state.calls.len();
-        state.fail_at = Some((next, Status(700)));
+        assert!(state.alive.is_empty(), "{:?}", state.alive);
+        assert_eq!(state.retained, 0);
     });
-    let error = run(&*plan, &mut *lane, &x).unwrap_err();
-    let told = backend.check().unwrap_err();
-    assert_eq!(told.to_string(), error.to_string());
+}
+
+#[test]
+fn whatever_call_fails_nothing_wrong_comes_out_and_nothing_is_left() {
+    use crate::driver::status::Status;
+    fake::reset(state(64 << 20));
+    everything().unwrap();
+    let count = fake::with(|state| state.calls.len());
+    let mut failed = 0;
+    for (number, status) in (0..count).flat_map(|n| {
+        [Status::OUT_OF_MEMORY, Status::INVALID_VALUE, Status(700)].map(|status| (n, status))
+    }) {
+        fake::reset(State {
+            fail_at: Some((number, status)),
+            ..state(64 << 20)
+        });
+        // Right, or an error: `everything` compares.
+        failed += usize::from(everything().is_err());
+        if status.is_sticky() {
+            continue;
+        }
+        fake::with(|state| {
+            // A call that gives something back and fails leaves it where it is.
+            let gives_back = |call: &str| {
+                ["free", "destroy", "unload", "release"]
+                    .iter()
+                    .any(|what| call.starts_with(what))
+            };
+            let call = state.calls.get(number).copied().unwrap_or_default();
+            if !gives_back(call) && !call.contains("current_context") {
+                assert!(
+                    state.alive.is_empty(),
+                    "{call}, number {number}: {:?}",
+                    state.alive
+                );
+            }
+        });
+    }
+    assert!(failed > count, "{failed} of {count} calls");
+}
+
+#[test]
+fn a_lost_device_is_an_error_for_everybody_from_then_on() {
+    let mut bench = Bench::new(plain());
+    let request = vec![numbers(&[2, 10], 1)];
+    bench.check_alone(&request);
+    fake::with(|state| {
+        state.fail_at = Some((state.calls.len(), crate::driver::status::Status(700)));
+    });
+    for _ in 0..3 {
+        let error = bench.alone(&request).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device);
+        let error = bench
+            .batch(&[request.clone(), request.clone()])
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device);
+    }
+}
+
+#[test]
+fn batching_pays_as_long_as_starting_costs_more_than_rows() {
+    let mut bench = Bench::new(plain());
+    bench.check_alone(&[numbers(&[1, 10], 1)]);
+    let cost = bench.plans[0].1.cost();
+    assert!(cost.worthwhile_rows() >= 1000, "{cost:?}");
+    assert!(!cost.mixes());
 }

@@ -236,6 +236,7 @@ const KERNELS: [&str; TILES.len()] = [
     "conv_tile_32x64",
     "conv_tile_32x32",
     "conv_tile_16x32",
+    "conv_tile_8x32",
 ];
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ pub const PANEL: usize = 8;
 
 /// The most rows that are multiplied with weights by streaming them once.
 const NARROW: usize = 16;
-/// `NARROW_CHUNK` and `NARROW_STAGES` of the kernels.
-const NARROW_CHUNK: usize = 32;
-const NARROW_STAGES: usize = 4;
-/// The fewest threads of its blocks: those that do not add help to copy, so that copying does not hold up the chains.
-const NARROW_THREADS: usize = 128;
+/// `NARROW_CHUNK` and `NARROW_AHEAD` of the kernels.
+const NARROW_CHUNK: usize = 64;
+const NARROW_AHEAD: usize = 4;
+/// The threads of its blocks are a multiple of this: one for each output, and one for each quad of a chunk's weights. Those that do
+/// not add help to copy.
+const NARROW_THREADS: usize = NARROW * PANEL;
 /// What a narrow product may take of shared memory, so that two blocks share a processor: bytes.
-const NARROW_SHARED: usize = 96 * 1024;
+const NARROW_SHARED: usize = 112 * 1024;
 
 /// A matrix on the device: its start, and its strides along rows and columns, in elements.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +131,7 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
     let packed = matches!(product.b, Right::Packed(_)) && b.offset.is_multiple_of(16);
 
     let narrow = if packed && batch == 1 && m <= NARROW {
-        Narrow::new(m, k)
+        Narrow::new(m, k, limit)
     } else {
         None
     };
@@ -210,21 +211,23 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
 
 /// The kernel of a tile.
 fn kernel(tile: usize, packed: bool) -> Option<&'static str> {
-    const PACKED: [&str; 6] = [
+    const PACKED: [&str; TILES.len()] = [
         "gemm_tile_128x128_packed",
         "gemm_tile_128x64_packed",
         "gemm_tile_64x64_packed",
         "gemm_tile_32x64_packed",
         "gemm_tile_32x32_packed",
         "gemm_tile_16x32_packed",
+        "gemm_tile_8x32_packed",
     ];
-    const STRIDED: [Option<&str>; 6] = [
+    const STRIDED: [Option<&str>; TILES.len()] = [
         None,
         Some("gemm_tile_128x64_strided"),
         Some("gemm_tile_64x64_strided"),
         Some("gemm_tile_32x64_strided"),
         Some("gemm_tile_32x32_strided"),
         Some("gemm_tile_16x32_strided"),
+        Some("gemm_tile_8x32_strided"),
     ];
     if packed {
         PACKED.get(tile).copied()
@@ -242,28 +245,32 @@ struct Narrow {
 }
 
 impl Narrow {
-    /// As many slices side by side as shared memory and a block hold; `None` if not even the sums of all slices fit.
-    fn new(m: usize, k: usize) -> Option<Narrow> {
-        let (rows, kernel) = match m {
-            1 => (1, "gemm_narrow_1"),
-            2 => (2, "gemm_narrow_2"),
-            _ => (4, "gemm_narrow_4"),
+    /// As many slices side by side as shared memory (`limit` bytes) and a block hold; `None` if not even the sums of all slices fit.
+    fn new(m: usize, k: usize, limit: u32) -> Option<Narrow> {
+        // Rows and columns of a thread.
+        let (rows, cols, kernel) = match m {
+            1 => (1, 1, "gemm_narrow_1x1"),
+            2 => (2, 1, "gemm_narrow_2x1"),
+            3 | 4 => (4, 1, "gemm_narrow_4x1"),
+            _ => (4, 2, "gemm_narrow_4x2"),
         };
-        let (groups, slices) = (m.div_ceil(rows), slices(k));
+        let lines = m.next_power_of_two().max(rows);
+        let (groups, slices) = (lines / rows, slices(k));
         let shared = |abreast: usize| {
             let weights = abreast * (NARROW_CHUNK * PANEL + PANEL);
             let stage = weights + abreast * groups * (rows * NARROW_CHUNK + 4);
-            (NARROW_STAGES * stage + slices * groups * rows * PANEL) * size_of::<f32>()
+            let stages = NARROW_AHEAD + usize::from(slices > abreast);
+            (stages * stage + slices * lines * PANEL) * size_of::<f32>()
         };
-        let abreast = (1..=slices.min(64 / groups))
+        let most = (1..=slices.min(64 / groups))
             .rev()
-            .find(|&abreast| shared(abreast) <= NARROW_SHARED)?;
+            .find(|&abreast| shared(abreast) <= NARROW_SHARED.min(limit as usize))?;
+        // No more than it takes for so many rounds.
+        let abreast = slices.div_ceil(slices.div_ceil(most));
         Some(Narrow {
             kernel,
             abreast,
-            threads: (abreast * groups * PANEL)
-                .next_multiple_of(32)
-                .max(NARROW_THREADS),
+            threads: (abreast * groups * PANEL / cols).next_multiple_of(NARROW_THREADS),
             shared: shared(abreast),
         })
     }
@@ -313,6 +320,7 @@ mod tests {
                         let outputs: usize = if let Some(rows) =
                             launch.kernel.strip_prefix("gemm_narrow_")
                         {
+                            let (rows, _) = rows.split_once('x').unwrap();
                             assert!(packed && m <= NARROW && rows.parse::<usize>().unwrap() <= 4);
                             launch.grid[0] as usize * PANEL * m
                         } else {
@@ -408,7 +416,8 @@ mod tests {
         ]
         .concat();
         let tiles = (0..TILES.len()).flat_map(|tile| [kernel(tile, true), kernel(tile, false)]);
-        let narrow = [1, 2, 3].map(|m| Narrow::new(m, 100).map(|n| n.kernel));
+        let narrow =
+            [1, 2, 3, 5].map(|m| Narrow::new(m, 100, tile::LEAST_SHARED).map(|n| n.kernel));
         for name in tiles.chain(narrow).flatten() {
             assert!(ptx.contains(&format!(".entry {name}(")), "{name}");
         }

@@ -24,9 +24,6 @@ pub struct Tile {
     stages: usize,
     /// The most groups that a block has: `__launch_bounds__` says so too.
     pub most_groups: usize,
-    /// The share of the device's arithmetic that a busy processor reaches, in percent: fewer outputs per thread read
-    /// shared memory more often.
-    reach: u64,
 }
 
 const fn tile(
@@ -35,7 +32,6 @@ const fn tile(
     each: [usize; 2],
     stages: usize,
     most_groups: usize,
-    reach: u64,
 ) -> Tile {
     Tile {
         rows,
@@ -43,18 +39,18 @@ const fn tile(
         each,
         stages,
         most_groups,
-        reach,
     }
 }
 
 /// From large to small, with the numbers of the kernels.
-pub const TILES: [Tile; 6] = [
-    tile(128, 128, [8, 8], 2, 1, 80),
-    tile(128, 64, [8, 8], 2, 1, 76),
-    tile(64, 64, [8, 8], 3, 4, 72),
-    tile(32, 64, [4, 8], 4, 8, 60),
-    tile(32, 32, [4, 4], 4, 8, 48),
-    tile(16, 32, [2, 4], 4, 8, 33),
+pub const TILES: [Tile; 7] = [
+    tile(128, 128, [8, 16], 2, 1),
+    tile(128, 64, [8, 8], 2, 1),
+    tile(64, 64, [8, 8], 3, 4),
+    tile(32, 64, [8, 8], 3, 8),
+    tile(32, 32, [8, 4], 4, 8),
+    tile(16, 32, [4, 4], 6, 8),
+    tile(8, 32, [2, 4], 6, 8),
 ];
 
 /// How much is to be computed.
@@ -107,19 +103,23 @@ impl Tile {
     /// Roughly the processor cycles that a product takes with it.
     fn cycles(&self, groups: usize, extent: Extent, processors: u64) -> u64 {
         let Extent { m, n, k, batch } = extent;
-        let [down, across] = self.count(m, n);
-        let blocks = (down as u64)
-            .saturating_mul(across as u64)
+        let [tiles_m, tiles_n] = self.count(m, n);
+        let blocks = (tiles_m as u64)
+            .saturating_mul(tiles_n as u64)
             .saturating_mul(batch as u64);
         let k = k.max(1).next_multiple_of(CHUNK) as u64;
-        // 128 multiplications a cycle where there is enough to do.
-        let block = (self.rows * self.cols) as u64 * k * 100 / (128 * self.reach);
-        let busy = blocks.div_ceil(processors).saturating_mul(block);
-        // One block after the other's slices: a scheduler serves every fourth warp, and a step has its latency.
-        let warps = (groups * self.threads() / 32).div_ceil(4) as u64;
-        let step = ((self.each[0] * self.each[1]) as u64 * warps * 100 / self.reach).max(24);
         let rounds = slices(extent.k).div_ceil(groups) as u64;
-        let serial = rounds * k.min(SLICE as u64) * step;
+        let ([down, across], warps) = (self.each, self.threads() / 32);
+        // Per value of k of one group: a processor multiplies 128 pairs a cycle, and its shared memory gives a warp one value per
+        // thread, or takes 32 that arrive. Both go on side by side, but not quite. In sixteenths of a cycle.
+        let multiply = (self.rows * self.cols / 8) as u64;
+        let shared = (16 * warps * (down + across) + (self.rows + self.cols) / 2) as u64;
+        let work = multiply.max(shared) + multiply.min(shared) / 8;
+        let busy = blocks.div_ceil(processors).saturating_mul(k * work / 16);
+        // A block by itself: a scheduler serves every fourth warp, with waits that nobody fills, and a step has its latency.
+        let issue = ((groups * warps).div_ceil(4) * down * across * 20) as u64;
+        let step = issue.max(shared * groups as u64).max(24 * 16);
+        let serial = rounds * k.min(SLICE as u64) * step / 16;
         busy.max(serial) + if groups > 1 { rounds * 200 } else { 0 }
     }
 }
@@ -176,11 +176,13 @@ mod tests {
     #[test]
     fn large_products_take_large_tiles_and_small_ones_fill_the_device() {
         assert_eq!(chosen(4096, 1024, 1024), (128, 128, 1));
-        let (rows, cols, groups) = chosen(64, 1024, 1024);
-        assert!(
-            64 / rows * (1024 / cols) >= 64 && groups == 4,
-            "{rows} x {cols}, {groups} groups"
-        );
+        for m in [32, 64, 128, 256] {
+            let (rows, cols, groups) = chosen(m, 1024, 1024);
+            assert!(
+                m / rows * (1024 / cols) == 128 && groups == 4,
+                "{rows} x {cols}, {groups} groups"
+            );
+        }
     }
 
     #[test]

@@ -29,10 +29,13 @@ pub trait Upload: Send + Sync {
     fn upload(&self, bytes: &[u8]) -> Result<Arc<dyn Resident>, Error>;
 }
 
+/// By value, and by the name of what was made of it.
+type Made = HashMap<(usize, &'static str), Arc<dyn Resident>>;
+
 /// The constants of one model.
 pub struct Weights {
     device: Arc<dyn Upload>,
-    made: Mutex<HashMap<(usize, &'static str), Arc<dyn Resident>>>,
+    made: Mutex<Made>,
     bytes: AtomicU64,
 }
 

@@ -20,8 +20,8 @@
 //! first, comes back first, finds nobody waiting, and leads alone, while the others are still waking up. So answers that
 //! have been given and not yet picked up are counted ([`Coalescer::returning`]). While some are outstanding, their owners are about to
 //! run, and a leader lets them ([`Leadership::recall`]): it yields the core as long as that brings somebody
-//! back, and pauses for a moment for the last of them to ask again. It does not wait for anybody who does not come, and where nobody is
-//! on the way back, as for a lone caller, it never yields.
+//! back, and pauses for a moment for the last of them to ask again, and for those who have picked their answers up already. It does not wait for
+//! anybody who does not come, and where nobody is on the way back, as for a lone caller, it never yields.
 //!
 //! What it must never do: look at a request's contents, or choose arithmetic.
 
@@ -31,10 +31,10 @@ pub mod queue;
 pub mod room;
 
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use crate::sync::{park_until, spin_loop, thread};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{SpinWindow, park_until, spin_loop, thread};
 use choice::{Rules, choose};
 use queue::{Appointed, Bells, Claim, News, Owner, Place, Queue, Traits, Waiting};
 use room::RoomPlace;
@@ -45,6 +45,9 @@ const PATIENCE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 256 };
 
 /// How many times a leader pauses for those who have just come back to ask again, if they are going to: a microsecond or two.
 const ASKING_PAUSES: usize = if cfg!(any(loom, shuttle)) { 0 } else { 100 };
+
+/// After so many looks those who did not ask in time are looked for again.
+const LOOKS: usize = 16;
 
 /// Called with a permit when requests wait that no thread waits for: somebody has to lead ([`Coalescer::lead_on`]).
 pub type Background = Box<dyn Fn() + Send + Sync>;
@@ -60,6 +63,16 @@ pub struct Coalescer<R> {
     waking: AtomicUsize,
     /// So many of them did not come when they were waited for; they are not waited for again.
     given_up: AtomicUsize,
+    /// Who may be about to ask: those of the last batch and those who waited then. 0 once a leader has looked for them.
+    callers: AtomicUsize,
+    /// The same, kept.
+    crowd: AtomicUsize,
+    /// So many of them did not ask in time when they were looked for.
+    absent: AtomicUsize,
+    /// Times that a leader has looked.
+    looks: AtomicUsize,
+    /// See [`Coalescer::set_asking`].
+    asking_ns: AtomicU64,
     closed: AtomicBool,
     background: Background,
 }
@@ -118,6 +131,11 @@ pub struct Leadership<'a, R: Send> {
 pub trait Meanwhile {
     /// It may work for others, and says whether it did. Called before it sleeps.
     fn lend(&mut self) -> bool;
+    /// How long it looks for its answer before it sleeps, if there are so many callers.
+    fn spin(&mut self, callers: usize) -> Duration {
+        let _ = callers;
+        Duration::ZERO
+    }
     /// The queue is full: it waits for room.
     fn waits_for_room(&mut self) {}
     /// It has found room.
@@ -140,6 +158,11 @@ impl<R: Send> Coalescer<R> {
             returning: AtomicUsize::new(0),
             waking: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
+            callers: AtomicUsize::new(0),
+            crowd: AtomicUsize::new(0),
+            absent: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
+            asking_ns: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             background,
         }
@@ -149,6 +172,14 @@ impl<R: Send> Coalescer<R> {
     pub fn set_permits(&self, permits: usize) {
         // Relaxed: a later leader may be the first to see it.
         self.permits.store(permits.max(1), Ordering::Relaxed);
+    }
+
+    /// Sets how long a leader waits, beyond a moment, for those of the last batch who are about to ask again. Worth it where starting a
+    /// batch costs much more; who does not come is not waited for again soon.
+    pub fn set_asking(&self, time: Duration) {
+        // Relaxed: as above.
+        self.asking_ns
+            .store(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// The queue.
@@ -223,6 +254,9 @@ impl<R: Send> Coalescer<R> {
             }
         }
         let mut in_time = true;
+        // Relaxed: a hint about load.
+        let crowd = self.crowd.load(Ordering::Relaxed);
+        let mut window = SpinWindow::new(meanwhile.spin(self.queue.waiting().max(crowd)));
         loop {
             match self.queue.news(&place) {
                 News::None => {}
@@ -239,7 +273,7 @@ impl<R: Send> Coalescer<R> {
                     };
                 }
             }
-            if meanwhile.lend() {
+            if meanwhile.lend() || window.pause() {
                 continue;
             }
             if in_time {
@@ -446,12 +480,14 @@ impl<R: Send> Leadership<'_, R> {
             given_up = outstanding;
             c.given_up.store(given_up, Ordering::Relaxed);
         }
-        let expected = c.queue.waiting() + outstanding.saturating_sub(given_up);
-        let mut pauses = if outstanding > given_up {
-            ASKING_PAUSES
-        } else {
-            0
+        // Those of the last batch who have picked their answers up already are about to ask, too.
+        let others = c.callers.swap(0, Ordering::Relaxed).saturating_sub(1);
+        let absent = match c.looks.fetch_add(1, Ordering::Relaxed) % LOOKS {
+            0 => 0,
+            _ => c.absent.load(Ordering::Relaxed),
         };
+        let expected = c.queue.waiting() + outstanding.saturating_sub(given_up);
+        let expected = expected.max(others.saturating_sub(absent));
         let mut in_vain = 0;
         while outstanding > given_up {
             if in_vain == PATIENCE {
@@ -463,10 +499,16 @@ impl<R: Send> Leadership<'_, R> {
             in_vain = if now < outstanding { 0 } else { in_vain + 1 };
             outstanding = now;
         }
-        // The last of them has picked its answer up on another core at this moment, and is about to ask again.
-        while pauses > 0 && c.queue.waiting() < expected {
-            pauses -= 1;
+        // They run on other cores at this moment, between their answer and their next request, if there is one.
+        let mut pauses = ASKING_PAUSES;
+        let mut window = SpinWindow::new(Duration::from_nanos(c.asking_ns.load(Ordering::Relaxed)));
+        while c.queue.waiting() < expected && (pauses > 0 || window.pause()) {
+            pauses = pauses.saturating_sub(1);
             spin_loop();
+        }
+        if others > 0 {
+            let missing = others.saturating_sub(c.queue.waiting());
+            c.absent.store(missing, Ordering::Relaxed);
         }
     }
 
@@ -503,8 +545,16 @@ impl<R: Send> Leadership<'_, R> {
     /// Hands answered requests back to their owners.
     pub fn finish(&self, answered: impl Iterator<Item = (Claim, R)>) {
         let mut bells = Bells::default();
+        let mut callers = 1;
         for (claim, request) in answered {
+            callers += usize::from(claim.is_by_thread());
             self.coalescer.finish(claim, request, &mut bells);
+        }
+        // Relaxed: hints about who is near.
+        callers += self.coalescer.queue.waiting();
+        self.coalescer.crowd.store(callers, Ordering::Relaxed);
+        if callers > 1 {
+            self.coalescer.callers.store(callers, Ordering::Relaxed);
         }
         self.coalescer.queue.ring(bells);
     }

@@ -8,6 +8,7 @@
 //! It must never know a kernel, and no device's memory.
 
 pub mod arena;
+mod copies;
 pub mod facts;
 pub mod fate;
 pub mod staging;

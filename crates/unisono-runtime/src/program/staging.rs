@@ -18,6 +18,8 @@ use unisono_tensor::{DType, Shape, Tensor, TensorRef, element_count, mutant};
 use crate::error::{Error, ErrorKind};
 use crate::model::ModelGraph;
 use crate::plan::Member;
+use crate::program::copies::Copies;
+use crate::team::Team;
 
 /// Where outputs come from.
 pub trait Sink {
@@ -144,12 +146,50 @@ pub struct Request<'a> {
     pub outputs: &'a mut [Option<Tensor>],
 }
 
-impl<'a> From<&'a mut Member> for Request<'a> {
-    fn from(member: &'a mut Member) -> Request<'a> {
+/// What has a request's rows, inputs and outputs: so that neither a single request nor a batch is copied into a list to be staged.
+pub trait Asks {
+    /// How many rows it has.
+    fn rows(&self) -> usize;
+
+    /// Its inputs.
+    fn inputs(&self) -> &[Tensor];
+
+    /// All of it.
+    fn request(&mut self) -> Request<'_>;
+}
+
+impl Asks for Member {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn inputs(&self) -> &[Tensor] {
+        &self.inputs
+    }
+
+    fn request(&mut self) -> Request<'_> {
         Request {
-            rows: member.rows,
-            inputs: &member.inputs,
-            outputs: &mut member.outputs,
+            rows: self.rows,
+            inputs: &self.inputs,
+            outputs: &mut self.outputs,
+        }
+    }
+}
+
+impl Asks for Request<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn inputs(&self) -> &[Tensor] {
+        self.inputs
+    }
+
+    fn request(&mut self) -> Request<'_> {
+        Request {
+            rows: self.rows,
+            inputs: self.inputs,
+            outputs: self.outputs,
         }
     }
 }
@@ -295,17 +335,20 @@ impl Staging {
         Ok(at)
     }
 
-    /// Puts the inputs of the members behind each other, and copies of the first row behind them if the program is for more rows.
+    /// Puts the inputs of the members behind each other, and copies of the first row behind them if the program is for more rows. A
+    /// team shares what is much.
     pub fn gather<'a>(
         &self,
         members: impl Iterator<Item = &'a [Tensor]> + Clone,
         staging: &mut [u8],
+        team: Option<&Team>,
     ) -> Result<(), Error> {
         for (i, source) in self.inputs.iter().enumerate() {
             let Source::Staged(staged, axis) = source else {
                 continue;
             };
             let to = staging.get_mut(staged.range()).unwrap_or_default();
+            let mut copies = Copies::new(team);
             let mut froms = members
                 .clone()
                 .map(|inputs| inputs.get(i).map_or(&[][..], Tensor::bytes));
@@ -314,14 +357,17 @@ impl Staging {
                 if from.len() != to.len() {
                     return Err(broken("an input does not have the shape that was planned"));
                 }
-                to.copy_from_slice(from);
+                // SAFETY: both outlive the run below, and nobody else has them.
+                unsafe { copies.push(to, from) };
+                copies.run();
                 continue;
             };
             let outer: usize = staged.shape[..axis].iter().product();
             let mut at = 0;
             for from in froms {
-                at = copy_in(to, outer, at, from)?;
+                at = copy_in(to, outer, at, from, &mut copies)?;
             }
+            copies.run();
             if to.is_empty() {
                 continue;
             }
@@ -339,14 +385,16 @@ impl Staging {
         Ok(())
     }
 
-    /// Gives every member its own outputs.
+    /// Gives every member its own outputs. A team shares what is much.
     pub fn scatter<'a>(
         &self,
         model: &ModelGraph,
         members: impl Iterator<Item = Request<'a>>,
         staging: &[u8],
+        team: Option<&Team>,
     ) -> Result<(), Error> {
         let rules = output_rows(model);
+        let mut copies = Copies::new(team);
         let mut before = 0;
         for Request {
             rows,
@@ -364,8 +412,9 @@ impl Staging {
                 };
                 match rule.ok_or_else(|| broken("an output has no rule"))? {
                     OutputRows::Shared => {
-                        sink.provide(i, staged.dtype, &staged.shape)?
-                            .copy_from_slice(from);
+                        let to = sink.provide(i, staged.dtype, &staged.shape)?;
+                        // SAFETY: the run below ends before either side goes, and an output is provided once.
+                        unsafe { copies.push(to, from) };
                     }
                     OutputRows::Rows { axis, .. } => {
                         let all = self.rows.program;
@@ -374,7 +423,7 @@ impl Staging {
                         shape[*axis] = inner * rows;
                         let outer: usize = shape[..*axis].iter().product();
                         let to = sink.provide(i, staged.dtype, &shape)?;
-                        copy_out(from, outer, before, rows, all, to)?;
+                        copy_out(from, outer, before, rows, all, to, &mut copies)?;
                     }
                     OutputRows::Counted { shape, contents } => {
                         if lengths.is_none() {
@@ -390,6 +439,7 @@ impl Staging {
             }
             before += rows;
         }
+        copies.run();
         Ok(())
     }
 }
@@ -430,7 +480,14 @@ fn repeat_first(block: &mut [u8], row: usize, at: usize) {
 
 /// Writes `from`, which is `outer` chunks, into `outer` blocks, each chunk `at` bytes behind the start of its block.
 /// Gives the offset behind it.
-fn copy_in(to: &mut [u8], outer: usize, at: usize, from: &[u8]) -> Result<usize, Error> {
+/// The copies are done before either goes.
+fn copy_in(
+    to: &mut [u8],
+    outer: usize,
+    at: usize,
+    from: &[u8],
+    copies: &mut Copies<'_>,
+) -> Result<usize, Error> {
     if outer == 0 || to.is_empty() {
         return Ok(at);
     }
@@ -440,13 +497,14 @@ fn copy_in(to: &mut [u8], outer: usize, at: usize, from: &[u8]) -> Result<usize,
     }
     if chunk > 0 {
         for (block, chunk) in to.chunks_exact_mut(block).zip(from.chunks_exact(chunk)) {
-            block[at..at + chunk.len()].copy_from_slice(chunk);
+            // SAFETY: the caller runs the copies before either side goes, and members' places are apart.
+            unsafe { copies.push(&mut block[at..at + chunk.len()], chunk) };
         }
     }
     Ok(at + chunk)
 }
 
-/// Reads what the rows from `first` on own, out of `all` rows in each of `outer` blocks.
+/// Reads what the rows from `first` on own, out of `all` rows in each of `outer` blocks. The copies are done before either goes.
 fn copy_out(
     from: &[u8],
     outer: usize,
@@ -454,6 +512,7 @@ fn copy_out(
     rows: usize,
     all: usize,
     to: &mut [u8],
+    copies: &mut Copies<'_>,
 ) -> Result<(), Error> {
     if to.is_empty() {
         return Ok(());
@@ -468,10 +527,14 @@ fn copy_out(
         false => first,
     };
     for (block, chunk) in from.chunks_exact(block).zip(to.chunks_exact_mut(chunk)) {
-        chunk.copy_from_slice(&block[first * row..][..chunk.len()]);
+        let from = &block[first * row..][..chunk.len()];
         if mutant!(RowsSwappedOnScatter) {
+            chunk.copy_from_slice(from);
             chunk.rotate_left(row);
+            continue;
         }
+        // SAFETY: the caller runs the copies before either side goes, and an output is provided once.
+        unsafe { copies.push(chunk, from) };
     }
     Ok(())
 }
@@ -567,7 +630,7 @@ mod tests {
         assert_eq!(end, 512);
         let mut memory = vec![0xff; end];
         let gather = |used: &[Vec<Tensor>], memory: &mut [u8]| {
-            staging.gather(used.iter().map(|inputs| &inputs[..]), memory)
+            staging.gather(used.iter().map(|inputs| &inputs[..]), memory, None)
         };
         gather(&members, &mut memory).unwrap();
         let first = [0.0, 1.0, 2.0, 100.0, 101.0, 102.0, 103.0, 104.0, 105.0];
@@ -598,7 +661,7 @@ mod tests {
         assert_eq!(staging.place_outputs(0, 256).unwrap(), inputs_end);
         let mut memory = vec![0; inputs_end];
         let inputs = members.iter().map(|inputs| &inputs[..]);
-        staging.gather(inputs, &mut memory).unwrap();
+        staging.gather(inputs, &mut memory, None).unwrap();
         // The model gives its input back, in the same place.
         let mut outputs = [vec![None], vec![None]];
         let requests = members.iter().zip(&mut outputs).zip([1, 2]);
@@ -607,7 +670,7 @@ mod tests {
             inputs,
             outputs,
         });
-        staging.scatter(&model, requests, &memory).unwrap();
+        staging.scatter(&model, requests, &memory, None).unwrap();
         for (inputs, outputs) in members.iter().zip(&outputs) {
             let output = outputs[0].as_ref().unwrap();
             assert_eq!(output.shape(), inputs[0].shape());
@@ -626,7 +689,7 @@ mod tests {
         staging.place_outputs(0, 64).unwrap();
         let mut memory = vec![0; end];
         let members = std::iter::once(&inputs[..]);
-        staging.gather(members, &mut memory).unwrap();
+        staging.gather(members, &mut memory, None).unwrap();
         let mut outputs = [None];
         let request = Request {
             rows: 2,
@@ -634,7 +697,7 @@ mod tests {
             outputs: &mut outputs,
         };
         staging
-            .scatter(&model, std::iter::once(request), &memory)
+            .scatter(&model, std::iter::once(request), &memory, None)
             .unwrap();
         let output = outputs[0].as_ref().unwrap();
         assert_eq!(

@@ -476,6 +476,7 @@ impl Inner {
             self.prepared.recount();
             let token = self.device.census().count(Resource::Plan, plan.bytes());
             let plan = CountedPlan::new(plan, token);
+            self.coalescer.set_asking(self.device.asking());
             // Where a batch is no better than its rows one by one, as many may run at once as there are lanes.
             self.coalescer.set_permits(match plan.worthwhile_rows {
                 0 | 1 => self.device.lane_count(),
@@ -496,6 +497,10 @@ struct Waiter<'a> {
 impl Meanwhile for Waiter<'_> {
     fn lend(&mut self) -> bool {
         self.device.lend_a_hand()
+    }
+
+    fn spin(&mut self, callers: usize) -> Duration {
+        self.device.spin_of_a_follower(callers)
     }
 
     fn waits_for_room(&mut self) {

@@ -3,9 +3,9 @@
 //! The one idea: the session itself is asked, so that what is told is what decides. Until `--run` is given, no node runs.
 
 use serde::Serialize;
-use unisono::{Device, Model, PlanInfo, Session, SessionOptions, Tensor};
+use unisono::{Device, DeviceId, Model, NodePlacement, PlanInfo, Session, SessionOptions, Tensor};
 
-use crate::console::{bytes, grouped, microseconds};
+use crate::console::{bytes, grouped, microseconds, plain};
 use crate::failure::Failure;
 use crate::request::MadeUp;
 use crate::request::shapes::GivenShapes;
@@ -32,6 +32,26 @@ pub struct Plan {
     pub mixes: bool,
     /// No batch of several requests gets more rows than this by default.
     pub row_limit: usize,
+    /// Where nodes run, on a device that leaves some to the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+}
+
+/// Which nodes run where.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Placement {
+    /// How many run on the device.
+    pub on_device: usize,
+    /// Those that run on the CPU.
+    pub on_cpu: Vec<OnCpu>,
+}
+
+/// A node that runs on the CPU, and why.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct OnCpu {
+    pub node: String,
+    pub operator: String,
+    pub why: String,
 }
 
 /// What the session's statistics say after some requests.
@@ -78,12 +98,16 @@ pub fn first_request(
     let options = SessionOptions::default();
     let planned = model.session_with(device, &options).and_then(|session| {
         let plan = session.plan_for(&request)?;
-        Ok((session, plan))
+        let placement = match device.info().id {
+            DeviceId::Cpu => None,
+            _ => Some(Placement::of(session.placement_for(&request)?)),
+        };
+        Ok((session, plan, placement))
     });
     Ok(planned
         .map_err(|error| error.to_string())
-        .map(|(session, info)| First {
-            plan: Plan::of(device, &options, info),
+        .map(|(session, info, placement)| First {
+            plan: Plan::of(device, &options, info, placement),
             session,
             request,
         }))
@@ -118,7 +142,12 @@ impl First {
 }
 
 impl Plan {
-    fn of(device: &Device, options: &SessionOptions, info: PlanInfo) -> Plan {
+    fn of(
+        device: &Device,
+        options: &SessionOptions,
+        info: PlanInfo,
+        placement: Option<Placement>,
+    ) -> Plan {
         let us = |ns: u64| ns as f64 / 1e3;
         let device = device.info();
         let worthwhile = info.cost.worthwhile_rows();
@@ -134,6 +163,7 @@ impl Plan {
             beside: info.cost.beside,
             mixes: info.cost.mixes(),
             row_limit: info.row_limit,
+            placement,
         }
     }
 
@@ -151,6 +181,7 @@ impl Plan {
                 microseconds(self.row_us)
             ),
         ];
+        lines.extend(self.placement.iter().flat_map(Placement::lines));
         if !self.shares {
             lines.push("requests are not batched: each has the cost of a batch".to_owned());
             return lines;
@@ -174,6 +205,52 @@ impl Plan {
             ),
             false => "requests of other lengths run in batches of their own".to_owned(),
         });
+        lines
+    }
+}
+
+impl Placement {
+    fn of(nodes: Vec<NodePlacement>) -> Placement {
+        let mut placement = Placement::default();
+        for node in nodes {
+            match node.why {
+                None => placement.on_device += 1,
+                Some(why) => placement.on_cpu.push(OnCpu {
+                    node: node.name,
+                    operator: node.operator,
+                    why,
+                }),
+            }
+        }
+        placement
+    }
+
+    /// For people: nodes on the CPU by operator and reason.
+    fn lines(&self) -> Vec<String> {
+        let all = grouped((self.on_device + self.on_cpu.len()) as u64);
+        if self.on_cpu.is_empty() {
+            return vec![format!("all {all} nodes run on the device")];
+        }
+        let on_device = grouped(self.on_device as u64);
+        let mut lines = vec![format!("{on_device} of {all} nodes run on the device")];
+        let mut kinds: Vec<(&OnCpu, usize)> = Vec::new();
+        for node in &self.on_cpu {
+            let known = kinds
+                .iter_mut()
+                .find(|(k, _)| (&k.operator, &k.why) == (&node.operator, &node.why));
+            match known {
+                Some((_, count)) => *count += 1,
+                None => kinds.push((node, 1)),
+            }
+        }
+        for (node, count) in kinds {
+            let (operator, why) = (plain(&node.operator), plain(&node.why));
+            let which = match count {
+                1 => format!("{operator} \"{}\"", plain(&node.node)),
+                n => format!("{n} {operator}, the first \"{}\"", plain(&node.node)),
+            };
+            lines.push(format!("on the CPU: {which}: {why}"));
+        }
         lines
     }
 }
@@ -203,5 +280,38 @@ impl Runs {
                 microseconds(self.run_max_us)
             ),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_cpu(node: &str, operator: &str, why: &str) -> OnCpu {
+        OnCpu {
+            node: node.to_owned(),
+            operator: operator.to_owned(),
+            why: why.to_owned(),
+        }
+    }
+
+    #[test]
+    fn nodes_on_the_cpu_are_told_by_operator_and_reason() {
+        let mut placement = Placement {
+            on_device: 1200,
+            on_cpu: Vec::new(),
+        };
+        assert_eq!(placement.lines(), ["all 1,200 nodes run on the device"]);
+        placement.on_cpu = vec![
+            on_cpu("a", "TopK", "no kernel"),
+            on_cpu("b", "LSTM", "no kernel"),
+            on_cpu("c", "TopK", "no kernel"),
+        ];
+        let expected = [
+            "1,200 of 1,203 nodes run on the device",
+            "on the CPU: 2 TopK, the first \"a\": no kernel",
+            "on the CPU: LSTM \"b\": no kernel",
+        ];
+        assert_eq!(placement.lines(), expected);
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use unisono_runtime::plan::{Group, Member};
-use unisono_runtime::program::staging::{Inputs, Rows, Sink, Staged, Staging, broken};
+use unisono_runtime::program::staging::{Asks, Inputs, Rows, Sink, Staged, Staging, broken};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Tensor, TensorRef};
 
@@ -97,7 +97,7 @@ fn run_together(
     let (inputs, mut outputs) = staging.split_at_mut(cut);
     for (part, range) in &parts {
         let members = members.get(range.clone()).ok_or_else(not_there)?;
-        part.staging.gather(inputs_of(members), inputs)?;
+        part.staging.gather(inputs_of(members), inputs, None)?;
     }
     let mut arena = lane.arena.at_least(arena, limit)?;
     let mut runs: SmallVec<[Run<'_>; MOST_RUNS]> = SmallVec::new();
@@ -125,8 +125,8 @@ fn run_together(
     let staging = lane.staging.bytes();
     for (part, range) in &parts {
         let members = members.get_mut(range.clone()).ok_or_else(not_there)?;
-        let members = members.iter_mut().map(Into::into);
-        part.staging.scatter(&model.model, members, staging)?;
+        let members = members.iter_mut().map(Asks::request);
+        part.staging.scatter(&model.model, members, staging, None)?;
     }
     Ok(true)
 }
@@ -162,7 +162,7 @@ fn run_group(
     let end = part.staging.place_outputs(cut, ALIGNMENT)?;
     let staging = lane.staging.at_least(end, engine.arena_limit)?;
     let (inputs, outputs) = staging.split_at_mut(cut);
-    part.staging.gather(inputs_of(members), inputs)?;
+    part.staging.gather(inputs_of(members), inputs, None)?;
     let program = &*part.program;
     let mut refs: SmallVec<[TensorRef<'_>; 4]> = SmallVec::new();
     for i in 0..part.staging.input_count() {
@@ -180,8 +180,8 @@ fn run_group(
     };
     execute_views(program, &model.engine, memory, &refs, &mut sink, None)?;
     drop(refs);
-    let members = members.iter_mut().map(Into::into);
-    part.staging.scatter(&model.model, members, staging)
+    let members = members.iter_mut().map(Asks::request);
+    part.staging.scatter(&model.model, members, staging, None)
 }
 
 /// One group of a batch: its program, and where its inputs and outputs are.
