@@ -6,7 +6,7 @@ use std::time::Duration;
 use unisono_runtime::device::Device;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
-use unisono_runtime::plan::{Backend, DeviceInfo, Executable};
+use unisono_runtime::plan::{Backend, DeviceInfo, DeviceMemory, Executable};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::DeviceId;
 
@@ -122,6 +122,19 @@ impl Backend for Cuda {
 
     fn leaders(&self) -> usize {
         self.0.options.lanes
+    }
+
+    fn memory(&self) -> Option<DeviceMemory> {
+        let pool = self.0.pool.stats();
+        let mut memory = DeviceMemory::new(pool.in_use_bytes, pool.limit_bytes);
+        memory.kept_bytes = pool.kept_bytes;
+        memory.peak_bytes = pool.peak_bytes;
+        memory.pinned_bytes = self.0.context.counts().snapshot().pinned_bytes;
+        Some(memory)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.0.context.check()
     }
 
     fn spin_of_a_follower(&self, callers: usize) -> Duration {

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::lane::{Lane, LanePool};
 use crate::model::ModelGraph;
-use crate::plan::{Backend, DeviceInfo, Executable};
+use crate::plan::{Backend, DeviceInfo, DeviceMemory, Executable};
 use crate::session::Scratch;
 use crate::stall::notes::Notes;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -136,8 +136,21 @@ impl Device {
         self.0.lane_count
     }
 
+    /// What the device holds of memory of its own; `None` where it has none beside the host's.
+    pub fn memory(&self) -> Option<DeviceMemory> {
+        self.0.backend.memory()
+    }
+
+    /// Does the device still work? Some errors end it for good: from then on every call on it ends with the same one.
+    ///
+    /// # Errors
+    /// That error.
+    pub fn check(&self) -> Result<(), Error> {
+        self.0.backend.check()
+    }
+
     /// How many batches of a session may be in flight, where batching pays.
-    pub(crate) fn leader_count(&self) -> usize {
+    pub fn leader_count(&self) -> usize {
         self.0.backend.leaders().clamp(1, self.0.lane_count)
     }
 

@@ -110,6 +110,33 @@ impl DeviceInfo {
     }
 }
 
+/// What a device holds of its own memory at one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceMemory {
+    /// What models, lanes and captured work have.
+    pub in_use_bytes: u64,
+    /// What nobody has, kept for the next who asks.
+    pub kept_bytes: u64,
+    /// The most that both together ever were.
+    pub peak_bytes: u64,
+    /// The most that both together may be.
+    pub limit_bytes: u64,
+    /// Page-locked memory of the host, through which all goes to and fro.
+    pub pinned_bytes: u64,
+}
+
+impl DeviceMemory {
+    /// With so much in use of so much; the rest is to be set.
+    pub fn new(in_use_bytes: u64, limit_bytes: u64) -> DeviceMemory {
+        DeviceMemory {
+            in_use_bytes,
+            limit_bytes,
+            ..DeviceMemory::default()
+        }
+    }
+}
+
 /// The trait that a device implements: it makes lanes, and executables out of models.
 ///
 /// A device follows the canonical arithmetic; what it must never do is let the number of rows, the lane, the number of
@@ -136,6 +163,19 @@ pub trait Backend: Send + Sync + 'static {
     /// How long an idle thread of the device spins before it sleeps.
     fn spin(&self) -> std::time::Duration {
         std::time::Duration::ZERO
+    }
+
+    /// What it holds of memory of its own; `None` where it has none beside the host's.
+    fn memory(&self) -> Option<DeviceMemory> {
+        None
+    }
+
+    /// Does it still work?
+    ///
+    /// # Errors
+    /// The error after which nothing works on it any more.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
     }
 
     /// How long a caller whose request waits looks for its answer before it sleeps, if the session has so many callers now. Zero where

@@ -12,7 +12,8 @@
 pub use injection::*;
 
 /// A place at which a fault may strike: `fault!(node)` before a kernel runs is `Some(message)` if its status is to be an error,
-/// and may dawdle or panic; `fault!(tile)`, inside of a kernel, may panic; `fault!(allocation)` is true if there is to be no memory.
+/// and may dawdle or panic, and on a device that runs many nodes as one stands where these are started and where they are waited for;
+/// `fault!(tile)`, inside of a kernel, may panic; `fault!(allocation)` is true if there is to be no memory.
 #[cfg(feature = "fault-injection")]
 #[macro_export]
 macro_rules! fault {

@@ -116,6 +116,9 @@ pub(crate) fn run_with(
             Ledger::of_this_version().map_or_else(|_| Vec::new(), |l| join(&l, &report));
     }
     digest_of_all(&mut report);
+    if report.header.device.driver.is_some() {
+        report.header.device.state = Some(state(under_test(options)));
+    }
     report.verdict = Verdict::of_all(report.sections.iter().map(|section| section.verdict));
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
@@ -187,6 +190,8 @@ fn header(options: &Options, stamp: Stamp, sections: &[SectionId]) -> Result<Hea
             id: info.id.to_string(),
             name: info.name,
             driver: driver(info.id),
+            // Known when all is over.
+            state: None,
             threads: info.threads,
             isa: info.isa,
             available_isas: isas,
@@ -228,6 +233,15 @@ fn driver(id: DeviceId) -> Option<String> {
     let found = Device::list_cuda().ok()?;
     let info = found.into_iter().find(|info| info.id == id)?;
     Some(format!("CUDA {}", info.driver))
+}
+
+/// What a device says that is asked for anew: to open it, the driver must answer, and the device must write what it is told to.
+fn state(opened: Result<Device, VerifyError>) -> String {
+    let checked = opened.and_then(|device| device.check().map_err(VerifyError::Device));
+    match checked {
+        Ok(()) => "works".to_owned(),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// Runs one section here.

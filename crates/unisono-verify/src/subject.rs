@@ -208,6 +208,16 @@ pub trait Rig {
     /// What was made and unmade for subjects so far. What the device itself keeps for later is not in it.
     fn census(&self) -> Vec<Held>;
 
+    /// How many batches of one subject may be in flight at once.
+    fn batches_in_flight(&self) -> usize {
+        1
+    }
+
+    /// Bytes of the device's own memory that are in use; `None` if it has none of its own, or does not tell.
+    fn device_bytes(&self) -> Option<u64> {
+        self.device()?.memory().map(|memory| memory.in_use_bytes)
+    }
+
     /// The device, if it is a real one.
     fn device(&self) -> Option<&Device> {
         None
@@ -346,6 +356,10 @@ impl Rig for ModelRig {
             }
         };
         classes.map(held).collect()
+    }
+
+    fn batches_in_flight(&self) -> usize {
+        self.device.batches_in_flight()
     }
 
     fn device(&self) -> Option<&Device> {

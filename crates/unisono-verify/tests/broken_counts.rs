@@ -37,6 +37,13 @@ enum Fault {
     FailsSometimes,
     FailsRegularly,
     Overtakes,
+    /// So many later ones are answered before a large one, with so many batches in flight.
+    PassedBy(usize, usize),
+    /// More memory of the device with each request; the others hold the same all the time.
+    GrowsOnDevice,
+    /// Once, after so many requests.
+    GrowsOnce(u64),
+    FlatOnDevice,
 }
 use Fault::*;
 
@@ -48,6 +55,14 @@ struct Doubler {
     /// The last input, for the one that mixes callers up.
     last: Mutex<Vec<f32>>,
     counts: Arc<Counts>,
+    passing: Arc<Mutex<Passing>>,
+}
+
+/// A large request that is not answered until enough small ones were.
+#[derive(Default)]
+struct Passing {
+    held: Option<Signal>,
+    passed: usize,
 }
 
 #[derive(Default)]
@@ -57,6 +72,7 @@ struct Counts {
     bytes: AtomicU64,
     plans: AtomicU64,
     plans_released: AtomicU64,
+    on_device: AtomicU64,
 }
 
 impl Drop for Doubler {
@@ -126,6 +142,12 @@ impl Subject for Doubler {
                 self.inside.fetch_sub(1, Ordering::SeqCst);
                 return Err(self.refuse());
             }
+            GrowsOnDevice => {
+                self.counts.on_device.fetch_add(512, Ordering::SeqCst);
+            }
+            GrowsOnce(after) if call == after => {
+                self.counts.on_device.fetch_add(1 << 20, Ordering::SeqCst);
+            }
             KeepsBytes if call > 500 => self.counts.bytes.store(64, Ordering::SeqCst),
             _ => {}
         }
@@ -149,6 +171,13 @@ impl Subject for Doubler {
         let large = inputs.iter().any(|x| x.shape()[0] > 1);
         let answer = Ready(self.run(inputs));
         match self.fault {
+            PassedBy(enough, _) => Ok(Box::new(Passed {
+                answer,
+                // As many rows as fill a batch.
+                large: inputs.iter().any(|x| x.shape()[0] == 8),
+                enough,
+                passing: Arc::clone(&self.passing),
+            })),
             Overtakes if large => Ok(Box::new(Lingering(answer))),
             _ => Ok(Box::new(answer)),
         }
@@ -171,6 +200,42 @@ impl Pending for Lingering {
 
     fn watched(self: Box<Self>, signal: Signal) -> Box<dyn Pending> {
         Box::new(Announced(self.0, signal))
+    }
+}
+
+/// See [`Passing`].
+struct Passed {
+    answer: Ready,
+    large: bool,
+    enough: usize,
+    passing: Arc<Mutex<Passing>>,
+}
+
+impl Pending for Passed {
+    fn wait(self: Box<Self>) -> Result<Vec<Tensor>, Error> {
+        let mut passing = self.passing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signal) = passing.held.take() {
+            signal();
+        }
+        self.answer.0
+    }
+
+    fn watched(self: Box<Self>, signal: Signal) -> Box<dyn Pending> {
+        let mut passing = self.passing.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = if self.large {
+            passing.passed = 0;
+            passing.held.replace(signal)
+        } else {
+            signal();
+            passing.passed += 1;
+            let is_enough = passing.passed >= self.enough;
+            passing.held.take_if(|_| is_enough)
+        };
+        if let Some(due) = due {
+            due();
+        }
+        drop(passing);
+        self
     }
 }
 
@@ -202,7 +267,20 @@ impl Rig for DoublerRig {
             inside: AtomicU64::new(0),
             last: Mutex::default(),
             counts: Arc::clone(&self.1),
+            passing: Arc::default(),
         }))
+    }
+
+    fn batches_in_flight(&self) -> usize {
+        match self.0 {
+            PassedBy(_, in_flight) => in_flight,
+            _ => 1,
+        }
+    }
+
+    fn device_bytes(&self) -> Option<u64> {
+        let has_memory = matches!(self.0, GrowsOnDevice | GrowsOnce(_) | FlatOnDevice);
+        has_memory.then(|| (1 << 30) + self.1.on_device.load(Ordering::SeqCst))
     }
 
     fn census(&self) -> Vec<Held> {
@@ -308,6 +386,11 @@ const CAUGHT: &[(SectionOf, Fault, &str)] = &[
     (soak::check, Hangs, "soak/double/callers"),
     (soak::check, StarvesOne, "soak/double/callers"),
     (soak::check, Overtakes, "soak/double/overtaking"),
+    (soak::check, PassedBy(3, 1), "soak/double/overtaking"),
+    (soak::check, PassedBy(11, 2), "soak/double/overtaking"),
+    (soak::check, PassedBy(19, 3), "soak/double/overtaking"),
+    (soak::check, GrowsOnDevice, "soak/double/device-memory"),
+    (leak::check, GrowsOnDevice, "leak/double/device-memory"),
     (soak::check, Grows, "soak/double/memory"),
     (soak::check, LosesOneInThousand, "soak/double/census"),
     (soak::check, KeepsBytes, "soak/double/census"),
@@ -373,6 +456,46 @@ fn an_honest_subject_passes_everything() {
     }
 }
 
+fn verdict(section: SectionOf, fault: Fault, id: &str) -> (Option<Verdict>, Vec<String>) {
+    let checks = checks(section, fault);
+    let check = checks.into_iter().find(|c| c.id == id);
+    check.map_or((None, Vec::new()), |check| {
+        let said = check
+            .figures
+            .iter()
+            .map(|f| format!("{} {}", f.name, f.value));
+        (Some(check.verdict), said.chain(check.notes).collect())
+    })
+}
+
+#[test]
+fn as_many_as_the_other_batches_in_flight_hold_may_pass() {
+    for (later, in_flight) in [(2, 1), (10, 2), (18, 3)] {
+        let fault = PassedBy(later, in_flight);
+        let (verdict, said) = verdict(soak::check, fault, "soak/double/overtaking");
+        assert_eq!(verdict, Some(Verdict::Pass), "{fault:?}: {said:?}");
+        for figure in [
+            format!("allowed {later}"),
+            format!("batches in flight {in_flight}"),
+        ] {
+            assert!(said.contains(&figure), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn memory_of_the_device_that_stays_or_grows_once_is_no_leak() {
+    for fault in [FlatOnDevice, GrowsOnce(5_000)] {
+        for (section, id) in [
+            (soak::check as SectionOf, "soak/double/device-memory"),
+            (leak::check, "leak/double/device-memory"),
+        ] {
+            let (verdict, said) = verdict(section, fault, id);
+            assert_eq!(verdict, Some(Verdict::Pass), "{fault:?}: {id}: {said:?}");
+        }
+    }
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn threads_that_stay_are_seen() {
@@ -389,7 +512,7 @@ fn no_check_is_decoration() {
         leak::check,
         churn::check,
     ] {
-        for check in checks(section, Honest) {
+        for check in checks(section, FlatOnDevice) {
             // Has a test of its own, because other tests of this program start threads as well.
             let caught = check.id == "churn/double/threads"
                 || CAUGHT.iter().any(|(_, _, id)| *id == check.id);

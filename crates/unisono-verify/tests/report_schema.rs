@@ -41,6 +41,15 @@ fn reports_of_all_verdicts_with_and_without_what_is_optional_are_valid() {
     least.claims.clear();
     least.crashes = None;
     assert_valid(&least);
+    let mut gpu = common::good();
+    gpu.header.device.driver = Some("CUDA 13.0".to_owned());
+    gpu.header.device.state = Some("works".to_owned());
+    assert_valid(&gpu);
+    let text = unisono_verify::report::markdown(&gpu);
+    assert!(
+        text.contains("device state") && text.contains("works"),
+        "{text}"
+    );
 }
 
 #[test]

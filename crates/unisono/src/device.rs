@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use unisono_cpu::{CpuOptions, Isa};
 use unisono_runtime::census::Census;
-use unisono_runtime::plan::DeviceInfo;
+use unisono_runtime::plan::{DeviceInfo, DeviceMemory};
 use unisono_runtime::{Error, ErrorKind};
 
 /// A handle to a device. It owns worker threads and memory, which all its sessions share; the last handle (a
@@ -50,6 +50,30 @@ impl Device {
     /// What the device is: its name, threads or multiprocessors, instruction set.
     pub fn info(&self) -> DeviceInfo {
         self.0.info()
+    }
+
+    /// What the device holds of memory of its own; `None` for the CPU, whose memory is the process's.
+    ///
+    /// ```
+    /// assert_eq!(unisono::Device::cpu()?.memory(), None);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    pub fn memory(&self) -> Option<DeviceMemory> {
+        self.0.memory()
+    }
+
+    /// Does the device still work? Some errors of a GPU end it for this process: from then on every call on it ends with the same
+    /// one.
+    ///
+    /// # Errors
+    /// That error; its advice says what to do.
+    pub fn check(&self) -> Result<(), Error> {
+        self.0.check()
+    }
+
+    /// How many batches of one session may be in flight at once, where batching pays.
+    pub fn batches_in_flight(&self) -> usize {
+        self.0.leader_count()
     }
 
     /// Exact counts of what was made and unmade on the device: sessions, requests, packed models, plans, lanes.

@@ -179,7 +179,9 @@ pub use unisono_graph::{Dim, Symbol};
 pub use unisono_onnx::{LoadLimits, LoadOptions, ModelBytes, ModelInfo};
 pub use unisono_runtime::census::{Census, Count, Resource};
 pub use unisono_runtime::model::Port;
-pub use unisono_runtime::plan::{Cost as PlanCost, DeviceInfo, NodePlacement, PlanInfo};
+pub use unisono_runtime::plan::{
+    Cost as PlanCost, DeviceInfo, DeviceMemory, NodePlacement, PlanInfo,
+};
 pub use unisono_runtime::plan_cache::CacheCounts;
 pub use unisono_runtime::request::{Inputs, Outputs, RunOptions};
 pub use unisono_runtime::session::{RunFuture, SessionOptions, Shutdown, WhenFull};

@@ -50,4 +50,6 @@ pub use module::{Function, Module};
 pub use pinned::{Pinned, Word};
 pub use pool::PoolStats;
 pub use properties::{LOWEST_CAPABILITY, Properties};
+#[cfg(test)]
+pub(crate) use status::Status;
 pub use stream::Stream;

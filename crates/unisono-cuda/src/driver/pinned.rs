@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::fault;
 
 use super::context::Context;
 use super::counts::{add, down, subtract, up};
@@ -36,9 +37,12 @@ impl Pinned {
         let size = bytes.max(1);
         let mut pointer = ptr::null_mut();
         let _current = context.enter()?;
-        // SAFETY: writes one pointer, which the drop gives back.
-        let status = unsafe {
-            (context.api().allocate_host)(&mut pointer, size, sys::HOST_PORTABLE_AND_MAPPED)
+        let status = match fault!(allocation) {
+            true => Status::OUT_OF_MEMORY,
+            // SAFETY: writes one pointer, which the drop gives back.
+            false => unsafe {
+                (context.api().allocate_host)(&mut pointer, size, sys::HOST_PORTABLE_AND_MAPPED)
+            },
         };
         if status == Status::OUT_OF_MEMORY {
             let in_use = context.counts().snapshot().pinned_bytes;

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use unisono_runtime::{Error, ErrorKind};
+use unisono_tensor::fault;
 
 /// Where memory comes from.
 pub trait Backing: Send + Sync {
@@ -103,6 +104,9 @@ impl<B: Backing> Pool<B> {
     /// # Errors
     /// [`ErrorKind::Limit`] beyond the bound; the backing's.
     pub fn allocate(self: &Arc<Pool<B>>, bytes: usize) -> Result<Block<B>, Error> {
+        if fault!(allocation) {
+            return Err(not_given(bytes));
+        }
         let mut state = self.lock();
         let class = class(bytes).ok_or_else(|| beyond(bytes, &state.stats))?;
         let address = match state.take(class) {
@@ -170,6 +174,14 @@ impl State {
         self.stats.kept_bytes -= class as u64;
         Some(address)
     }
+}
+
+/// Only on purpose: what the backing says of it is the backing's.
+fn not_given(bytes: usize) -> Error {
+    Error::new(
+        ErrorKind::OutOfMemory,
+        format!("{bytes} bytes of device memory were not given"),
+    )
 }
 
 fn beyond(bytes: usize, stats: &PoolStats) -> Error {

@@ -10,6 +10,8 @@
 pub(crate) mod bucket;
 pub(crate) mod cost;
 pub(crate) mod engine;
+#[cfg(test)]
+mod fault_tests;
 pub(crate) mod lane;
 pub(crate) mod model;
 pub(crate) mod plan;

@@ -11,7 +11,7 @@ use unisono_runtime::{Error, ErrorKind};
 
 use crate::exec::engine::Engine;
 use crate::exec::lane::CudaLane;
-use crate::exec::plan::{CudaPlan, Prepared};
+use crate::exec::plan::{CudaPlan, Prepared, done};
 use crate::program::{Upload, Weights};
 
 pub(crate) struct CudaModel {
@@ -109,7 +109,7 @@ fn run_together(
         Prepared::Here(bucket) => bucket,
         Prepared::Elsewhere(_) => return run_on_host(lane, plan, members, rows),
     };
-    plan.run_requests(lane, &bucket, members)
+    done(plan.run_requests(lane, &bucket, members)?)
 }
 
 /// Runs members of one plan on the processor, as a batch.

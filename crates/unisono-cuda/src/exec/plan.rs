@@ -179,10 +179,17 @@ impl CudaPlan {
                 Err(error) if is_too_large(&error) && !is_exact => {
                     (prepared, is_exact) = (self.exactly(rows), true);
                 }
+                // What a kernel found in the data, the processor finds as well, and says where.
+                Ok(Outcome::Refused(_)) => return self.run_on_host(lane, rows, inputs, outputs),
+                // A node on the processor said it of padded rows. An answer of theirs does not undo the error.
                 Err(error) if error.kind() == ErrorKind::Execution => {
-                    return self.run_on_host(lane, rows, inputs, outputs);
+                    let own = self.run_on_host(lane, rows, inputs, outputs).err();
+                    return Err(own
+                        .filter(|own| own.kind() == ErrorKind::Execution)
+                        .unwrap_or(error));
                 }
-                done => return done,
+                Ok(Outcome::Done) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -204,9 +211,9 @@ impl CudaPlan {
         lane: &mut CudaLane,
         bucket: &Bucket,
         requests: &mut [impl Asks],
-    ) -> Result<(), Error> {
+    ) -> Result<Outcome, Error> {
         let Some(first) = requests.first() else {
-            return Ok(());
+            return Ok(Outcome::Done);
         };
         let used = requests.iter().map(Asks::rows).sum();
         let rows = Rows {
@@ -229,7 +236,7 @@ impl CudaPlan {
         lane: &mut CudaLane,
         bucket: &Bucket,
         request: &mut [Request<'_>; 1],
-    ) -> Result<(), Error> {
+    ) -> Result<Outcome, Error> {
         let [one] = request;
         let staging = Staging::alone(one.inputs, outputs_of(&bucket.program), one.rows);
         self.run_staged(lane, bucket, staging, request)
@@ -241,7 +248,7 @@ impl CudaPlan {
         bucket: &Bucket,
         staging: Option<Staging>,
         requests: &mut [impl Asks],
-    ) -> Result<(), Error> {
+    ) -> Result<Outcome, Error> {
         let mut staging = staging.ok_or_else(cannot_stage)?;
         let input_bytes = staging.place_inputs(0, ALIGNMENT)?;
         let output_bytes = staging.place_outputs(STATUS_BYTES, ALIGNMENT)?;
@@ -253,12 +260,13 @@ impl CudaPlan {
         let outcome = run(lane, bucket, |memory| {
             staging.gather(requests.iter().map(Asks::inputs), memory, Some(copiers))
         })?;
-        if let Outcome::Refused(bits) = outcome {
-            return Err(refused(bits));
+        if outcome != Outcome::Done {
+            return Ok(outcome);
         }
         let memory = lane.memory.as_ref().map_or(&[][..], |m| m.output.bytes());
         let requests = requests.iter_mut().map(Asks::request);
-        staging.scatter(&self.model.model, requests, memory, Some(copiers))
+        staging.scatter(&self.model.model, requests, memory, Some(copiers))?;
+        Ok(Outcome::Done)
     }
 }
 
@@ -302,7 +310,7 @@ impl Plan for CudaPlan {
                 inputs,
                 outputs,
             }];
-            self.run_alone(lane, &bucket, &mut request)
+            done(self.run_alone(lane, &bucket, &mut request)?)
         };
         let fill = |memory: &mut [u8]| staging.gather(std::iter::once(inputs), memory, None);
         let measured = Measured::new(lane, &bucket, runs, run, fill)?;
@@ -379,6 +387,14 @@ fn cannot_stage() -> Error {
         ErrorKind::Panic,
         "a request does not fit the program that was built for it; please report this",
     )
+}
+
+/// It must have been done.
+pub(crate) fn done(outcome: Outcome) -> Result<(), Error> {
+    match outcome {
+        Outcome::Done => Ok(()),
+        Outcome::Refused(bits) => Err(refused(bits)),
+    }
 }
 
 /// What a kernel found in the data, in words.

@@ -9,13 +9,16 @@
 //! - *Nobody else.* A lane is borrowed exclusively for a batch, and its memory is its own. Weights are never written after they
 //!   were uploaded.
 //! - *Graphs.* One is launched on the lane that captured it, and only in the generation of memory that it was captured with.
+//!
+//! A captured graph hides its nodes from the processor: whatever goes wrong with one of them shows where the graph is launched or
+//! where the batch is waited for. So these are the places at which faults on purpose strike, not each node.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::{TensorMut, TensorRef};
+use unisono_tensor::{TensorMut, TensorRef, fault};
 
 use crate::driver::{DeviceMemory, Event, GraphExec, Stream, Timing};
 use crate::exec::lane::{CudaLane, LaneMemory};
@@ -78,6 +81,10 @@ impl Drop for Flight<'_> {
         if !self.is_over {
             // Its error is the one that led here, or the device is lost and nothing runs any more.
             let _ = self.lane.stream.synchronize();
+            if let Some(memory) = &self.memory {
+                // What the kernels that did run had to say must not be taken for the next batch's.
+                let _ = clear(&self.lane.stream, &memory.outputs, STATUS_BYTES);
+            }
         }
         self.lane.memory = self.memory.take();
     }
@@ -101,6 +108,8 @@ pub(crate) fn run(
     fill(memory.input.bytes_mut())?;
     flight.is_over = false;
     enqueue_all(flight.lane, bucket, memory)?;
+    // All of it is under way.
+    strike()?;
     flight.lane.wait()?;
     flight.is_over = true;
     let status = memory.output.bytes().first_chunk().copied();
@@ -127,6 +136,7 @@ fn enqueue_all(lane: &mut CudaLane, bucket: &Bucket, memory: &mut LaneMemory) ->
         match segment {
             Segment::Device(_) => {
                 let graph = graphs.next().ok_or_else(no_lane)?;
+                strike()?;
                 // SAFETY: captured on this lane in this generation, as looked at above; the lock is held until all is enqueued,
                 // and the caller waits before it gives the bucket back.
                 unsafe { lane.stream.launch_graph(graph) }?;
@@ -140,6 +150,17 @@ fn enqueue_all(lane: &mut CudaLane, bucket: &Bucket, memory: &mut LaneMemory) ->
         }
     }
     Ok(())
+}
+
+/// Where a fault on purpose may strike: see the [module](self).
+fn strike() -> Result<(), Error> {
+    match fault!(node) {
+        None => Ok(()),
+        Some(why) => Err(Error::new(
+            ErrorKind::Execution,
+            format!("the kernels of a batch: {why}"),
+        )),
+    }
 }
 
 /// Runs a program step by step, and gives each step's time: by the device's clock, by the processor's for what runs there. Outputs stay

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use ledger::{Claim, Evidence, EvidenceKind, Ledger, Standing};
 
-use crate::report::Report;
-use crate::sections::SectionId;
+use crate::report::{Check, Report, Section};
+use crate::sections::{SectionId, correctness};
 use crate::verdict::Verdict;
 
 /// A claim and what a run says of it.
@@ -26,13 +26,37 @@ pub struct ClaimRecord {
     pub looked_at_by: Vec<(SectionId, Verdict)>,
 }
 
+/// Checks that are about some of their section's claims alone where they are out of a device's reach: how their ids end, and these claims.
+const OUT_OF_REACH: &[(&str, &[&str])] =
+    &[(correctness::SETUPS, &["same-bits-threads", "same-bits-isa"])];
+
+/// What a section says of a claim: its verdict. Only if that is that something was out of reach, the claims that this something is not
+/// about have the verdict of the other checks.
+fn verdict_on(claim: &str, section: &Section) -> Verdict {
+    if section.verdict != Verdict::OutOfReach {
+        return section.verdict;
+    }
+    let is_about = |check: &&Check| {
+        let listed = OUT_OF_REACH
+            .iter()
+            .find(|(ending, _)| check.id.ends_with(ending));
+        check.verdict != Verdict::OutOfReach
+            || listed.is_none_or(|(_, claims)| claims.contains(&claim))
+    };
+    let mut own = section.checks.iter().filter(is_about).peekable();
+    match own.peek() {
+        None => section.verdict,
+        Some(_) => Verdict::of_all(own.map(|check| check.verdict)),
+    }
+}
+
 /// Joins the ledger with what a run has seen.
 pub fn join(ledger: &Ledger, report: &Report) -> Vec<ClaimRecord> {
     let record = |claim: &Claim| {
         let sections = claim.evidence.iter();
         let sections = sections.filter(|e| e.kind == EvidenceKind::Section);
         let sections = sections.filter_map(|e| SectionId::from_name(&e.name));
-        let seen = |id: SectionId| Some((id, report.section(id)?.verdict));
+        let seen = |id: SectionId| Some((id, verdict_on(&claim.id, report.section(id)?)));
         let looked_at_by: Vec<(SectionId, Verdict)> = sections.filter_map(seen).collect();
         ClaimRecord {
             claim: claim.clone(),
@@ -60,7 +84,7 @@ mod tests {
     use crate::options::Options;
     use crate::run::empty_report;
     use crate::sections::Findings;
-    use crate::verdict::Verdict::{CouldNotRun, Fail, Pass};
+    use crate::verdict::Verdict::{CouldNotRun, Fail, NotDistinguishable, OutOfReach, Pass};
 
     fn ledger() -> Ledger {
         let text = r#"{ "claims": [
@@ -102,6 +126,73 @@ mod tests {
         assert_eq!(verdicts(&[]), [None, None]);
         assert_eq!(verdicts(&[(SectionId::Soak, Fail)]), [None, None]);
         assert_eq!(verdicts(&[(SectionId::Correctness, Pass)])[1], None);
+    }
+
+    /// What this version's claims come to if correctness had these checks and nothing else was run.
+    fn by_correctness(checks: &[(&str, Verdict)], claim: &str) -> Option<Verdict> {
+        let check = |&(id, verdict): &(&str, Verdict)| {
+            let mut check = Check::new(id.to_owned(), "mlp", "a check", "rows");
+            check.verdict = verdict;
+            check
+        };
+        let checks: Vec<Check> = checks.iter().map(check).collect();
+        let mut report = report(&[]);
+        let now = std::time::Instant::now();
+        let section = crate::run::conclude(SectionId::Correctness, checks.into(), now);
+        report.sections.push(section);
+        let records = join(&Ledger::of_this_version().unwrap(), &report);
+        let record = records.iter().find(|record| record.claim.id == claim);
+        record.unwrap().verdict
+    }
+
+    #[test]
+    fn what_a_device_cannot_be_asked_is_said_only_of_the_claims_that_it_is_about() {
+        let setups = ("correctness/mlp/bits/setups", OutOfReach);
+        let gpu = |bits, plain| {
+            let checks = [
+                ("correctness/mlp/bits", bits),
+                setups,
+                ("correctness/mlp/plain", plain),
+            ];
+            [
+                "same-bits-rows",
+                "canonical-arithmetic",
+                "same-bits-isa",
+                "same-bits-threads",
+            ]
+            .map(|claim| by_correctness(&checks, claim).unwrap())
+        };
+        assert_eq!(gpu(Pass, Pass), [Pass, Pass, OutOfReach, OutOfReach]);
+        assert_eq!(gpu(Fail, Pass), [Fail; 4]);
+        assert_eq!(gpu(Pass, CouldNotRun), [CouldNotRun; 4]);
+        assert_eq!(gpu(Pass, NotDistinguishable), [NotDistinguishable; 4]);
+        // Nothing else was looked at.
+        assert_eq!(
+            by_correctness(&[setups], "same-bits-rows"),
+            Some(OutOfReach)
+        );
+    }
+
+    #[test]
+    fn on_a_processor_every_claim_has_the_whole_sections_verdict() {
+        for verdict in [Pass, Fail, CouldNotRun, NotDistinguishable, OutOfReach] {
+            let checks = [
+                ("correctness/mlp/bits/avx2/2", Pass),
+                ("correctness/mlp/bits/scalar/2", verdict),
+                ("correctness/mlp/plain", Pass),
+            ];
+            for claim in ["same-bits-rows", "canonical-arithmetic", "same-bits-isa"] {
+                assert_eq!(by_correctness(&checks, claim), Some(verdict), "{claim}");
+            }
+        }
+    }
+
+    #[test]
+    fn claims_that_something_may_be_out_of_reach_for_exist() {
+        let ledger = Ledger::of_this_version().unwrap();
+        for claim in OUT_OF_REACH.iter().flat_map(|(_, claims)| *claims) {
+            assert!(ledger.claims.iter().any(|c| c.id == *claim), "{claim}");
+        }
     }
 
     #[test]

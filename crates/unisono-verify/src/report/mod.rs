@@ -138,6 +138,10 @@ pub struct DeviceRecord {
     pub name: String,
     /// The version of the driver between program and hardware; none for a processor, which needs none.
     pub driver: Option<String>,
+    /// Whether a device with a driver still works when all is over: `works`, or the error after which nothing works on it any more.
+    /// None for a processor.
+    #[serde(default)]
+    pub state: Option<String>,
     /// Threads that compute at once.
     pub threads: usize,
     /// Vector instructions.
@@ -511,6 +515,7 @@ pub(crate) mod tests {
                 id: "cpu".to_owned(),
                 name: "a processor".to_owned(),
                 driver: None,
+                state: None,
                 threads: 2,
                 isa: "avx2".to_owned(),
                 available_isas: vec!["avx2".to_owned()],

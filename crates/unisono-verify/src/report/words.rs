@@ -74,6 +74,8 @@ pub(crate) fn facts(report: &Report) -> Vec<(&'static str, String)> {
             .iter()
             .map(|driver| ("driver", driver.clone())),
     );
+    let state = h.device.state.iter();
+    facts.extend(state.map(|state| ("device state", state.clone())));
     facts.push((
         "unisono",
         format!(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use unisono::{DType, Error, Tensor};
 
 use super::census::{as_many_as_before, nothing_is_left};
+use super::device_memory;
 use super::load::{Pool, load};
 use super::resident::resident;
 use super::{Context, Description, Findings, Running, Scope, SectionId, hung, is_heavy};
@@ -44,6 +45,10 @@ pub const DESCRIPTION: Description = Description {
             "resident memory",
             "one caller goes on asking, and the process is weighed in between. Bytes that each request leaves behind (Theil-Sen, with interval) fail if \
              the whole interval is above none; the fewest that this run would have told from none are printed",
+        ),
+        (
+            device_memory::WHAT,
+            "only on a device with memory of its own: its bytes in use, counted beside the resident ones; growth that goes on fails (Theil-Sen, with interval)",
         ),
         (
             "nothing left behind",
@@ -98,7 +103,14 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
         }
     }
     checks.push(bad_requests(case, &pool, &*rig, &subject, effort, progress));
-    checks.push(weighed(case, &pool, &subject, (effort, share), progress));
+    let mut on_device = Vec::new();
+    let mut weigh = |requests| on_device.extend(rig.device_bytes().map(|b| (requests, b as f64)));
+    let work = (effort, share);
+    checks.push(weighed(case, &pool, &subject, work, &mut weigh, progress));
+    if rig.device_bytes().is_some() {
+        let running = start(case, device_memory::ID, device_memory::WHAT, progress);
+        checks.push(device_memory::is_flat(running, &on_device, "a request"));
+    }
     drop(subject);
     let running = start(case, "census", "nothing left behind", progress);
     checks.push(nothing_is_left(running, &rig.census()));
@@ -191,12 +203,13 @@ fn bad_requests(
     count(running, tally, &before, &after)
 }
 
-/// Weighs the process while one caller asks.
+/// Weighs the process while one caller asks; `also` is told after how many requests something else may be weighed.
 fn weighed(
     case: &Case,
     pool: &Pool,
     subject: &Arc<dyn Subject>,
     (effort, share): (Effort, usize),
+    also: &mut dyn FnMut(f64),
     progress: &mut dyn Progress,
 ) -> Check {
     /// How often it is weighed; the first quarter fills caches and arenas.
@@ -221,8 +234,10 @@ fn weighed(
                 return running.could_not_run(&error);
             }
         }
-        if let Some(bytes) = resident().filter(|_| stretch >= STRETCHES / 4) {
-            points.push((((stretch + 1) * each) as f64, bytes as f64));
+        if stretch >= STRETCHES / 4 {
+            let requests = ((stretch + 1) * each) as f64;
+            points.extend(resident().map(|bytes| (requests, bytes as f64)));
+            also(requests);
         }
         running.step(stretch as u64 + 1, STRETCHES as u64);
     }

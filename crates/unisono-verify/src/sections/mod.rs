@@ -11,6 +11,7 @@ pub mod churn;
 pub mod compile_stress;
 pub mod correctness;
 pub mod crash_status;
+mod device_memory;
 pub mod efficiency;
 pub mod faults;
 pub mod leak;

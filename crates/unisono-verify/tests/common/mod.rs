@@ -36,6 +36,7 @@ pub fn good() -> Report {
                 id: "cpu".to_owned(),
                 name: "A processor with eight cores".to_owned(),
                 driver: None,
+                state: None,
                 threads: 8,
                 isa: "avx512".to_owned(),
                 available_isas: ["scalar", "avx2", "avx512"].map(str::to_owned).to_vec(),

@@ -48,6 +48,9 @@ pub const DESCRIPTION: Description = Description {
     ],
 };
 
+/// The end of the id of what is out of reach where neither threads nor instruction sets can be chosen.
+pub const SETUPS: &str = "bits/setups";
+
 /// Rows of one request, at most.
 const ROWS: usize = 16;
 /// What neighbours are called that are ordinary rows.

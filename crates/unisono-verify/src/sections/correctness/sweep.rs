@@ -10,7 +10,7 @@ use std::sync::Arc;
 use unisono::{Error, Isa};
 
 use super::super::{Running, hung, is_heavy};
-use super::{Pool, RANDOM, ROWS};
+use super::{Pool, RANDOM, ROWS, SETUPS};
 use crate::callers::{Expected, Job, Round, Scripts, Tally, drive};
 use crate::case::Case;
 use crate::options::Effort;
@@ -158,7 +158,7 @@ pub(super) fn out_of_reach(case: &Case, progress: &mut dyn Progress) -> Option<C
         SectionId::Correctness,
         "same bits: threads and instructions",
     );
-    let mut running = Running::start(section, case, "bits/setups", what, "setups", progress);
+    let mut running = Running::start(section, case, SETUPS, what, "setups", progress);
     running.check().notes.push(
         "this device has neither threads nor vector instructions to choose: that it gives the bits of the CPU is what \
          \"plain arithmetic\" shows"

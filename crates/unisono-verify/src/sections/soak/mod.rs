@@ -14,6 +14,7 @@ use std::time::Duration;
 use unisono::Error;
 
 use super::census::nothing_is_left;
+use super::device_memory;
 use super::load::Pool;
 use super::{Context, Description, Findings, Running, Scope, SectionId};
 use crate::callers::KEPT_DIFFERENCES;
@@ -60,13 +61,18 @@ pub const DESCRIPTION: Description = Description {
         ),
         (
             "overtaking",
-            "a large request between small ones, started in a known order by one thread, round after round: no more later ones may be answered \
-             before it than the session was told to allow (2), and some must be",
+            "a large request between smaller ones, started in a known order by one thread, round after round: no more later ones may be answered \
+             before it than the session was told to let ahead (2) and, where several batches are in flight, than the others of them hold; and \
+             some must be",
         ),
         (
             "memory",
             "resident memory over time: the slope (Theil-Sen) and its interval must stay below 100 MB an hour; the original took one \
              difference and multiplied it by 60",
+        ),
+        (
+            device_memory::WHAT,
+            "only on a device with memory of its own: its bytes in use after the first fifth of the soak; growth that goes on fails (Theil-Sen, with interval)",
         ),
         (
             "nothing left behind",
@@ -124,7 +130,7 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
     };
     let before = subject.counters();
     let asked = (length, RULES);
-    let watched = watch::soak(case, &pool, &subject, asked, &mut |seconds| {
+    let watched = watch::soak(case, &pool, (&*rig, &subject), asked, &mut |seconds| {
         let (done, total) = (seconds.as_secs(), length.as_secs().max(1));
         running.step(done.min(total), total);
     });
@@ -138,6 +144,9 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
         .push(progress_of_callers(case, &watched, progress));
     findings.checks.push(history_of(case, &watched, progress));
     findings.checks.push(growth(case, &watched, progress));
+    findings
+        .checks
+        .extend(growth_on_device(case, &watched, progress));
     findings.charts = charts(case, &watched, &before, &counters);
     if watched.stuck.is_empty() && case.maker.has_rows() {
         findings
@@ -331,6 +340,19 @@ fn growth(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Check 
     running.finish()
 }
 
+/// On a device with memory of its own.
+fn growth_on_device(case: &Case, watched: &Watched, progress: &mut dyn Progress) -> Option<Check> {
+    if watched.on_device.is_empty() {
+        return None;
+    }
+    let (id, what) = (device_memory::ID, device_memory::WHAT);
+    let running = start(case, id, what, "samples", progress);
+    // The first fifth fills caches, captures graphs and finds the largest batch.
+    let points = watched.on_device.iter().copied();
+    let late: Vec<(f64, f64)> = points.filter(|p| p.0 >= watched.seconds / 5.0).collect();
+    Some(device_memory::is_flat(running, &late, "a second"))
+}
+
 fn charts(case: &Case, watched: &Watched, before: &Counters, after: &Counters) -> Vec<Chart> {
     let id = |name: &str| format!("soak/{}/{name}", case.name);
     let axis = |label: &str, scale| Axis {
@@ -370,6 +392,19 @@ fn charts(case: &Case, watched: &Watched, before: &Counters, after: &Counters) -
             x: axis("s", Scale::Linear),
             y: axis("MB", Scale::LinearFromLowest),
             series: vec![series("resident", points.collect())],
+        });
+    }
+    if !watched.on_device.is_empty() {
+        let points = watched.on_device.iter();
+        let points = points.map(|&(at, bytes)| (at, bytes / 1e6));
+        charts.push(Chart {
+            id: id("device-memory"),
+            title: format!("Device memory over the soak, {}", case.name),
+            caption: "Bytes of the device's own memory in use.".to_owned(),
+            kind: ChartKind::Lines,
+            x: axis("s", Scale::Linear),
+            y: axis("MB", Scale::LinearFromLowest),
+            series: vec![series("in use", points.collect())],
         });
     }
     let earlier = |rows: u64| {

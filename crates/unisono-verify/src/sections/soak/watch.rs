@@ -11,7 +11,7 @@ use super::caller::{self, Kept, Shared, room};
 use super::history::{Judge, Judged, Record, Rules};
 use crate::case::Case;
 use crate::stats::quantile::{Latencies, needed};
-use crate::subject::Subject;
+use crate::subject::{Rig, Subject};
 
 /// What was seen.
 pub(super) struct Watched {
@@ -22,6 +22,8 @@ pub(super) struct Watched {
     pub stuck: Vec<String>,
     /// Seconds since the beginning, and resident bytes.
     pub memory: Vec<(f64, f64)>,
+    /// The same for bytes of the device's own memory in use; none if it has none.
+    pub on_device: Vec<(f64, f64)>,
     /// What is to be said of the recorded history.
     pub history: Judged,
     pub windows: Vec<Window>,
@@ -55,7 +57,7 @@ const WINDOW_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn soak(
     case: &Case,
     pool: &Arc<Pool>,
-    subject: &Arc<dyn Subject>,
+    (rig, subject): (&dyn Rig, &Arc<dyn Subject>),
     (length, rules): (Duration, Rules),
     tick: &mut dyn FnMut(Duration),
 ) -> Watched {
@@ -96,12 +98,13 @@ pub(super) fn soak(
         each: Vec::new(),
         stuck: Vec::new(),
         memory: Vec::with_capacity(SAMPLES as usize + 1),
+        on_device: Vec::with_capacity(SAMPLES as usize + 1),
         history: Judged::default(),
         windows: Vec::with_capacity(WINDOWS as usize + 1),
         seconds: 0.0,
     };
     let timing = (case.patience, length);
-    stuck.extend(look(&shared, timing, &mut records, &mut watched, tick));
+    stuck.extend(look(&shared, rig, timing, &mut records, &mut watched, tick));
     watched.seconds = shared.started.elapsed().as_secs_f64();
     shared.stop.store(true, Ordering::Relaxed);
     for _ in 0..CALLERS - stuck.len().min(CALLERS) {
@@ -187,6 +190,7 @@ impl Records {
 /// Looks until the time is over, or nobody gets on. Returns who does not.
 fn look(
     shared: &Shared,
+    rig: &dyn Rig,
     (patience, length): (Duration, Duration),
     records: &mut Records,
     watched: &mut Watched,
@@ -204,6 +208,9 @@ fn look(
         if now >= sample_at {
             if let Some(bytes) = resident() {
                 watched.memory.push((now.as_secs_f64(), bytes as f64));
+            }
+            if let Some(bytes) = rig.device_bytes() {
+                watched.on_device.push((now.as_secs_f64(), bytes as f64));
             }
             sample_at = now + every;
         }
