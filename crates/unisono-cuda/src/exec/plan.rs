@@ -156,12 +156,15 @@ impl CudaPlan {
             true => (self.bucket_for(rows), false),
             false => (self.exactly(rows), true),
         };
+        // Whether nodes run on the processor, which say themselves what is wrong with their data.
+        let mut may_refuse = false;
         loop {
             let done = match prepared {
                 Ok(Prepared::Elsewhere(_)) => {
                     return self.run_on_host(lane, rows, inputs, outputs);
                 }
                 Ok(Prepared::Here(bucket)) => {
+                    may_refuse = bucket.has_host_steps();
                     let outputs = &mut *outputs;
                     let mut request = [Request {
                         rows,
@@ -182,7 +185,7 @@ impl CudaPlan {
                 // What a kernel found in the data, the processor finds as well, and says where.
                 Ok(Outcome::Refused(_)) => return self.run_on_host(lane, rows, inputs, outputs),
                 // A node on the processor said it of padded rows. An answer of theirs does not undo the error.
-                Err(error) if error.kind() == ErrorKind::Execution => {
+                Err(error) if may_refuse && error.kind() == ErrorKind::Execution => {
                     let own = self.run_on_host(lane, rows, inputs, outputs).err();
                     return Err(own
                         .filter(|own| own.kind() == ErrorKind::Execution)

@@ -53,6 +53,11 @@ impl Bucket {
         }
     }
 
+    /// Do some of its nodes run on the processor?
+    pub(crate) fn has_host_steps(&self) -> bool {
+        self.segments.len() > 1
+    }
+
     /// Bytes that it holds, captured graphs included.
     pub(crate) fn bytes(&self) -> u64 {
         let nodes = self.program.launches().count() + 2 * self.segments.len();
