@@ -65,8 +65,6 @@ pub struct Coalescer<R> {
     given_up: AtomicUsize,
     /// Who may be about to ask: those of the last batch and those who waited then. 0 once a leader has looked for them.
     callers: AtomicUsize,
-    /// The same, kept.
-    crowd: AtomicUsize,
     /// So many of them did not ask in time when they were looked for.
     absent: AtomicUsize,
     /// Times that a leader has looked.
@@ -131,9 +129,8 @@ pub struct Leadership<'a, R: Send> {
 pub trait Meanwhile {
     /// It may work for others, and says whether it did. Called before it sleeps.
     fn lend(&mut self) -> bool;
-    /// How long it looks for its answer before it sleeps, if there are so many callers.
-    fn spin(&mut self, callers: usize) -> Duration {
-        let _ = callers;
+    /// How long it looks for its answer before it sleeps.
+    fn spin(&mut self) -> Duration {
         Duration::ZERO
     }
     /// The queue is full: it waits for room.
@@ -159,7 +156,6 @@ impl<R: Send> Coalescer<R> {
             waking: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
             callers: AtomicUsize::new(0),
-            crowd: AtomicUsize::new(0),
             absent: AtomicUsize::new(0),
             looks: AtomicUsize::new(0),
             asking_ns: AtomicU64::new(0),
@@ -254,9 +250,7 @@ impl<R: Send> Coalescer<R> {
             }
         }
         let mut in_time = true;
-        // Relaxed: a hint about load.
-        let crowd = self.crowd.load(Ordering::Relaxed);
-        let mut window = SpinWindow::new(meanwhile.spin(self.queue.waiting().max(crowd)));
+        let mut window = SpinWindow::new(meanwhile.spin());
         loop {
             match self.queue.news(&place) {
                 News::None => {}
@@ -552,7 +546,6 @@ impl<R: Send> Leadership<'_, R> {
         }
         // Relaxed: hints about who is near.
         callers += self.coalescer.queue.waiting();
-        self.coalescer.crowd.store(callers, Ordering::Relaxed);
         if callers > 1 {
             self.coalescer.callers.store(callers, Ordering::Relaxed);
         }

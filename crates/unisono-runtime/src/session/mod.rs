@@ -413,6 +413,7 @@ impl Inner {
                 self.room(),
                 Waiter {
                     device: &self.device,
+                    gate: &self.gate,
                     tag,
                 },
             ),
@@ -491,6 +492,7 @@ impl Inner {
 /// A thread in the queue.
 struct Waiter<'a> {
     device: &'a Device,
+    gate: &'a Gate,
     tag: Option<&'a Tag>,
 }
 
@@ -499,8 +501,8 @@ impl Meanwhile for Waiter<'_> {
         self.device.lend_a_hand()
     }
 
-    fn spin(&mut self, callers: usize) -> Duration {
-        self.device.spin_of_a_follower(callers)
+    fn spin(&mut self) -> Duration {
+        self.device.spin_of_a_follower(self.gate.inside())
     }
 
     fn waits_for_room(&mut self) {
