@@ -129,7 +129,7 @@ impl Table {
         self.weights[tap * self.pitch() + x]
     }
 
-    /// Positions, weights and counts of samples from output index `x` on, with at least [`SLACK`] entries; those behind the last
+    /// Positions, weights and counts of samples from output index `x` on, with at least `SLACK` entries; those behind the last
     /// index are zeros.
     #[inline(always)]
     pub fn from(&self, x: usize, tap: usize) -> (&[u32], &[f32], &[f32]) {
