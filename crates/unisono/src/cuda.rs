@@ -96,7 +96,8 @@ impl CudaBuilder {
         self
     }
 
-    /// The most rows for which a graph is captured; larger batches run in pieces. Default: 1,024.
+    /// The most rows for which several requests run together; a larger batch runs in pieces, cut between requests. A single request with more rows
+    /// runs as a whole. Default: 1,024.
     pub fn max_bucket_rows(mut self, rows: usize) -> CudaBuilder {
         self.max_bucket_rows = Some(rows);
         self
