@@ -306,7 +306,8 @@ impl Block<'_> {
         }
         let at = (row * self.shape.output[2] + col) * LANES + lane;
         for (p, sum) in sums.into_iter().enumerate() {
-            s.store(sum, &mut self.output[at + p * LANES..]);
+            // A total begins with +0, so it is never -0.
+            s.store(s.add(s.zero(), sum), &mut self.output[at + p * LANES..]);
         }
     }
 

@@ -131,6 +131,11 @@ impl Case {
         let shape = &self.shape;
         let x = values(self.seed, shape.input_len(), self.special_input);
         let w = values(self.seed ^ 1, shape.weight_len(), self.special_weights);
+        self.check_values(&x, &w);
+    }
+
+    fn check_values(&self, x: &[f32], w: &[f32]) {
+        let shape = &self.shape;
         let bias = values(self.seed ^ 2, shape.out_channels, false);
         let bias = self.bias.then_some(bias.as_slice());
         let residual = values(self.seed ^ 3, shape.output_len(), false);
@@ -138,9 +143,9 @@ impl Case {
         let mut expected = vec![0.0; shape.output_len()];
         let early = self.activation.filter(|_| !self.residual);
         if self.transposed {
-            arith::conv_transpose(shape, &x, &w, bias, early, &mut expected);
+            arith::conv_transpose(shape, x, w, bias, early, &mut expected);
         } else {
-            arith::conv(shape, &x, &w, bias, early, &mut expected);
+            arith::conv(shape, x, w, bias, early, &mut expected);
         }
         if let Some(residual) = residual {
             for (y, r) in expected.iter_mut().zip(residual) {
@@ -154,15 +159,15 @@ impl Case {
             activation: self.activation,
         };
         if !self.residual {
-            self.check_channels_last(&x, &w, &epilogue, &expected);
+            self.check_channels_last(x, w, &epilogue, &expected);
         }
         for isa in Isa::available() {
-            let weights = ConvWeights::pack(isa, ConvKind::of(shape, self.transposed), &w).unwrap();
+            let weights = ConvWeights::pack(isa, ConvKind::of(shape, self.transposed), w).unwrap();
             for team in &teams() {
                 let cores = Cores { isa, team };
                 let mut y = vec![f32::NAN; shape.output_len()];
                 let mut scratch = vec![f32::NAN; conv_scratch(cores, shape, &weights)];
-                conv(cores, shape, &x, &weights, &mut y, &epilogue, &mut scratch);
+                conv(cores, shape, x, &weights, &mut y, &epilogue, &mut scratch);
                 assert_eq!(
                     first_difference(&y, &expected),
                     None,
@@ -331,6 +336,67 @@ fn the_layers_of_known_networks_give_the_references_bits() {
                 seed: 11,
             };
             case.check();
+        }
+    }
+}
+
+fn depthwise(channels: usize, size: usize, kernel: usize, stride: usize, pad: usize) -> ConvShape {
+    square([channels; 3], size, kernel, stride, pad)
+}
+
+#[test]
+fn depthwise_layers_of_every_width_give_the_references_bits() {
+    for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (4, 1), (3, 3)] {
+        for (size, pad) in [(7, kernel / 2), (8, 0), (14, 1), (19, kernel / 2), (33, 2)] {
+            for channels in [8, 16, 40] {
+                let case = Case {
+                    shape: depthwise(channels, size, kernel, stride, pad),
+                    transposed: false,
+                    bias: size % 2 == 0,
+                    residual: false,
+                    activation: (size % 3 == 0).then_some(Unary::HardSwish),
+                    special_input: true,
+                    special_weights: false,
+                    seed: 5,
+                };
+                case.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn products_that_vanish_leave_no_negative_zero() {
+    for shape in [
+        square([16, 8, 1], 9, 3, 1, 1),
+        square([3, 2, 1], 9, 3, 1, 1),
+        depthwise(24, 9, 3, 1, 1),
+        depthwise(24, 9, 5, 2, 2),
+        depthwise(24, 9, 4, 1, 1),
+        depthwise(3, 9, 3, 1, 1),
+    ] {
+        for transposed in [false, true] {
+            let shape = match transposed {
+                true => ConvShape {
+                    input: shape.output,
+                    output: shape.input,
+                    ..shape
+                },
+                false => shape,
+            };
+            let case = Case {
+                shape,
+                transposed,
+                bias: false,
+                residual: false,
+                activation: None,
+                special_input: false,
+                special_weights: false,
+                seed: 0,
+            };
+            let x = vec![1e-30; shape.input_len()];
+            let w = vec![-1e-30; shape.weight_len()];
+            case.check_values(&x, &w);
         }
     }
 }

@@ -303,7 +303,8 @@ impl Row<'_> {
     fn write<S: Simd>(&mut self, s: S, sum: S::F, col: usize, channel: usize) {
         let channels = self.shape.in_channels;
         let n = S::LANES.min(channels - channel);
-        let mut total = sum;
+        // A total begins with +0, so it is never -0.
+        let mut total = s.add(s.zero(), sum);
         if let Some(bias) = self.bias {
             total = s.add(
                 total,
