@@ -1,7 +1,8 @@
 //! Depthwise convolutions: a channel is a lane.
 //!
-//! Every tap of a position is one load and one multiply-add for a register of channels. Positions whose taps all lie within the row are
-//! computed some at a time, those at its ends with some registers of channels at a time, so that enough chains are in flight either way.
+//! Positions whose taps all lie within the row are computed some at a time, those at its ends with some registers of channels at a
+//! time, so that enough chains are in flight either way. For the usual kernels a value that several neighbours read is loaded once: a
+//! processor loads no more registers a cycle than it multiplies, and twice as slowly where they cross lines of its cache.
 //! Taps in the padding are left out: with finite weights they add +0.
 
 use unisono_tensor::TensorError;
@@ -18,6 +19,8 @@ const BLOCK: usize = 16;
 const TOGETHER: usize = 8;
 /// Registers of channels that are computed side by side at the ends of a row.
 const BESIDE: usize = 4;
+/// Columns of the input that the usual kernels read for `TOGETHER` positions, at most: with 5 columns and a stride of 2.
+const MOST_READ: usize = (TOGETHER - 1) * 2 + 5;
 const TILES_PER_THREAD: usize = 8;
 
 /// Can the kind be computed here? One input and one output to a group, and a sum of one slice.
@@ -143,6 +146,16 @@ impl Kernel for Row<'_> {
         let cols = self.shape.output[2];
         let [_, _, kernel_cols] = self.shape.kernel;
         let (stride, pad) = (self.shape.strides[2], self.shape.pads[2]);
+        if self.shape.dilations[2] == 1 {
+            match (kernel_cols, stride) {
+                (3, 1) => return self.usual::<S, 3, 1>(s, &reach),
+                (3, 2) => return self.usual::<S, 3, 2>(s, &reach),
+                (5, 1) => return self.usual::<S, 5, 1>(s, &reach),
+                (5, 2) => return self.usual::<S, 5, 2>(s, &reach),
+                (7, 1) => return self.usual::<S, 7, 1>(s, &reach),
+                _ => {}
+            }
+        }
         // Positions whose taps are all inside.
         let far = (kernel_cols - 1) * self.shape.dilations[2];
         let low = pad.div_ceil(stride).min(cols);
@@ -220,7 +233,96 @@ impl Row<'_> {
         s.load(&self.weights[at..])
     }
 
-    /// P neighbours of a row whose taps all lie in it.
+    /// All positions, for a kernel of `K` columns side by side and a stride of `D`.
+    #[inline(always)]
+    fn usual<S: Simd, const K: usize, const D: usize>(&mut self, s: S, reach: &Reach) {
+        match S::LANES {
+            // What is loaded once has a register each.
+            16 => self.blocks::<S, K, D, TOGETHER>(s, reach),
+            _ => self.blocks::<S, K, D, { TOGETHER / 2 }>(s, reach),
+        }
+    }
+
+    #[inline(always)]
+    fn blocks<S: Simd, const K: usize, const D: usize, const P: usize>(
+        &mut self,
+        s: S,
+        reach: &Reach,
+    ) {
+        let [channels, cols] = [self.shape.in_channels, self.shape.output[2]];
+        let (pad, width) = (self.shape.pads[2], self.shape.input[2]);
+        for channel in (0..channels).step_by(S::LANES) {
+            for col in (0..cols).step_by(P) {
+                let inside = col * D >= pad && col * D - pad + (P - 1) * D + K <= width;
+                match (inside, channel + S::LANES <= channels) {
+                    (true, true) => self.block::<S, K, D, P, true, true>(s, reach, col, channel),
+                    (true, false) => self.block::<S, K, D, P, true, false>(s, reach, col, channel),
+                    (false, true) => self.block::<S, K, D, P, false, true>(s, reach, col, channel),
+                    (false, false) => {
+                        self.block::<S, K, D, P, false, false>(s, reach, col, channel);
+                    }
+                }
+            }
+        }
+    }
+
+    /// P neighbours, of which those beyond the row are not written. `INSIDE` if all their taps lie in the row, `WHOLE` if no channel
+    /// of the register is missing.
+    #[inline(always)]
+    fn block<
+        S: Simd,
+        const K: usize,
+        const D: usize,
+        const P: usize,
+        const INSIDE: bool,
+        const WHOLE: bool,
+    >(
+        &mut self,
+        s: S,
+        reach: &Reach,
+        col: usize,
+        channel: usize,
+    ) {
+        let shape = self.shape;
+        let (channels, width) = (shape.in_channels, shape.input[2]);
+        let plane = self.plane.unwrap_or_default();
+        let lanes = if WHOLE { S::LANES } else { channels - channel };
+        let mut sums = [s.zero(); P];
+        for (i, ky) in reach.kernel_rows.clone().enumerate() {
+            let row = &plane[(reach.first + i * shape.dilations[1]) * width * channels..]
+                [..width * channels];
+            // What the taps read, from left to right; the padding is +0.
+            let mut x = [s.zero(); MOST_READ];
+            for (j, x) in x.iter_mut().enumerate().take((P - 1) * D + K) {
+                let at = (col * D + j).wrapping_sub(shape.pads[2]);
+                if INSIDE || at < width {
+                    debug_assert!(at < width && at * channels + channel + lanes <= row.len());
+                    // SAFETY: the column lies in the row, and so do its channels from this one on, of which there are `lanes`.
+                    *x = unsafe {
+                        let from = row.as_ptr().add(at * channels + channel);
+                        match WHOLE {
+                            true => s.load_raw(from),
+                            false => s.load_part_raw(from, lanes),
+                        }
+                    };
+                }
+            }
+            for kx in 0..K {
+                let weight = self.weight(s, ky * K + kx, channel);
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.fma(weight, x[p * D + kx], *sum);
+                }
+            }
+        }
+        let cols = shape.output[2];
+        for (p, sum) in sums.into_iter().enumerate() {
+            if INSIDE || col + p < cols {
+                self.write(s, sum, col + p, channel);
+            }
+        }
+    }
+
+    /// P neighbours of a row whose taps all lie in it, for any kernel.
     #[inline(always)]
     fn within<S: Simd, const P: usize>(&mut self, s: S, reach: &Reach, col: usize, channel: usize) {
         let shape = self.shape;
