@@ -147,9 +147,23 @@ pub(crate) struct Microkernels {
     pub narrow: &'static [TileFn],
     /// The same for tiles that have fewer columns.
     pub narrow_part: &'static [TileFn],
+    /// Half as many columns as the narrow kernels have, or fewer: at half their time, on sets of which half a register multiplies twice as
+    /// often. None on the others.
+    pub half: Option<&'static Half>,
     /// `wide[h - 1]` computes h rows of [`WIDE_PANELS`] panels, so that few rows still have enough chains in flight to hide the latency of
     /// a multiply-add. The same chains as `full`'s.
     pub wide: &'static [TileFn],
+}
+
+/// See [`Microkernels::half`].
+#[derive(Debug)]
+pub(crate) struct Half {
+    /// Columns.
+    pub cols: usize,
+    /// `full[h - 1]` computes h rows.
+    pub full: &'static [TileFn],
+    /// The same for tiles that have fewer columns.
+    pub part: &'static [TileFn],
 }
 
 impl Microkernels {
@@ -190,6 +204,13 @@ impl Microkernels {
     pub(crate) unsafe fn run(&self, tile: &Tile<'_>, rows: usize) {
         let cols = tile.cols;
         debug_assert!(rows >= 1 && rows <= self.rows() && cols >= 1 && cols <= self.cols);
+        if let Some(half) = self.half {
+            let beyond = cols.saturating_sub(self.narrow_cols);
+            if cols <= half.cols || (1..=half.cols).contains(&beyond) {
+                // SAFETY: the caller's promise; what the narrow kernel does not compute is left to the other.
+                unsafe { return self.run_half(half, tile, rows) };
+            }
+        }
         let kernels = if cols == self.cols {
             self.full
         } else if cols > self.narrow_cols {
@@ -201,6 +222,32 @@ impl Microkernels {
         };
         // SAFETY: the caller's promise is the kernel's.
         unsafe { kernels[rows - 1](tile) }
+    }
+
+    /// Columns that end within half a register.
+    ///
+    /// # Safety
+    /// As for [`Microkernels::run`]; the tile has at most `half.cols` columns, or so many beyond a narrow kernel's.
+    unsafe fn run_half(&self, half: &Half, tile: &Tile<'_>, rows: usize) {
+        let mut rest = *tile;
+        // SAFETY: the caller's promise: both parts of the tile are the tile's.
+        unsafe {
+            if tile.cols > half.cols {
+                let cols = self.narrow_cols;
+                self.narrow[rows - 1](&Tile { cols, ..*tile });
+                rest.cols -= cols;
+                rest.b = tile.b.add(cols);
+                rest.c = tile.c.add(cols);
+                if !tile.ending.bias.is_null() {
+                    rest.ending.bias = tile.ending.bias.add(cols * tile.ending.bias_col);
+                }
+            }
+            let kernels = match rest.cols == half.cols {
+                true => half.full,
+                false => half.part,
+            };
+            kernels[rows - 1](&rest);
+        }
     }
 }
 
@@ -365,7 +412,7 @@ pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, ti
 
 /// Writes the kernels of an instruction set whose registers have `$lanes` lanes, `$v` of them a panel, entered by `$enter`.
 macro_rules! vector_kernels {
-    ($(#[$attribute:meta])* token: $token:expr, cols: $cols:literal, registers: [$full:literal, $narrow:literal], rows: [$($h:literal)*], wide: [$($low:literal)*]) => {
+    ($(#[$attribute:meta])* token: $token:expr, cols: $cols:literal, registers: [$full:literal, $narrow:literal], rows: [$($h:literal)*], wide: [$($low:literal)*], half: $half:expr) => {
         $(#[$attribute])*
         unsafe fn tile<const H: usize, const P: usize, const V: usize>(
             tile: &$crate::gemm::microkernel::Tile<'_>,
@@ -391,6 +438,7 @@ macro_rules! vector_kernels {
                 narrow: &[$(tile::<$h, 1, $narrow>),*],
                 narrow_part: &[$(part::<$h, $narrow>),*],
                 wide: &[$(tile::<$low, { $crate::gemm::microkernel::WIDE_PANELS }, $full>),*],
+                half: $half,
             };
     };
 }

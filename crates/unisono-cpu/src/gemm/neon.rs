@@ -9,5 +9,6 @@ vector_kernels!(
     cols: 16,
     registers: [4, 2],
     rows: [1 2 3 4 5 6],
-    wide: [1]
+    wide: [1],
+    half: None
 );

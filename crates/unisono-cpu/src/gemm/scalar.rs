@@ -62,4 +62,5 @@ pub(super) static KERNELS: Microkernels = Microkernels {
     narrow: NARROW,
     narrow_part: NARROW,
     wide: &[],
+    half: None,
 };
