@@ -8,7 +8,7 @@
 use super::gather::{Columns, Planes, fill};
 use super::passes::{Lattice, Pass};
 use super::{ConvEpilogue, ConvKind, ConvShape, part};
-use crate::gemm::microkernel::{Ending, Microkernels, Piece, Tile};
+use crate::gemm::microkernel::{Ahead, Ending, Microkernels, Piece, Tile};
 use crate::gemm::{Cores, Epilogue, estimated_ns};
 use crate::memory::{Seats, SharedMut};
 
@@ -249,6 +249,7 @@ impl Part<'_> {
                                     b: b.as_ptr(),
                                     b_step: width,
                                     b_panel: 0,
+                                    ahead: Ahead::nothing(b.as_ptr()),
                                     c: c.wrapping_add(rows.start * c_step + panel * width),
                                     c_step,
                                     cols,

@@ -11,7 +11,7 @@ use unisono_reference::arith::{MatrixRef, SLICE};
 use unisono_tensor::mutant;
 
 use super::epilogue::Epilogue;
-use super::microkernel::{Ending, Microkernels, Piece, Tile, WIDE_PANELS};
+use super::microkernel::{Ahead, Ending, Microkernels, Piece, Tile, WIDE_PANELS};
 use super::pack::{PackedB, pack_panel, pack_strip};
 use crate::simd::Isa;
 
@@ -155,15 +155,31 @@ impl Block<'_> {
                 for k0 in ks.clone().step_by(slice) {
                     let done = k0 - ks.start;
                     let last = k - k0 <= slice;
+                    let terms = slice.min(ks.end - k0);
+                    // The strips ask for what is read next: another slice of the panel, or the next panel.
+                    let mut next = match k0 + slice < ks.end {
+                        true => b.wrapping_add((done + slice) * width),
+                        false => b.wrapping_add(b_panel),
+                    };
+                    let mut lines = match self.b {
+                        Rhs::Packed(_) => terms * width / Ahead::LINE,
+                        Rhs::Dense(_) => 0,
+                    };
                     for strip in strips {
                         let height = strip.rows.len();
+                        let ahead = match lines {
+                            0 => Ahead::nothing(b),
+                            _ => Ahead {
+                                line: next,
+                                step: Ahead::LINE,
+                            },
+                        };
+                        next = next.wrapping_add(terms * Ahead::LINE);
+                        lines = lines.saturating_sub(terms);
                         let is_ending = strip.epilogue.is_ending();
                         let (a, a_row, a_col) = place(strip, k0);
                         let tile = Tile {
-                            pieces: &[Piece {
-                                a: 0,
-                                k: slice.min(ks.end - k0),
-                            }],
+                            pieces: &[Piece { a: 0, k: terms }],
                             a,
                             a_row,
                             a_col,
@@ -171,6 +187,7 @@ impl Block<'_> {
                             b: unsafe { b.add(done * width) },
                             b_step: width,
                             b_panel,
+                            ahead,
                             // SAFETY: the strip's rows and the columns lie in C.
                             c: unsafe { strip.c.add(strip.rows.start * strip.c_step + j) },
                             c_step: strip.c_step,

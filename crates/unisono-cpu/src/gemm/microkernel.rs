@@ -92,6 +92,28 @@ pub(crate) struct Piece {
     pub k: usize,
 }
 
+/// Lines to ask for. Any address will do: it is not read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// The first line.
+    pub line: *const f32,
+    /// How far the next one is away, in elements: [`Ahead::LINE`], or 0 for the same again.
+    pub step: usize,
+}
+
+impl Ahead {
+    /// Elements of a line.
+    pub(crate) const LINE: usize = 16;
+
+    /// Nothing: what is near anyway.
+    pub(crate) fn nothing(near: *const f32) -> Self {
+        Self {
+            line: near,
+            step: 0,
+        }
+    }
+}
+
 /// One slice of one tile: `c[r][j] = (first ? +0 : c[r][j]) + chain over k of a[k][r] * b[k][j]`, then its ending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tile<'a> {
@@ -109,6 +131,8 @@ pub(crate) struct Tile<'a> {
     pub b_step: usize,
     /// Distance between panels in elements; read by wide kernels only.
     pub b_panel: usize,
+    /// What is asked for meanwhile, with a line for each term: what the next tiles will read.
+    pub ahead: Ahead,
     /// The first element of the tile in C.
     pub c: *mut f32,
     /// Distance between rows of C in elements.
@@ -263,6 +287,18 @@ pub(crate) fn prefetch(line: *const f32) {
     let _ = line;
 }
 
+/// Asks for a line of a later read, for the second-level cache.
+#[inline(always)]
+fn prefetch_far(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect on what a program computes, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// A tile of H rows and P panels of V registers each. The one place where the order of operations stands.
 ///
 /// # Safety
@@ -272,9 +308,12 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
     s: S,
     tile: &Tile<'_>,
 ) {
+    /// Rows that are not worth asking for more.
+    const FEW_ROWS: usize = 3;
     /// Rows of A that one pointer serves: none, one and two row distances from it are addressing modes.
     const TOGETHER: usize = 3;
     let mut b = tile.b;
+    let mut ahead = tile.ahead.line;
     let (a_row, a_col) = (tile.a_row, tile.a_col);
     let mut sums = [[[s.zero(); V]; P]; H];
     // SAFETY: the caller's promise: H rows of the pieces' terms of A, as many rows of V registers in each of P panels of B, and a tile of
@@ -307,6 +346,11 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
                     a[h / TOGETHER] = a[h / TOGETHER].add(a_col);
                 }
                 b = b.add(tile.b_step);
+                // Few rows read as fast as memory gives: there is no time to ask.
+                if H > FEW_ROWS {
+                    prefetch_far(ahead);
+                    ahead = ahead.wrapping_add(tile.ahead.step);
+                }
             }
         }
         let ending = &tile.ending;

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::super::passes::{Lattice, Pass};
 use super::super::{ConvEpilogue, ConvKind, ConvShape, part};
-use crate::gemm::microkernel::{Ending, Microkernels, Piece, Tile};
+use crate::gemm::microkernel::{Ahead, Ending, Microkernels, Piece, Tile};
 use crate::gemm::{Cores, Epilogue, MatrixRef, PackedB, estimated_ns};
 use crate::memory::{LINE, SharedMut};
 
@@ -376,6 +376,7 @@ impl Job<'_> {
                         b: b.as_ptr(),
                         b_step: width,
                         b_panel: 0,
+                        ahead: Ahead::nothing(b.as_ptr()),
                         // SAFETY: the position lies in the output.
                         c: unsafe { self.y.add(c + cols.start) },
                         c_step: walk.c_step,
