@@ -6,6 +6,7 @@
 //! A group of nodes that one launch serves (`crate::program::fuse`) comes as one operator, which no graph has: see [`of_the_device`].
 
 pub mod add_norm;
+pub mod attention;
 pub mod conv;
 mod elementwise;
 pub mod linear;
@@ -88,6 +89,7 @@ pub type Lower = fn(&mut Lowering<'_>) -> Result<bool, Error>;
 const FAMILIES: &[&[(&str, Lower)]] = &[
     &[
         ("AddNorm", add_norm::add_norm),
+        ("Attention", attention::attention),
         ("Conv", conv::conv),
         ("ConvTranspose", conv::conv_transpose),
         ("Linear", linear::linear),

@@ -9,6 +9,7 @@
 //! change a bit: a group's kernel computes what its nodes do, in the same order.
 
 mod add_norm;
+mod attention;
 #[cfg(test)]
 mod tests;
 
@@ -103,6 +104,8 @@ impl<'a> Groups<'a> {
 
     fn find(&mut self) {
         for index in 0..self.graph.nodes().len() {
+            let wanted = attention::wanted(self, index);
+            self.admit(wanted);
             let wanted = add_norm::wanted(self, index);
             self.admit(wanted);
         }
@@ -204,6 +207,22 @@ impl<'a> Groups<'a> {
     fn has_other_readers(&self, value: ValueId, node: usize) -> bool {
         let root = self.root[value.index()];
         self.is_end[root] || self.readers[root].iter().any(|&reader| reader != node)
+    }
+
+    /// Are all who read the value among these nodes?
+    fn is_read_by_these(&self, value: ValueId, nodes: &[usize]) -> bool {
+        let root = self.root[value.index()];
+        !self.is_end[root] && self.readers[root].iter().all(|node| nodes.contains(node))
+    }
+
+    /// The one node that reads the value, as its input with this number.
+    fn only_reader(&self, value: ValueId, index: usize) -> Option<usize> {
+        match self.readers[self.root[value.index()]][..] {
+            [node] if !self.is_end[self.root[value.index()]] => {
+                (self.input(node, index) == Some(value)).then_some(node)
+            }
+            _ => None,
+        }
     }
 
     /// The shape of a value of `f32`.

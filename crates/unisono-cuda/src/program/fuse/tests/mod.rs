@@ -1,5 +1,7 @@
 //! What runs together and what does not, and that every value is in its place either way.
 
+mod attention;
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -13,14 +15,14 @@ use crate::program::tests::{Bench, check};
 use crate::program::{Program, Work};
 use crate::testing::{input, negate, node, numbers, sum};
 
-pub(super) fn bench() -> Bench {
+fn bench() -> Bench {
     let mut bench = Bench::new();
     bench.lower = crate::lower::lower;
     bench
 }
 
 /// The nodes of each step.
-pub(super) fn nodes(program: &Program) -> Vec<Vec<usize>> {
+fn nodes(program: &Program) -> Vec<Vec<usize>> {
     program
         .steps
         .iter()
@@ -29,7 +31,7 @@ pub(super) fn nodes(program: &Program) -> Vec<Vec<usize>> {
 }
 
 /// Looks at a program as the program's own tests do, and at its launches as a device does.
-pub(super) fn check_all(program: &Program, graph: &Graph) {
+fn check_all(program: &Program, graph: &Graph) {
     check(program, graph);
     let entries: HashMap<_, _> = SOURCES
         .iter()
