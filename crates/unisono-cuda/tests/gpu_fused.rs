@@ -237,3 +237,41 @@ fn a_normalised_sum_has_the_bits_of_its_nodes_and_so_has_the_sum() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn products_that_share_a_launch_have_the_bits_of_each_alone() {
+    for (k, n) in [
+        (64, 64),
+        (300, 36),
+        (63, 64),
+        (1024, 8),
+        (256, 256),
+        (20, 7),
+    ] {
+        for biased in [false, true] {
+            for count in [2, 3, 5] {
+                let mut graph = Graph::new("products");
+                let x = batched(&mut graph, "x", &[k]);
+                let mut outputs = Vec::new();
+                for seed in 0..count {
+                    let weights = graph.add_constant("w", numbers(&[k, n], seed));
+                    let bias = graph.add_constant("b", numbers(&[n], 10 + seed));
+                    let inputs: &[ValueId] = match biased {
+                        true => &[x, weights, bias],
+                        false => &[x, weights],
+                    };
+                    outputs.push(node(&mut graph, Linear::default(), inputs));
+                }
+                graph.set_outputs(outputs);
+                let bench = Bench::new(graph);
+                for rows in [1, 2, 4, 7, 16, 32, 100, 700] {
+                    bench.check(&with_specials(&[rows, k], rows));
+                    bench.check(&numbers(&[rows, k], rows));
+                }
+                let kernels = bench.kernels(&[numbers(&[32, k], 1)]);
+                assert_eq!(kernels.len(), count.div_ceil(3), "{kernels:?}");
+            }
+        }
+    }
+}

@@ -93,6 +93,7 @@ const FAMILIES: &[&[(&str, Lower)]] = &[
         ("Conv", conv::conv),
         ("ConvTranspose", conv::conv_transpose),
         ("Linear", linear::linear),
+        ("Products", linear::products),
     ],
     elementwise::LOWERINGS,
     movement::LOWERINGS,

@@ -91,6 +91,11 @@ impl Bench {
         build(graph, &known, &target)
     }
 
+    /// Bytes of constants on the device.
+    pub(super) fn weights(&self) -> u64 {
+        self.weights.bytes()
+    }
+
     pub(super) fn program(&self, graph: &Graph, rows: usize) -> Program {
         match self.build(graph, rows).unwrap() {
             Built::Program(program) => *program,

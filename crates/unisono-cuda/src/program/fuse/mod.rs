@@ -10,6 +10,7 @@
 
 mod add_norm;
 mod attention;
+mod products;
 #[cfg(test)]
 mod tests;
 
@@ -107,6 +108,11 @@ impl<'a> Groups<'a> {
             let wanted = attention::wanted(self, index);
             self.admit(wanted);
             let wanted = add_norm::wanted(self, index);
+            self.admit(wanted);
+        }
+        // Behind the others, which decide when the products' readers run.
+        for index in 0..self.graph.nodes().len() {
+            let wanted = products::wanted(self, index);
             self.admit(wanted);
         }
     }
@@ -207,6 +213,11 @@ impl<'a> Groups<'a> {
     fn has_other_readers(&self, value: ValueId, node: usize) -> bool {
         let root = self.root[value.index()];
         self.is_end[root] || self.readers[root].iter().any(|&reader| reader != node)
+    }
+
+    /// The nodes that read the value or a view of it, rising.
+    fn readers_of(&self, value: ValueId) -> &[usize] {
+        &self.readers[self.root[value.index()]]
     }
 
     /// Are all who read the value among these nodes?

@@ -1,6 +1,7 @@
 //! What runs together and what does not, and that every value is in its place either way.
 
 mod attention;
+mod products;
 
 use std::collections::HashMap;
 
