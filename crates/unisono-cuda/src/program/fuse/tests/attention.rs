@@ -154,14 +154,18 @@ fn a_transpose_that_others_read_is_made_and_read_past() {
 
 #[test]
 fn what_others_see_of_it_keeps_attention_apart() {
-    // What is read besides: the products, the weights.
-    for seen in [0, 1] {
+    // What is seen besides: the products or the weights, by the caller or by a node.
+    for (seen, by_caller) in [(0, true), (1, true), (0, false), (1, false)] {
         let mut graph = Graph::new("test");
         let [q, k, v] = projected(&mut graph);
         let products = node(&mut graph, scores(), &[q, k]);
         let weights = node(&mut graph, softmax(), &[products]);
         let mixed = node(&mut graph, Linear::default(), &[weights, v]);
-        graph.set_outputs(vec![mixed, [products, weights][seen]]);
+        let mut other = [products, weights][seen];
+        if !by_caller {
+            other = node(&mut graph, negate(), &[other]);
+        }
+        graph.set_outputs(vec![mixed, other]);
         let program = bench().program(&graph, 3);
         check_all(&program, &graph);
         assert!(attention_of(&program).is_none(), "{seen}");
