@@ -299,6 +299,8 @@ extern "C" __global__ void unisono_reduce_rows(const float* x, float* y, unsigne
 }
 
 // The folds of 32 outputs side by side, by threads that take slices along y. All threads pass every barrier; one outside of the outputs folds nothing.
+// UNROLLED elements are on their way at once.
+template <int UNROLLED>
 struct UnisonoBySlices {
     unsigned n;
     bool inside;
@@ -312,7 +314,7 @@ struct UnisonoBySlices {
             float chain = neutral;
             if (inside && start < n) {
                 unsigned end = n - start < UNISONO_SLICE ? n : start + UNISONO_SLICE;
-#pragma unroll 4
+#pragma unroll UNROLLED
                 for (unsigned i = start; i < end; i++) chain = step(chain, i);
             }
             if (blockDim.y == 1) {
@@ -346,10 +348,19 @@ extern "C" __global__ void unisono_reduce_across(const float* x, float* y, unsig
                                                  UnisonoAxes kept_axes, UnisonoMap folded, UnisonoAxes folded_axes) {
     __shared__ float shared[8][33];
     unsigned o = blockIdx.x * 32 + threadIdx.x;
-    UnisonoBySlices by = {n, o < outputs, shared};
-    x += by.inside ? unisono_at(kept, kept_axes, o) : 0;
-    float total = unisono_reduce(reduction, n, by, [&](unsigned i) { return x[unisono_at(folded, folded_axes, i)]; });
-    if (by.inside && threadIdx.y == 0) y[o] = total;
+    bool inside = o < outputs;
+    x += inside ? unisono_at(kept, kept_axes, o) : 0;
+    float total;
+    if (folded_axes.count <= 1) {
+        // One axis, the usual case: what costs is to wait for each element, so many are asked for at once.
+        unsigned apart = folded.step[0];
+        UnisonoBySlices<16> by = {n, inside, shared};
+        total = unisono_reduce(reduction, n, by, [&](unsigned i) { return x[i * apart]; });
+    } else {
+        UnisonoBySlices<2> by = {n, inside, shared};
+        total = unisono_reduce(reduction, n, by, [&](unsigned i) { return x[unisono_at(folded, folded_axes, i)]; });
+    }
+    if (inside && threadIdx.y == 0) y[o] = total;
 }
 
 // Sums of integers, which wrap: `unisono_reduce_across` for i64 and i32, one thread to an output. 0 is the sum, 8 and 9 greatest and least.
