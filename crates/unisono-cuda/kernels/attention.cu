@@ -8,11 +8,11 @@
 #include "async.cuh"
 #include "fold.cuh"
 
-// `kernels::attention::Arguments`.
+// `kernels::attention::launch` gives the same words. Blocks along x are members of the batch, along y heads, along z tiles of rows.
 struct Attention {
-    int heads, rows, keys, width, value_width;
-    // Rows of a block, a multiple of 4; how many such tiles there are; keys of a chunk, a multiple of 32 that divides 256.
-    int tile, tiles, chunk;
+    int rows, keys, width, value_width;
+    // Rows of a block, a multiple of 4; keys of a chunk, a multiple of 32 that divides 256.
+    int tile, chunk;
     // Whether all operands are to be read, and the result written, four at once.
     int quads;
     float alpha;
@@ -20,6 +20,8 @@ struct Attention {
     int q[3], k[3], v[3], y[3];
     // Along the batch, its heads, rows and keys.
     int mask[4];
+    // What divides by the quads of a row of Q and K, and of a row of V: see `attention_row`.
+    unsigned width_part, value_part;
 };
 
 constexpr int ATTENTION_THREADS = 256, ATTENTION_WARPS = ATTENTION_THREADS / 32;
@@ -28,20 +30,31 @@ constexpr int ATTENTION_STAGES = 3;
 // Rows of Q that a thread multiplies with a key.
 constexpr int ATTENTION_ROWS = 4;
 
+// Number i of quads of which a row has `across`, as its row: i / across by way of `part`, 2^32 / across rounded up, or 0 for 1. Exact for
+// numbers and divisors below 2^16. A division would cost more than the copy that it is for.
+__device__ __forceinline__ int attention_row(int i, unsigned part) { return part == 0 ? i : (int)__umulhi((unsigned)i, part); }
+
 // Starts the copies of `rows` rows, of which `there` exist; what does not is +0, as are columns behind `width` up to a multiple of 4.
-__device__ __forceinline__ void attention_bring(float* to, int pitch, const float* from, int stride, int rows, int there, int width, bool quads) {
+__device__ __forceinline__ void attention_bring(float* to, int pitch, const float* from, int stride, int rows, int there, int width, unsigned part,
+                                                bool quads) {
     const int across = (width + 3) / 4;
+    if (quads) {
 #pragma unroll 2
-    for (int i = threadIdx.x; i < rows * across; i += ATTENTION_THREADS) {
-        const int row = i / across, at = (i - row * across) * 4;
-        const bool exists = row < there;
-        const float* const source = exists ? from + (long long)row * stride + at : from;
-        float* const target = to + row * pitch + at;
-        if (quads) {
-            async_copy4(target, source, exists ? 4 : 0);
-        } else {
+        for (int i = threadIdx.x; i < rows * across; i += ATTENTION_THREADS) {
+            const int row = attention_row(i, part), at = (i - row * across) * 4;
+            const bool exists = row < there;
+            async_copy4(to + row * pitch + at, exists ? from + (long long)row * stride + at : from, exists ? 4 : 0);
+        }
+    } else {
+#pragma unroll 1
+        for (int i = threadIdx.x; i < rows * across; i += ATTENTION_THREADS) {
+            const int row = attention_row(i, part), at = (i - row * across) * 4;
+            const float* const source = from + (long long)row * stride + at;
 #pragma unroll
-            for (int e = 0; e < 4; e++) async_copy1(target + e, exists && at + e < width ? source + e : from, exists && at + e < width);
+            for (int e = 0; e < 4; e++) {
+                const bool exists = row < there && at + e < width;
+                async_copy1(to + row * pitch + at + e, exists ? source + e : from, exists);
+            }
         }
     }
 }
@@ -56,8 +69,7 @@ template <int ITEMS>
 __device__ __forceinline__ void attention(const float* q, const float* k, const float* v, const float* mask, float* y, const Attention& g) {
     UNISONO_SHARED(memory);
     const int t = threadIdx.x, lane = t % 32, warp = t / 32;
-    const int member = blockIdx.x / g.tiles, row0 = (blockIdx.x - member * g.tiles) * g.tile;
-    const int outer = member / g.heads, head = member - outer * g.heads;
+    const int outer = blockIdx.x, head = blockIdx.y, row0 = blockIdx.z * g.tile;
     const int rows = min(g.tile, g.rows - row0);
     q += (long long)outer * g.q[0] + (long long)head * g.q[1] + (long long)row0 * g.q[2];
     k += (long long)outer * g.k[0] + (long long)head * g.k[1];
@@ -81,7 +93,7 @@ __device__ __forceinline__ void attention(const float* q, const float* k, const 
             const bool is_k = next < chunks;
             const int first = (is_k ? next : next - chunks) * g.chunk, stride = is_k ? g.k[2] : g.v[2];
             attention_bring(stages + put * stage, pitch, (is_k ? k : v) + (long long)first * stride, stride, min(g.chunk, keys4 - first),
-                            g.keys - first, is_k ? g.width : g.value_width, g.quads);
+                            g.keys - first, is_k ? g.width : g.value_width, is_k ? g.width_part : g.value_part, g.quads);
         }
         async_commit();
         next++;
@@ -96,7 +108,7 @@ __device__ __forceinline__ void attention(const float* q, const float* k, const 
         get = get + 1 == ATTENTION_STAGES ? 0 : get + 1;
         return here;
     };
-    attention_bring(left, pitch, q, g.q[2], g.tile, rows, g.width, g.quads);
+    attention_bring(left, pitch, q, g.q[2], g.tile, rows, g.width, g.width_part, g.quads);
 #pragma unroll 1
     for (int i = 0; i < ATTENTION_STAGES - 1; i++) fetch();
 
@@ -170,7 +182,7 @@ __device__ __forceinline__ void attention(const float* q, const float* k, const 
 
     // Threads side by side have quads of a row, and each of them rows `apart`.
     const int across = (g.value_width + 3) / 4, apart = ATTENTION_THREADS / across;
-    const int mine = t / across, col = (t - mine * across) * 4;
+    const int mine = attention_row(t, g.value_part), col = (t - mine * across) * 4;
     const float* weights[ITEMS];
     float acc[ITEMS][4], total[ITEMS][4];
 #pragma unroll

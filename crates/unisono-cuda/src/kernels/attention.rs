@@ -11,7 +11,7 @@ use super::map::elements;
 use crate::launch::{Arg, Buffer, Launch};
 
 /// Rows that a block may have.
-pub const TILES: [usize; 3] = [32, 16, 8];
+const TILES: [usize; 3] = [32, 16, 8];
 
 /// `ATTENTION_THREADS`, `ATTENTION_STAGES` and `ATTENTION_ROWS` of the kernel.
 const THREADS: usize = 256;
@@ -112,6 +112,17 @@ impl Division {
     }
 }
 
+/// What multiplies a number below 2^16 to divide it by the quads of a row, in the upper half of the product: 2^32 by them, rounded up; 0
+/// if there is one.
+fn part(width: usize) -> Option<u32> {
+    let across = u16::try_from(width.div_ceil(4)).ok()?;
+    match across {
+        0 => None,
+        1 => Some(0),
+        _ => u32::try_from((1u64 << 32).div_ceil(across.into())).ok(),
+    }
+}
+
 /// The launch on a device with so many processors, whose blocks may have `limit` bytes of shared memory.
 pub fn launch(
     attention: &Attention,
@@ -120,12 +131,23 @@ pub fn launch(
     buffers: Buffers,
 ) -> Option<Launch> {
     let Extent {
-        batch, heads, rows, ..
+        batch,
+        heads,
+        rows,
+        keys,
+        width,
+        value_width,
     } = attention.extent;
-    // The largest tile that leaves every processor two blocks, which it has room for.
+    let of_q = elements(&[batch, heads, rows, width.max(value_width)])?;
+    let of_k = elements(&[batch, heads, keys, width.max(value_width)])?;
+    let lengths = [of_q, of_k, width, value_width];
+    if lengths.contains(&0) {
+        return None;
+    }
+    // The largest tile that leaves two thirds of the processors a block, and room for another.
     let suits = |tile: &&usize| {
         let blocks = rows.div_ceil(**tile) * batch * heads;
-        blocks >= 2 * processors as usize
+        3 * blocks >= 2 * processors as usize
             && Division::new(&attention.extent, **tile, limit / 2).is_some()
     };
     let tile = TILES.iter().find(suits);
@@ -133,8 +155,8 @@ pub fn launch(
     tiled(attention, tile.copied().or_else(smallest)?, limit, buffers)
 }
 
-/// The launch with blocks of so many rows, one of [`TILES`].
-pub fn tiled(attention: &Attention, tile: usize, limit: u32, buffers: Buffers) -> Option<Launch> {
+/// The launch with blocks of so many rows.
+fn tiled(attention: &Attention, tile: usize, limit: u32, buffers: Buffers) -> Option<Launch> {
     let Attention {
         extent, q, k, v, y, ..
     } = *attention;
@@ -146,14 +168,12 @@ pub fn tiled(attention: &Attention, tile: usize, limit: u32, buffers: Buffers) -
         width,
         value_width,
     } = extent;
-    let of_q = elements(&[batch, heads, rows, width]);
-    let of_k = elements(&[batch, heads, keys, width.max(value_width)]);
-    if of_q.is_none_or(|n| n == 0) || of_k.is_none_or(|n| n == 0) || value_width == 0 {
-        return None;
-    }
     let division = Division::new(&extent, tile, limit)?;
     let tiles = rows.div_ceil(tile);
-    let blocks = elements(&[tiles, batch, heads])?;
+    let blocks = |n: usize, most: u32| u32::try_from(n).ok().filter(|&n| n <= most);
+    let batch = blocks(batch, i32::MAX as u32)?;
+    let heads = blocks(heads, u16::MAX.into())?;
+    let tiles = blocks(tiles, u16::MAX.into())?;
     let is_even = |(steps, buffer): (Steps, Buffer)| {
         steps.iter().all(|step| step.is_multiple_of(4)) && buffer.offset.is_multiple_of(16)
     };
@@ -167,8 +187,8 @@ pub fn tiled(attention: &Attention, tile: usize, limit: u32, buffers: Buffers) -
         ]
         .into_iter()
         .all(is_even);
-    let lengths = [heads, rows, keys, width, value_width];
-    let division_of = [tile, tiles, division.chunk, quads.into()];
+    let lengths = [rows, keys, width, value_width];
+    let division_of = [tile, division.chunk, quads.into()];
     let steps = [q, k, v, y].concat();
     let mask = attention.mask.unwrap_or_default();
     let word = |number: &usize| Some(i32::try_from(*number).ok()?.cast_unsigned());
@@ -179,11 +199,12 @@ pub fn tiled(attention: &Attention, tile: usize, limit: u32, buffers: Buffers) -
         vec![attention.alpha.to_bits()],
         words(&steps)?,
         words(&mask)?,
+        vec![part(width)?, part(value_width)?],
     ]
     .concat();
     Some(Launch {
         kernel: division.kernel,
-        grid: [u32::try_from(blocks).ok()?, 1, 1],
+        grid: [batch, heads, tiles],
         block: [THREADS as u32, 1, 1],
         shared: u32::try_from(division.shared).ok()?,
         args: smallvec![
@@ -249,16 +270,16 @@ mod tests {
                     for width in [1, 8, 64, 100, 128, 256] {
                         let of = attention(batch, heads, rows, keys, width);
                         let launch = launch(&of, 132, 227 << 10, BUFFERS).unwrap();
-                        let (tile, tiles, chunk) =
-                            (number(&launch, 5), number(&launch, 6), number(&launch, 7));
+                        let (tile, chunk) = (number(&launch, 4), number(&launch, 5));
+                        let [of_batch, of_heads, tiles] = launch.grid.map(|n| n as usize);
                         assert!(tile * tiles >= rows && TILES.contains(&tile));
-                        assert_eq!(launch.grid, [(tiles * batch * heads) as u32, 1, 1]);
+                        assert_eq!((of_batch, of_heads), (batch, heads));
                         assert!(chunk % WARP == 0 && 256 % chunk == 0);
                         assert!(launch.shared <= 227 << 10);
                         let most = launch.kernel.rsplit_once('_').unwrap().1;
                         let most: usize = most.parse().unwrap();
                         assert!(most * (THREADS / width.div_ceil(4)) >= tile, "{launch:?}");
-                        assert_eq!(number(&launch, 9), 0.5f32.to_bits() as usize);
+                        assert_eq!(number(&launch, 7), 0.5f32.to_bits() as usize);
                     }
                 }
             }
@@ -267,7 +288,7 @@ mod tests {
 
     #[test]
     fn few_rows_are_dealt_out_in_small_tiles_and_many_in_large_ones() {
-        let tile = |of: Attention| number(&launch(&of, 132, 227 << 10, BUFFERS).unwrap(), 5);
+        let tile = |of: Attention| number(&launch(&of, 132, 227 << 10, BUFFERS).unwrap(), 4);
         assert_eq!(tile(attention(1, 4, 32, 32, 64)), 8);
         assert_eq!(tile(attention(128, 12, 128, 128, 32)), 32);
     }
@@ -279,8 +300,30 @@ mod tests {
         assert!(launch(attention(1, 1, 1, 4000, 64)).is_none());
         assert!(launch(attention(1, 1, 0, 4, 64)).is_none());
         assert!(launch(attention(1, 1, 4, 0, 64)).is_none());
+        assert!(launch(attention(1, 1, 4, 4, 0)).is_none());
+        assert!(launch(attention(0, 1, 4, 4, 8)).is_none());
+        let mut empty = attention(1, 1, 4, 4, 8);
+        empty.extent.value_width = 0;
+        assert!(launch(empty).is_none());
+        let mut large = attention(1, 1, 4, 4, 8);
+        (large.extent.rows, large.extent.keys) = (usize::MAX, usize::MAX);
+        assert!(launch(large).is_none());
         assert!(launch(attention(1 << 12, 1 << 12, 64, 64, 64)).is_none());
         assert!(launch(attention(1, 1, 1, 1000, 64)).is_some());
+    }
+
+    #[test]
+    fn quads_are_divided_into_rows_without_a_remainder() {
+        for width in (1..600usize).chain([4 * 255, 4 * 4099]) {
+            let (across, part) = (width.div_ceil(4) as u64, u64::from(part(width).unwrap()));
+            for n in (0..130 * across)
+                .chain([65_534, 65_535])
+                .filter(|n| *n < 1 << 16)
+            {
+                let row = if part == 0 { n } else { (n * part) >> 32 };
+                assert_eq!(row, n / across, "{n} of {width}");
+            }
+        }
     }
 
     #[test]

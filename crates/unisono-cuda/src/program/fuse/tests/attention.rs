@@ -85,16 +85,17 @@ fn attention_reads_and_writes_where_projections_lie() {
         ];
         assert_eq!(nodes(&program), expected);
         let words = words(attention_of(&program).unwrap());
-        // Heads, rows, keys, widths.
-        assert_eq!(words[..5], [4, 32, 32, 64, 64]);
-        assert_eq!(words[8], 1, "all is read in quads");
+        assert_eq!(attention_of(&program).unwrap().grid[..2], [rows as u32, 4]);
+        // Rows, keys, widths.
+        assert_eq!(words[..4], [32, 32, 64, 64]);
+        assert_eq!(words[6], 1, "all is read in quads");
         for operand in 0..4 {
             // By member, by head, by row.
             let member = if rows == 1 { 0 } else { 32 * 256 };
-            let steps = &words[10 + 3 * operand..][..3];
+            let steps = &words[8 + 3 * operand..][..3];
             assert_eq!(steps, [member, 64, 256], "operand {operand}");
         }
-        assert_eq!(words[22..], [0; 4]);
+        assert_eq!(words[20..24], [0; 4]);
     }
 }
 
@@ -125,7 +126,7 @@ fn a_mask_is_added_on_the_way() {
             check_all(&program, &graph);
             assert_eq!(nodes(&program)[3], [2, 5, 8, 9, 10, 11, 12]);
             let words = words(attention_of(&program).unwrap());
-            assert_eq!(words[22..], expected, "{shape:?}");
+            assert_eq!(words[20..24], expected, "{shape:?}");
         }
     }
 }
