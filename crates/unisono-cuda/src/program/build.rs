@@ -472,13 +472,8 @@ impl<'a> Builder<'a> {
             steps.push(self.step(name, nodes, Work::Launches(launches), &operands));
             return Ok(());
         }
-        // As if nothing had been made: the nodes find places for it themselves.
+        // As if nothing had been made: the nodes find other places for it.
         self.needs.truncate(needs);
-        for output in operands.outputs.iter().flatten() {
-            if self.need_of[output.root].take().is_some() {
-                self.place[output.root] = None;
-            }
-        }
         for &index in &group.nodes {
             let node = self.graph.nodes().get(index);
             let node = node.ok_or_else(|| Error::new(ErrorKind::Panic, "a group lost a node"))?;
