@@ -3,7 +3,7 @@
 //! The one idea: an operator becomes launches when its shapes are known, or it has none here and runs on the CPU inside the plan.
 //! A lowering sees shapes, types and constants, never data; it must write every element of its outputs.
 //!
-//! A group of nodes that one launch serves (`crate::program::fuse`) comes as one operator, which no graph has: see [`of_the_device`].
+//! A group of nodes that one launch serves (`crate::program::fuse`) comes as one operator, which no graph has: see `of_the_device`.
 
 pub mod add_norm;
 pub mod attention;
