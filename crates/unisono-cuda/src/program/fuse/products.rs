@@ -9,6 +9,9 @@ use super::{Groups, Wanted};
 use crate::kernels::gemm::SIBLINGS;
 use crate::lower::linear::Products;
 
+/// How many readers of the left-hand side are looked at behind a product, so that looking takes time in proportion to the graph.
+const NEIGHBOURS: usize = 16;
+
 /// The group that begins with the product with this number: it runs then, since all that its nodes read is there.
 pub(super) fn wanted(groups: &Groups<'_>, index: usize) -> Option<Wanted> {
     let op = groups.op::<Linear>(index)?;
@@ -21,7 +24,9 @@ pub(super) fn wanted(groups: &Groups<'_>, index: usize) -> Option<Wanted> {
     let mut nodes = vec![index];
     let (mut inputs, mut outputs) = (vec![Some(a), Some(first.b), first.c], Vec::new());
     outputs.push(Some(groups.output(index)?));
-    for &node in groups.readers_of(a) {
+    let readers = groups.readers_of(a);
+    let behind = readers.partition_point(|&reader| reader <= index);
+    for &node in readers.iter().skip(behind).take(NEIGHBOURS) {
         let Some(other) = groups.op::<Linear>(node) else {
             continue;
         };
@@ -30,7 +35,7 @@ pub(super) fn wanted(groups: &Groups<'_>, index: usize) -> Option<Wanted> {
         let (Some(weights), Some(y)) = (weights, groups.output(node)) else {
             continue;
         };
-        let reads_it = node > index && groups.input(node, 0) == Some(a);
+        let reads_it = groups.input(node, 0) == Some(a);
         if reads_it && is_alike(other) && nodes.len() <= SIBLINGS {
             nodes.push(node);
             inputs.extend([Some(weights.b), weights.c]);
