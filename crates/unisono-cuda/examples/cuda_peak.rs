@@ -141,6 +141,7 @@ impl Bench {
             members: None,
             even: true,
             finish: FINISH,
+            siblings: [None; gemm::SIBLINGS],
         };
         let properties = self.context.properties();
         let launch = gemm::launch(&product, properties.processors, properties.shared_bytes);
@@ -228,6 +229,7 @@ impl Bench {
             members: Some(at(3)),
             even: true,
             finish: FINISH,
+            siblings: [None; gemm::SIBLINGS],
         };
         let offsets: Vec<[usize; 4]> = (0..batch)
             .map(|i| [i * length * head, i * length * head, i * length * length, 0])

@@ -213,7 +213,9 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
 
 #define GEMM_NARROW(R, C)                                                                             \
     extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R##x##C(                         \
-        const float* a, const float* b, const float* bias, float* c, const Gemm g) {                 \
+        const float* a, const float* b, const float* bias, float* c, const float* b1, const float* bias1, float* c1, \
+        const float* b2, const float* bias2, float* c2, const Gemm g) {                              \
+        Siblings{b1, bias1, c1, b2, bias2, c2}.choose(b, bias, c);                                   \
         gemm_narrow<R, C>(a, b, bias, c, g);                                                         \
     }
 

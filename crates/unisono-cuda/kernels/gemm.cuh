@@ -25,6 +25,19 @@ struct Member {
     long long a, b, c, bias;
 };
 
+// Products of one A with other weights, by the place of a block along y: their B, bias and C take the place of the first one's.
+struct Siblings {
+    const float *b1, *bias1;
+    float* c1;
+    const float *b2, *bias2;
+    float* c2;
+
+    __device__ __forceinline__ void choose(const float*& b, const float*& bias, float*& c) const {
+        if (blockIdx.y == 1) b = b1, bias = bias1, c = c1;
+        if (blockIdx.y == 2) b = b2, bias = bias2, c = c2;
+    }
+};
+
 // Finishes totals and writes them to C, whose rows are dense.
 struct Rows {
     const Gemm& g;
@@ -75,8 +88,10 @@ __device__ __forceinline__ void gemm_tile(const float* a, const float* b, const 
 }
 
 // THREADS is the most that a block has, all groups together; BLOCKS is how many of them a processor is to hold.
-#define GEMM_TILE(SOURCE, NAME, BM, BN, TM, TN, STAGES, THREADS, BLOCKS)                                    \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_tile_##BM##x##BN##_##NAME(          \
-        const float* a, const float* b, const float* bias, float* c, const Member* members, const Gemm g) { \
-        gemm_tile<Tile<BM, BN, TM, TN, STAGES>, SOURCE>(a, b, bias, c, members, g);                         \
+#define GEMM_TILE(SOURCE, NAME, BM, BN, TM, TN, STAGES, THREADS, BLOCKS)                                                     \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_tile_##BM##x##BN##_##NAME(                           \
+        const float* a, const float* b, const float* bias, float* c, const Member* members, const float* b1,                 \
+        const float* bias1, float* c1, const float* b2, const float* bias2, float* c2, const Gemm g) {                       \
+        Siblings{b1, bias1, c1, b2, bias2, c2}.choose(b, bias, c);                                                           \
+        gemm_tile<Tile<BM, BN, TM, TN, STAGES>, SOURCE>(a, b, bias, c, members, g);                                          \
     }

@@ -95,14 +95,32 @@ __device__ __forceinline__ unsigned unisono_parameter(const UnisonoParameters& p
     return p.same ? i : (row * n + i) / p.div % p.mod;
 }
 
+// The rows that are normalised: those of `a`, or what they give with rows of `b` added, of which there may be fewer, taken in turn. A sum
+// that others read as well is written on the way.
+template <bool ADDS>
+struct UnisonoSummed {
+    const float *a, *b;
+    float* sum;
+
+    __device__ __forceinline__ UnisonoSummed(const float* a_, const float* b_, float* sum_, unsigned b_rows, unsigned row, unsigned n)
+        : a(a_ + (unsigned long long)row * n), b(ADDS ? b_ + (unsigned long long)(row % b_rows) * n : nullptr),
+          sum(ADDS && sum_ != nullptr ? sum_ + (unsigned long long)row * n : nullptr) {}
+
+    __device__ __forceinline__ float operator[](unsigned i) const { return ADDS ? __fadd_rn(a[i], b[i]) : a[i]; }
+
+    __device__ __forceinline__ void put(unsigned i, float v) const {
+        if (ADDS && sum != nullptr) sum[i] = v;
+    }
+};
+
 // Layer, group and instance normalisation. `bias`, `means` and `inverses` may be null.
-extern "C" __global__ void unisono_layer_norm(const float* x, const float* scale, const float* bias, float* y, float* means, float* inverses,
-                                              unsigned rows, unsigned n, float epsilon, UnisonoParameters parameters) {
-    __shared__ float shared[32];
+template <bool ADDS>
+__device__ __forceinline__ void unisono_layer_norm_long(const UnisonoSummed<ADDS>& x, const float* scale, const float* bias, float* y, float* means,
+                                                        float* inverses, unsigned row, unsigned n, float epsilon,
+                                                        const UnisonoParameters& parameters, float* shared) {
     UnisonoGroup group = unisono_group(shared);
-    unsigned row = unisono_row(), threads = blockDim.x;
-    if (row >= rows) return;
-    x += (unsigned long long)row * n, y += (unsigned long long)row * n;
+    unsigned threads = blockDim.x;
+    y += (unsigned long long)row * n;
     float count = (float)n;
     float mean = __fdiv_rn(unisono_fold_lanes(group, n, 0.0f, [&](float s, unsigned i) { return __fadd_rn(s, x[i]); }, unisono_add), count);
     auto square = [&](float s, unsigned i) {
@@ -113,7 +131,9 @@ extern "C" __global__ void unisono_layer_norm(const float* x, const float* scale
     float r = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(variance, epsilon)));
 #pragma unroll 4
     for (unsigned i = threadIdx.x; i < n; i += threads) {
-        float normal = __fmul_rn(__fsub_rn(x[i], mean), r);
+        float v = x[i];
+        x.put(i, v);
+        float normal = __fmul_rn(__fsub_rn(v, mean), r);
         unsigned p = unisono_parameter(parameters, row, n, i);
         y[i] = bias != nullptr ? __fmaf_rn(normal, scale[p], bias[p]) : __fmul_rn(normal, scale[p]);
     }
@@ -123,26 +143,51 @@ extern "C" __global__ void unisono_layer_norm(const float* x, const float* scale
     }
 }
 
-// Layer normalisation of rows of up to 512 elements, which stay in the registers of a warp; parameters follow the row.
-extern "C" __global__ void unisono_layer_norm_512(const float* x, const float* scale, const float* bias, float* y, float* means, float* inverses,
-                                                  unsigned rows, unsigned n, float epsilon) {
-    unsigned row = unisono_row(), lane = threadIdx.x;
+extern "C" __global__ void unisono_layer_norm(const float* x, const float* scale, const float* bias, float* y, float* means, float* inverses,
+                                              unsigned rows, unsigned n, float epsilon, UnisonoParameters parameters) {
+    __shared__ float shared[32];
+    unsigned row = unisono_row();
     if (row >= rows) return;
-    x += (unsigned long long)row * n, y += (unsigned long long)row * n;
-    float v[16];
+    UnisonoSummed<false> of(x, nullptr, nullptr, 1, row, n);
+    unisono_layer_norm_long(of, scale, bias, y, means, inverses, row, n, epsilon, parameters, shared);
+}
+
+extern "C" __global__ void unisono_add_layer_norm(const float* a, const float* b, const float* scale, const float* bias, float* y, float* sum,
+                                                  unsigned rows, unsigned n, unsigned b_rows, float epsilon, UnisonoParameters parameters) {
+    __shared__ float shared[32];
+    unsigned row = unisono_row();
+    if (row >= rows) return;
+    UnisonoSummed<true> of(a, b, sum, b_rows, row, n);
+    unisono_layer_norm_long(of, scale, bias, y, nullptr, nullptr, row, n, epsilon, parameters, shared);
+}
+
+// Layer normalisation of rows of up to 32 * ITEMS elements, no more than 1,024, which stay in the registers of a warp; parameters follow the
+// row and are on their way while it is summed.
+template <int ITEMS, bool ADDS>
+__device__ __forceinline__ void unisono_layer_norm_held(const UnisonoSummed<ADDS>& x, const float* scale, const float* bias, float* y,
+                                                        float* means, float* inverses, unsigned row, unsigned n, float epsilon) {
+    unsigned lane = threadIdx.x;
+    y += (unsigned long long)row * n;
+    float v[ITEMS], factor[ITEMS], shift[ITEMS];
     float count = (float)n, mean = 0.0f, variance = 0.0f;
 #pragma unroll
-    for (int k = 0; k < 16; k++) {
+    for (int k = 0; k < ITEMS; k++) {
         unsigned i = lane + 32 * k;
         v[k] = i < n ? x[i] : 0.0f;
+        factor[k] = i < n ? scale[i] : 0.0f;
+        shift[k] = i < n && bias != nullptr ? bias[i] : 0.0f;
     }
 #pragma unroll
-    for (int k = 0; k < 16; k++) mean = lane + 32 * k < n ? __fadd_rn(mean, v[k]) : mean;
+    for (int k = 0; k < ITEMS; k++) {
+        unsigned i = lane + 32 * k;
+        if (i < n) x.put(i, v[k]);
+        mean = i < n ? __fadd_rn(mean, v[k]) : mean;
+    }
 #pragma unroll
     for (unsigned width = 16; width > 0; width /= 2) mean = __fadd_rn(mean, __shfl_down_sync(UNISONO_WHOLE_WARP, mean, width));
     mean = __fdiv_rn(__fadd_rn(0.0f, __shfl_sync(UNISONO_WHOLE_WARP, mean, 0)), count);
 #pragma unroll
-    for (int k = 0; k < 16; k++) {
+    for (int k = 0; k < ITEMS; k++) {
         float d = __fsub_rn(v[k], mean);
         variance = lane + 32 * k < n ? __fmaf_rn(d, d, variance) : variance;
         v[k] = d;
@@ -152,11 +197,11 @@ extern "C" __global__ void unisono_layer_norm_512(const float* x, const float* s
     variance = __fdiv_rn(__fadd_rn(0.0f, __shfl_sync(UNISONO_WHOLE_WARP, variance, 0)), count);
     float r = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(variance, epsilon)));
 #pragma unroll
-    for (int k = 0; k < 16; k++) {
+    for (int k = 0; k < ITEMS; k++) {
         unsigned i = lane + 32 * k;
         if (i < n) {
             float normal = __fmul_rn(v[k], r);
-            y[i] = bias != nullptr ? __fmaf_rn(normal, scale[i], bias[i]) : __fmul_rn(normal, scale[i]);
+            y[i] = bias != nullptr ? __fmaf_rn(normal, factor[k], shift[k]) : __fmul_rn(normal, factor[k]);
         }
     }
     if (lane == 0) {
@@ -165,20 +210,65 @@ extern "C" __global__ void unisono_layer_norm_512(const float* x, const float* s
     }
 }
 
-extern "C" __global__ void unisono_rms_norm(const float* x, const float* scale, float* y, unsigned rows, unsigned n, float epsilon,
-                                            UnisonoParameters parameters) {
-    __shared__ float shared[32];
-    UnisonoGroup group = unisono_group(shared);
-    unsigned row = unisono_row(), threads = blockDim.x;
+extern "C" __global__ void unisono_layer_norm_512(const float* x, const float* scale, const float* bias, float* y, float* means, float* inverses,
+                                                  unsigned rows, unsigned n, float epsilon) {
+    unsigned row = unisono_row();
     if (row >= rows) return;
-    x += (unsigned long long)row * n, y += (unsigned long long)row * n;
+    UnisonoSummed<false> of(x, nullptr, nullptr, 1, row, n);
+    unisono_layer_norm_held<16>(of, scale, bias, y, means, inverses, row, n, epsilon);
+}
+
+extern "C" __global__ void unisono_add_layer_norm_512(const float* a, const float* b, const float* scale, const float* bias, float* y, float* sum,
+                                                      unsigned rows, unsigned n, unsigned b_rows, float epsilon) {
+    unsigned row = unisono_row();
+    if (row >= rows) return;
+    UnisonoSummed<true> of(a, b, sum, b_rows, row, n);
+    unisono_layer_norm_held<16>(of, scale, bias, y, nullptr, nullptr, row, n, epsilon);
+}
+
+extern "C" __global__ void unisono_add_layer_norm_1024(const float* a, const float* b, const float* scale, const float* bias, float* y, float* sum,
+                                                       unsigned rows, unsigned n, unsigned b_rows, float epsilon) {
+    unsigned row = unisono_row();
+    if (row >= rows) return;
+    UnisonoSummed<true> of(a, b, sum, b_rows, row, n);
+    unisono_layer_norm_held<32>(of, scale, bias, y, nullptr, nullptr, row, n, epsilon);
+}
+
+template <bool ADDS>
+__device__ __forceinline__ void unisono_rms_norm_long(const UnisonoSummed<ADDS>& x, const float* scale, float* y, unsigned row, unsigned n,
+                                                      float epsilon, const UnisonoParameters& parameters, float* shared) {
+    UnisonoGroup group = unisono_group(shared);
+    unsigned threads = blockDim.x;
+    y += (unsigned long long)row * n;
     auto square = [&](float s, unsigned i) {
         float v = x[i];
         return __fmaf_rn(v, v, s);
     };
     float mean = __fdiv_rn(unisono_fold_lanes(group, n, 0.0f, square, unisono_add), (float)n);
     float r = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(mean, epsilon)));
-    for (unsigned i = threadIdx.x; i < n; i += threads) y[i] = __fmul_rn(__fmul_rn(x[i], r), scale[unisono_parameter(parameters, row, n, i)]);
+    for (unsigned i = threadIdx.x; i < n; i += threads) {
+        float v = x[i];
+        x.put(i, v);
+        y[i] = __fmul_rn(__fmul_rn(v, r), scale[unisono_parameter(parameters, row, n, i)]);
+    }
+}
+
+extern "C" __global__ void unisono_rms_norm(const float* x, const float* scale, float* y, unsigned rows, unsigned n, float epsilon,
+                                            UnisonoParameters parameters) {
+    __shared__ float shared[32];
+    unsigned row = unisono_row();
+    if (row >= rows) return;
+    UnisonoSummed<false> of(x, nullptr, nullptr, 1, row, n);
+    unisono_rms_norm_long(of, scale, y, row, n, epsilon, parameters, shared);
+}
+
+extern "C" __global__ void unisono_add_rms_norm(const float* a, const float* b, const float* scale, float* y, float* sum, unsigned rows, unsigned n,
+                                                unsigned b_rows, float epsilon, UnisonoParameters parameters) {
+    __shared__ float shared[32];
+    unsigned row = unisono_row();
+    if (row >= rows) return;
+    UnisonoSummed<true> of(a, b, sum, b_rows, row, n);
+    unisono_rms_norm_long(of, scale, y, row, n, epsilon, parameters, shared);
 }
 
 // The folds of a row by a group of warps, for `unisono_reduce`.
@@ -209,6 +299,8 @@ extern "C" __global__ void unisono_reduce_rows(const float* x, float* y, unsigne
 }
 
 // The folds of 32 outputs side by side, by threads that take slices along y. All threads pass every barrier; one outside of the outputs folds nothing.
+// UNROLLED elements are on their way at once.
+template <int UNROLLED>
 struct UnisonoBySlices {
     unsigned n;
     bool inside;
@@ -222,7 +314,7 @@ struct UnisonoBySlices {
             float chain = neutral;
             if (inside && start < n) {
                 unsigned end = n - start < UNISONO_SLICE ? n : start + UNISONO_SLICE;
-#pragma unroll 4
+#pragma unroll UNROLLED
                 for (unsigned i = start; i < end; i++) chain = step(chain, i);
             }
             if (blockDim.y == 1) {
@@ -256,10 +348,19 @@ extern "C" __global__ void unisono_reduce_across(const float* x, float* y, unsig
                                                  UnisonoAxes kept_axes, UnisonoMap folded, UnisonoAxes folded_axes) {
     __shared__ float shared[8][33];
     unsigned o = blockIdx.x * 32 + threadIdx.x;
-    UnisonoBySlices by = {n, o < outputs, shared};
-    x += by.inside ? unisono_at(kept, kept_axes, o) : 0;
-    float total = unisono_reduce(reduction, n, by, [&](unsigned i) { return x[unisono_at(folded, folded_axes, i)]; });
-    if (by.inside && threadIdx.y == 0) y[o] = total;
+    bool inside = o < outputs;
+    x += inside ? unisono_at(kept, kept_axes, o) : 0;
+    float total;
+    if (folded_axes.count <= 1) {
+        // One axis, the usual case: what costs is to wait for each element, so many are asked for at once.
+        unsigned apart = folded.step[0];
+        UnisonoBySlices<16> by = {n, inside, shared};
+        total = unisono_reduce(reduction, n, by, [&](unsigned i) { return x[i * apart]; });
+    } else {
+        UnisonoBySlices<2> by = {n, inside, shared};
+        total = unisono_reduce(reduction, n, by, [&](unsigned i) { return x[unisono_at(folded, folded_axes, i)]; });
+    }
+    if (inside && threadIdx.y == 0) y[o] = total;
 }
 
 // Sums of integers, which wrap: `unisono_reduce_across` for i64 and i32, one thread to an output. 0 is the sum, 8 and 9 greatest and least.

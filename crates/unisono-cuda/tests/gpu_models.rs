@@ -1,59 +1,21 @@
 //! Whole models on a GPU, held against the processor bit for bit: alone, padded, and with many callers. `cargo xtask gpu-test` runs
 //! them.
 
-use std::sync::Arc;
+mod devices;
 
-use unisono_cuda::CudaOptions;
-use unisono_graph::contract::contract;
-use unisono_graph::infer::{declared_inputs, infer_partial};
+use unisono_graph::Graph;
 use unisono_graph::ops::binary::{Binary, BinaryFunction};
 use unisono_graph::ops::indexing::{Gather, NonZero};
 use unisono_graph::ops::linear::Linear;
 use unisono_graph::ops::movement::{Transpose, Trilu};
 use unisono_graph::ops::normalize::{Softmax, SoftmaxFunction};
 use unisono_graph::ops::unary::{Unary, UnaryFunction};
-use unisono_graph::{Dim, Graph, Operator, Symbol, TensorType, ValueId};
+use unisono_runtime::ErrorKind;
 use unisono_runtime::census::Resource;
-use unisono_runtime::model::ModelGraph;
-use unisono_runtime::session::{SessionOptions, Shutdown};
-use unisono_runtime::{Device, ErrorKind, Session};
+use unisono_runtime::session::Shutdown;
 use unisono_tensor::{DType, Tensor};
 
-fn input(graph: &mut Graph, dtype: DType, shape: &[&str]) -> ValueId {
-    let dim = |n: &&str| match n.parse::<i64>() {
-        Ok(n) => Dim::constant(n),
-        Err(_) => Dim::symbol(&Symbol::new(n)),
-    };
-    let shape = Some(shape.iter().map(dim).collect());
-    graph.add_input("x", TensorType { dtype, shape })
-}
-
-fn node(graph: &mut Graph, op: impl Operator, inputs: &[ValueId]) -> ValueId {
-    let name = format!("node{}", graph.nodes().len());
-    graph.append(name, Arc::new(op), inputs, 1)[0]
-}
-
-fn numbers(shape: &[usize], seed: usize) -> Tensor {
-    let mut state = (seed as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect();
-    Tensor::from_slice(shape, &values).unwrap()
-}
-
-fn model(graph: Graph) -> Arc<ModelGraph> {
-    graph.check().unwrap();
-    let facts = infer_partial(&graph, &declared_inputs(&graph)).unwrap();
-    let outputs = graph.outputs().iter();
-    let outputs: Vec<_> = outputs.map(|id| facts[id.index()].clone()).collect();
-    let contract = contract(&graph);
-    Arc::new(ModelGraph::new(graph, contract, &outputs).unwrap())
-}
+use devices::{Bench, input, node, numbers};
 
 const PRODUCT: Linear = Linear {
     transpose_a: false,
@@ -67,7 +29,7 @@ const PRODUCT: Linear = Linear {
 /// Three layers with long sums, and a softmax.
 fn perceptron() -> Graph {
     let mut graph = Graph::new("perceptron");
-    let mut x = input(&mut graph, DType::F32, &["rows", "700"]);
+    let mut x = input(&mut graph, "x", DType::F32, &["rows", "700"]);
     for (layer, (k, n)) in [(700, 300), (300, 300), (300, 37)].into_iter().enumerate() {
         let weights = graph.add_constant("w", numbers(&[k, n], layer));
         let bias = graph.add_constant("b", numbers(&[n], 10 + layer));
@@ -88,7 +50,7 @@ fn perceptron() -> Graph {
 /// Nodes on the device, on the processor, and a value that is passed on.
 fn mixed() -> Graph {
     let mut graph = Graph::new("mixed");
-    let x = input(&mut graph, DType::F32, &["rows", "17", "17"]);
+    let x = input(&mut graph, "x", DType::F32, &["rows", "17", "17"]);
     let perm = Some(vec![0, 2, 1]);
     let a = node(&mut graph, Transpose { perm }, &[x]);
     let b = node(&mut graph, Trilu { upper: true }, &[a]);
@@ -102,42 +64,11 @@ fn mixed() -> Graph {
 
 fn picking() -> Graph {
     let mut graph = Graph::new("picking");
-    let x = input(&mut graph, DType::I64, &["rows", "3"]);
+    let x = input(&mut graph, "x", DType::I64, &["rows", "3"]);
     let table = graph.add_constant("table", numbers(&[50, 8], 3));
     let y = node(&mut graph, Gather { axis: 0 }, &[table, x]);
     graph.set_outputs(vec![y]);
     graph
-}
-
-/// A model on both devices.
-struct Bench {
-    gpu: Device,
-    on_gpu: Session,
-    on_cpu: Session,
-}
-
-impl Bench {
-    fn new(graph: Graph) -> Bench {
-        let model = model(graph);
-        let gpu = unisono_cuda::device(&CudaOptions::default()).unwrap();
-        let cpu = unisono_cpu::device(&unisono_cpu::CpuOptions::default()).unwrap();
-        let options = SessionOptions::default();
-        Bench {
-            on_gpu: Session::new(Arc::clone(&model), &gpu, &options).unwrap(),
-            on_cpu: Session::new(model, &cpu, &options).unwrap(),
-            gpu,
-        }
-    }
-
-    fn check(&self, x: &Tensor) {
-        let (got, expected) = (self.on_gpu.run(x).unwrap(), self.on_cpu.run(x).unwrap());
-        assert_eq!(got.len(), expected.len());
-        for n in 0..expected.len() {
-            assert_eq!(got[n].shape(), expected[n].shape(), "output {n}");
-            let same = got[n].bytes() == expected[n].bytes();
-            assert!(same, "{:?}: output {n} has other bits", x.shape());
-        }
-    }
 }
 
 #[test]
@@ -225,7 +156,7 @@ fn a_bad_index_reaches_its_own_caller_alone_and_is_told_as_on_the_processor() {
 #[ignore = "needs an NVIDIA GPU"]
 fn shapes_that_depend_on_data_run_on_the_processor() {
     let mut graph = Graph::new("test");
-    let x = input(&mut graph, DType::F32, &["rows", "5"]);
+    let x = input(&mut graph, "x", DType::F32, &["rows", "5"]);
     let y = node(&mut graph, NonZero, &[x]);
     graph.set_outputs(vec![y]);
     let bench = Bench::new(graph);

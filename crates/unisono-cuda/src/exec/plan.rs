@@ -335,15 +335,23 @@ impl Plan for CudaPlan {
         };
         Ok(match prepared? {
             Prepared::Here(bucket) => {
-                let of_node = |step: &crate::program::Step| {
-                    let node = nodes.get(step.node?)?;
-                    let (name, operator) = (node.name.clone(), node.op.name());
-                    Some(match step.work {
-                        Work::Host(_) => place(name, operator, "cpu", Some(NO_KERNEL)),
-                        _ => place(name, operator, &device, None),
-                    })
-                };
-                bucket.program.steps.iter().filter_map(of_node).collect()
+                // In the order of the graph, whatever runs together.
+                let mut placed = Vec::new();
+                for step in &bucket.program.steps {
+                    for &index in &step.nodes {
+                        let Some(node) = nodes.get(index) else {
+                            continue;
+                        };
+                        let (name, operator) = (node.name.clone(), node.op.name());
+                        let place = match step.work {
+                            Work::Host(_) => place(name, operator, "cpu", Some(NO_KERNEL)),
+                            _ => place(name, operator, &device, None),
+                        };
+                        placed.push((index, place));
+                    }
+                }
+                placed.sort_by_key(|(index, _)| *index);
+                placed.into_iter().map(|(_, place)| place).collect()
             }
             Prepared::Elsewhere(reason) => {
                 let why = match reason.node.and_then(|node| nodes.get(node)) {

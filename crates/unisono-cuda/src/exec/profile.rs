@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use unisono_graph::{Dim, Fact, ValueId};
+use unisono_graph::{Dim, Fact, Node, ValueId};
 use unisono_runtime::Error;
 use unisono_runtime::profile::{Profile, StepProfile, Times};
 use unisono_runtime::program::Known;
@@ -102,27 +102,31 @@ fn step_profile(
     };
     profile.weight_bytes = weights(program, step);
     let graph = model.model.graph();
-    match step.node.and_then(|node| graph.nodes().get(node)) {
-        Some(node) => {
-            profile.name = node.name.clone();
-            profile.operator = node.op.name().to_owned();
-            let facts = |ids: &[Option<ValueId>]| -> Vec<Option<Fact>> {
-                let known = |id: ValueId| known.get(id.index())?.as_ref();
-                let constant = |id: ValueId| graph.constant(id);
-                let fact = |id: &Option<ValueId>| {
-                    let id = (*id)?;
-                    fact(known(id)?, constant(id))
-                };
-                ids.iter().map(fact).collect()
-            };
-            profile.flops = node.op.flops(&facts(&node.inputs), &facts(&node.outputs));
-        }
-        None => {
-            profile.name = step.name.clone();
-            profile.operator = "Copy".to_owned();
-            profile.flops = Some(0);
-        }
+    let nodes = step.nodes.iter().filter_map(|&n| graph.nodes().get(n));
+    let nodes: Vec<&Node> = nodes.collect();
+    if nodes.is_empty() {
+        profile.name = step.name.clone();
+        profile.operator = "Copy".to_owned();
+        profile.flops = Some(0);
+        return profile;
     }
+    let joined = |part: fn(&Node) -> &str| {
+        let parts: Vec<&str> = nodes.iter().map(|node| part(node)).collect();
+        parts.join(" + ")
+    };
+    profile.name = joined(|node| &node.name);
+    profile.operator = joined(|node| node.op.name());
+    let facts = |ids: &[Option<ValueId>]| -> Vec<Option<Fact>> {
+        let known = |id: ValueId| known.get(id.index())?.as_ref();
+        let constant = |id: ValueId| graph.constant(id);
+        let fact = |id: &Option<ValueId>| {
+            let id = (*id)?;
+            fact(known(id)?, constant(id))
+        };
+        ids.iter().map(fact).collect()
+    };
+    let flops = |node: &&Node| node.op.flops(&facts(&node.inputs), &facts(&node.outputs));
+    profile.flops = nodes.iter().map(flops).sum();
     profile
 }
 

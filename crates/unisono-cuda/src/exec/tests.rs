@@ -6,6 +6,7 @@ use unisono_cpu::CpuOptions;
 use unisono_cpu::host::Host;
 use unisono_graph::Graph;
 use unisono_graph::ops::indexing::NonZero;
+use unisono_graph::ops::linear::Linear;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
 use unisono_runtime::plan::{Backend, Executable, Group, Member, Plan, PlanKey};
@@ -14,9 +15,10 @@ use unisono_tensor::{DType, Tensor};
 
 use crate::device::{Cuda, CudaOptions, Opened};
 use crate::driver::fake::{self, FakeDevice, State};
-use crate::driver::{Context, DevicePool};
+use crate::driver::{Context, DevicePool, Source};
 use crate::exec::engine::Engine;
 use crate::exec::lane::CudaLane;
+use crate::lower::Lower;
 use crate::testing::{
     ARGUMENT_SIZES, SOURCE, input, lower, model, negate, node, numbers, pick, simulate, sum,
     triangle,
@@ -54,14 +56,15 @@ fn one_thread() -> Host {
 }
 
 fn backend(options: &CudaOptions) -> Result<Cuda, Error> {
+    backend_with(options, &[SOURCE], lower)
+}
+
+fn backend_with(options: &CudaOptions, sources: &[Source], lower: Lower) -> Result<Cuda, Error> {
     let context = Context::open(fake::driver()?, 0)?;
     let pool = DevicePool::new(&context, options.memory_limit);
     let opened = Opened { context, pool };
     Ok(Cuda(Arc::new(Engine::new(
-        opened,
-        options,
-        &[SOURCE],
-        lower,
+        opened, options, sources, lower,
     )?)))
 }
 
@@ -357,6 +360,36 @@ fn a_plan_says_where_its_nodes_run() {
     for place in placement {
         assert_eq!(place.why.is_some(), place.device == "cpu", "{place:?}");
     }
+}
+
+#[test]
+fn nodes_that_run_together_are_told_one_by_one_in_the_graphs_order() {
+    fake::reset(state(64 << 20));
+    let mut graph = Graph::new("test");
+    let x = input(&mut graph, "x", DType::F32, &["rows", "8"]);
+    let projected = |graph: &mut Graph, seed| {
+        let weights = graph.add_constant("w", numbers(&[8, 8], seed));
+        node(graph, Linear::default(), &[x, weights])
+    };
+    let a = projected(&mut graph, 1);
+    let b = node(&mut graph, triangle(), &[a]);
+    let c = projected(&mut graph, 2);
+    let d = node(&mut graph, negate(), &[c]);
+    graph.set_outputs(vec![b, d]);
+    let options = CudaOptions::default();
+    let backend = backend_with(&options, crate::kernels::SOURCES, crate::lower::lower).unwrap();
+    let model = model(graph);
+    let executable = backend.prepare(Arc::clone(&model)).unwrap();
+    let (key, rows) = model.admit(&[numbers(&[2, 8], 1)]).unwrap();
+    let placement = executable.compile(&key).unwrap().placement(rows).unwrap();
+    let told: Vec<(&str, &str)> = placement.iter().map(|p| (&*p.name, &*p.device)).collect();
+    let expected = [
+        ("node0", "cuda:0"),
+        ("node1", "cpu"),
+        ("node2", "cuda:0"),
+        ("node3", "cuda:0"),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -62,6 +62,22 @@ pub struct Product {
     pub even: bool,
     /// What happens to the totals.
     pub finish: Finish,
+    /// Further products of the same A, in the same launch.
+    pub siblings: [Option<Sibling>; SIBLINGS],
+}
+
+/// Products that a launch may have beside its first one.
+pub const SIBLINGS: usize = 2;
+
+/// A product that is like another one in all but these.
+#[derive(Clone, Copy, Debug)]
+pub struct Sibling {
+    /// The right-hand side, packed.
+    pub b: Buffer,
+    /// Its bias, if the other has one.
+    pub bias: Option<Buffer>,
+    /// Its result.
+    pub c: Buffer,
 }
 
 /// `function(alpha * total + beta * bias)`, as `arith::Epilogue`.
@@ -125,10 +141,20 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
         ),
     };
     let bias = product.bias.map_or([0, 0], |bias| bias.strides);
+    let siblings = || product.siblings.iter().flatten();
+    let products = 1 + siblings().count();
+    let is_packed = matches!(product.b, Right::Packed(_));
+    if products > 1
+        && (!is_packed || siblings().any(|s| s.bias.is_some() != product.bias.is_some()))
+    {
+        return None;
+    }
     let even = |buffer: Buffer| buffer.offset.is_multiple_of(16) && product.even;
     let a_quads = a_col == 1 && (m == 1 || a_row.is_multiple_of(4)) && even(product.a.buffer);
-    let c_quads = n.is_multiple_of(4) && even(product.c);
-    let packed = matches!(product.b, Right::Packed(_)) && b.offset.is_multiple_of(16);
+    let c_quads = n.is_multiple_of(4) && even(product.c) && siblings().all(|s| even(s.c));
+    let packed = is_packed
+        && b.offset.is_multiple_of(16)
+        && siblings().all(|s| s.b.offset.is_multiple_of(16));
 
     let narrow = if packed && batch == 1 && m <= NARROW {
         Narrow::new(m, k, limit)
@@ -137,9 +163,15 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
     };
     let choice = match narrow {
         Some(_) => None,
-        None => Some(tile::choose(product.extent, processors, limit, |tile| {
-            kernel(tile, packed && a_quads).is_some()
-        })?),
+        None => {
+            let all = Extent {
+                batch: batch.checked_mul(products)?,
+                ..product.extent
+            };
+            Some(tile::choose(all, processors, limit, |tile| {
+                kernel(tile, packed && a_quads).is_some()
+            })?)
+        }
     };
     let [tiles_m, tiles_n] = choice.map_or([1, 1], |choice| TILES[choice.tile].count(m, n));
     let abreast = narrow.as_ref().map_or(0, |narrow| narrow.abreast);
@@ -193,6 +225,14 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
             )
         }
     };
+    // Those that are there come first: blocks are told apart by their place.
+    let mut siblings = siblings();
+    for _ in 0..SIBLINGS {
+        let sibling = siblings.next();
+        args.push(optional(sibling.map(|s| s.b)));
+        args.push(optional(sibling.and_then(|s| s.bias)));
+        args.push(optional(sibling.map(|s| s.c)));
+    }
     args.push(Arg::words(&words));
     Some(Launch {
         kernel,
@@ -200,7 +240,7 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
             u32::try_from(blocks)
                 .ok()
                 .filter(|&n| n <= i32::MAX as u32)?,
-            1,
+            u32::try_from(products).ok()?,
             1,
         ],
         block: [u32::try_from(threads).ok()?, 1, 1],
@@ -306,7 +346,51 @@ mod tests {
                 beta: 1.0,
                 function: Function::IDENTITY,
             },
+            siblings: [None; SIBLINGS],
         }
+    }
+
+    #[test]
+    fn products_of_one_left_hand_side_share_a_launch() {
+        let at = |n| Buffer::at(Place::Arena(n));
+        for m in [1, 16, 17, 2048] {
+            let alone = product(m, 256, 256, 1, true);
+            let mut three = alone;
+            for (n, sibling) in three.siblings.iter_mut().enumerate() {
+                *sibling = Some(Sibling {
+                    b: at(10 + n),
+                    bias: None,
+                    c: at(20 + n),
+                });
+            }
+            let launch = |product| launch(&product, 132, 227 * 1024).unwrap();
+            let (one, all) = (launch(alone), launch(three));
+            assert_eq!((one.grid[1], all.grid[1]), (1, 3));
+            assert_eq!(one.args.len(), all.args.len());
+            let from = all.args.len() - 7;
+            let expected = [10, 20, 11, 21].map(|n| Arg::Buffer(at(n)));
+            let [b1, c1, b2, c2] = expected;
+            assert_eq!(
+                all.args[from..from + 6],
+                [b1, Arg::Null, c1, b2, Arg::Null, c2]
+            );
+            assert!(one.args[from..from + 6].iter().all(|arg| *arg == Arg::Null));
+        }
+        // Another would read a bias that is not there.
+        let mut odd = product(1, 8, 8, 1, true);
+        odd.siblings[0] = Some(Sibling {
+            b: at(10),
+            bias: Some(at(11)),
+            c: at(12),
+        });
+        assert!(launch(&odd, 132, 227 * 1024).is_none());
+        let mut strided = product(1, 8, 8, 1, false);
+        strided.siblings[0] = Some(Sibling {
+            b: at(10),
+            bias: None,
+            c: at(12),
+        });
+        assert!(launch(&strided, 132, 227 * 1024).is_none());
     }
 
     #[test]

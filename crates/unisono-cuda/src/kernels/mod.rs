@@ -1,5 +1,6 @@
 //! The kernels that ship as PTX, and for each a function that builds its launch.
 
+pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod functions;
@@ -24,6 +25,7 @@ macro_rules! source {
 
 /// All kernels. A device compiles those files that a model wants.
 pub const SOURCES: &[Source] = &[
+    source!("attention"),
     source!("conv"),
     source!("elementwise"),
     source!("gemm"),

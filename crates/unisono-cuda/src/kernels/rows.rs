@@ -156,6 +156,70 @@ pub fn rms_norm(
         .launch("unisono_rms_norm", blocks, block)
 }
 
+/// What a normalisation of a sum reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct AddNorm {
+    /// One summand, all rows of it.
+    pub a: Buffer,
+    /// The other one.
+    pub b: Buffer,
+    /// How many rows that has; they are taken in turn.
+    pub b_rows: usize,
+    /// The scale.
+    pub scale: Buffer,
+    /// The bias of a layer normalisation.
+    pub bias: Option<Buffer>,
+    /// The result.
+    pub y: Buffer,
+    /// The sum, where somebody wants it.
+    pub sum: Option<Buffer>,
+}
+
+/// [`layer_norm`] of a sum.
+pub fn add_layer_norm(
+    rows: Rows,
+    parameters: Parameters,
+    epsilon: f32,
+    processors: u32,
+    buffers: AddNorm,
+) -> Option<Launch> {
+    let args = Args::buffers([buffers.a, buffers.b, buffers.scale])
+        .buffer(buffers.bias)
+        .buffer(Some(buffers.y))
+        .buffer(buffers.sum);
+    let args = rows.sizes(args)?.size(buffers.b_rows)?.float(epsilon);
+    let (blocks, block) = rows.warps();
+    match rows.n {
+        ..=512 if parameters.follow(rows.n) => {
+            args.launch("unisono_add_layer_norm_512", blocks, block)
+        }
+        513..=1024 if parameters.follow(rows.n) => {
+            args.launch("unisono_add_layer_norm_1024", blocks, block)
+        }
+        _ => {
+            let (blocks, block) = rows.grid(processors);
+            args.arg(parameters.arg(rows.n)?)
+                .launch("unisono_add_layer_norm", blocks, block)
+        }
+    }
+}
+
+/// [`rms_norm`] of a sum.
+pub fn add_rms_norm(
+    rows: Rows,
+    parameters: Parameters,
+    epsilon: f32,
+    processors: u32,
+    buffers: AddNorm,
+) -> Option<Launch> {
+    let args = Args::buffers([buffers.a, buffers.b, buffers.scale, buffers.y]);
+    let args = rows.sizes(args.buffer(buffers.sum))?;
+    let args = args.size(buffers.b_rows)?.float(epsilon);
+    let (blocks, block) = rows.grid(processors);
+    args.arg(parameters.arg(rows.n)?)
+        .launch("unisono_add_rms_norm", blocks, block)
+}
+
 /// The number of a reduction in `kernels/fold.cuh`.
 fn code(reduction: Reduction) -> i32 {
     match reduction {

@@ -1,21 +1,60 @@
-//! `Linear`: MatMul, Gemm and their fused forms, as launches of matrix products.
+//! `Linear`: MatMul, Gemm and their fused forms, as launches of matrix products; several of one left-hand side in one launch.
 
 use unisono_graph::ops::linear::Linear;
 use unisono_graph::ops::product::Product;
 use unisono_reference::eval::canonical_activation;
 use unisono_runtime::Error;
-use unisono_tensor::DType;
+use unisono_tensor::{DType, Tensor};
 
-use super::Lowering;
+use super::{Lowering, of_the_device};
 use crate::kernels::functions::{self, Function};
-use crate::kernels::gemm::{self, Finish, Matrix, Right};
+use crate::kernels::gemm::{self, Finish, Matrix, Right, Sibling};
 use crate::kernels::tile::Extent;
+use crate::launch::Buffer;
+
+/// Products of one left-hand side with constants of one shape. Inputs: `a`, then for each product its `b` and its `c`, left out for all or
+/// for none. Outputs: one for each product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Products {
+    /// What each of them is.
+    pub product: Linear,
+    /// How many.
+    pub count: usize,
+}
+
+of_the_device!(Products, "Products");
 
 /// Lowers a product of `f32`.
 pub fn linear(lowering: &mut Lowering<'_>) -> Result<bool, Error> {
-    let Some(op) = lowering.op::<Linear>().copied() else {
+    match lowering.op::<Linear>().copied() {
+        Some(op) => products_of(lowering, op, 1),
+        None => Ok(false),
+    }
+}
+
+/// Lowers several products of `f32`.
+pub(super) fn products(lowering: &mut Lowering<'_>) -> Result<bool, Error> {
+    match lowering.op::<Products>().copied() {
+        Some(Products { product, count }) => products_of(lowering, product, count),
+        None => Ok(false),
+    }
+}
+
+/// Is the product with this number like the first one, so that their shapes need no second look?
+fn is_like_the_first(lowering: &Lowering<'_>, number: usize) -> bool {
+    let of_input = |index| lowering.input(index).map(|o| (o.dtype, &o.shape));
+    let of_output = |index| lowering.output(index).map(|o| (o.dtype, &o.shape));
+    let b = lowering.input(1 + 2 * number);
+    b.is_some_and(|b| b.constant.is_some())
+        && of_input(1) == of_input(1 + 2 * number)
+        && of_input(2) == of_input(2 + 2 * number)
+        && of_output(0) == of_output(number)
+}
+
+fn products_of(lowering: &mut Lowering<'_>, op: Linear, count: usize) -> Result<bool, Error> {
+    if count > 1 + gemm::SIBLINGS || !(1..count).all(|n| is_like_the_first(lowering, n)) {
         return Ok(false);
-    };
+    }
     let operands = [
         lowering.input(0),
         lowering.input(1),
@@ -74,6 +113,9 @@ pub fn linear(lowering: &mut Lowering<'_>) -> Result<bool, Error> {
     } else {
         Vec::new()
     };
+    if count > 1 && flat.is_none() {
+        return Ok(false);
+    }
     let place = lowering.buffer(0)?;
     let (Some(a), bias) = (place, if has_bias { lowering.buffer(2)? } else { None }) else {
         return Ok(false);
@@ -105,6 +147,13 @@ pub fn linear(lowering: &mut Lowering<'_>) -> Result<bool, Error> {
             .iter()
             .all(|o| o[0].is_multiple_of(4) && o[2].is_multiple_of(4)),
         finish,
+        siblings: std::array::from_fn(|n| {
+            (n + 1 < count).then_some(Sibling {
+                b: a,
+                bias,
+                c: out_buffer,
+            })
+        }),
     };
     let (processors, limit) = (lowering.processors, lowering.site.shared_limit());
     if gemm::launch(&launch, processors, limit).is_none() {
@@ -112,18 +161,7 @@ pub fn linear(lowering: &mut Lowering<'_>) -> Result<bool, Error> {
     }
     launch.b = match (flat, weights) {
         (Some(_), Some(tensor)) => {
-            let [row, col] = product.b;
-            let make = &mut || {
-                let pack =
-                    |data: &[f32]| gemm::pack(product.k, product.n, |k, n| data[k * row + n * col]);
-                Ok(tensor.read_once(pack)?)
-            };
-            let key = if op.transpose_b {
-                "packed, transposed"
-            } else {
-                "packed"
-            };
-            Right::Packed(lowering.site.constant(value, key, make)?)
+            Right::Packed(packed(lowering, &op, &product, (value, &tensor))?)
         }
         _ => match lowering.buffer(1)? {
             Some(buffer) => Right::Strided(Matrix {
@@ -133,6 +171,19 @@ pub fn linear(lowering: &mut Lowering<'_>) -> Result<bool, Error> {
             None => return Ok(false),
         },
     };
+    for number in 1..count {
+        let b = lowering.input(1 + 2 * number);
+        let b = b.and_then(|b| Some((b.value, b.constant.clone()?)));
+        let c = lowering.output(number).and_then(|c| c.buffer);
+        let (Some((value, tensor)), Some(c)) = (b, c) else {
+            return Ok(false);
+        };
+        launch.siblings[number - 1] = Some(Sibling {
+            b: packed(lowering, &op, &product, (value, &tensor))?,
+            bias: lowering.buffer(2 + 2 * number)?,
+            c,
+        });
+    }
     if !offsets.is_empty() {
         launch.members = Some(lowering.site.table(gemm::members(&offsets))?);
     }
@@ -143,4 +194,24 @@ pub fn linear(lowering: &mut Lowering<'_>) -> Result<bool, Error> {
         }
         None => Ok(false),
     }
+}
+
+/// A constant right-hand side, packed once for all programs of a model.
+fn packed(
+    lowering: &mut Lowering<'_>,
+    op: &Linear,
+    product: &Product,
+    (value, tensor): (usize, &Tensor),
+) -> Result<Buffer, Error> {
+    let [row, col] = product.b;
+    let make = &mut || {
+        let pack = |data: &[f32]| gemm::pack(product.k, product.n, |k, n| data[k * row + n * col]);
+        Ok(tensor.read_once(pack)?)
+    };
+    let key = if op.transpose_b {
+        "packed, transposed"
+    } else {
+        "packed"
+    };
+    lowering.site.constant(value, key, make)
 }

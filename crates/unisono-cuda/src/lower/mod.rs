@@ -2,7 +2,11 @@
 //!
 //! The one idea: an operator becomes launches when its shapes are known, or it has none here and runs on the CPU inside the plan.
 //! A lowering sees shapes, types and constants, never data; it must write every element of its outputs.
+//!
+//! A group of nodes that one launch serves (`crate::program::fuse`) comes as one operator, which no graph has: see `of_the_device`.
 
+pub mod add_norm;
+pub mod attention;
 pub mod conv;
 mod elementwise;
 pub mod linear;
@@ -84,15 +88,47 @@ pub type Lower = fn(&mut Lowering<'_>) -> Result<bool, Error>;
 /// serves.
 const FAMILIES: &[&[(&str, Lower)]] = &[
     &[
+        ("AddNorm", add_norm::add_norm),
+        ("Attention", attention::attention),
         ("Conv", conv::conv),
         ("ConvTranspose", conv::conv_transpose),
         ("Linear", linear::linear),
+        ("Products", linear::products),
     ],
     elementwise::LOWERINGS,
     movement::LOWERINGS,
     pool::LOWERINGS,
     rows::LOWERINGS,
 ];
+
+/// Declares an operator that stands for several nodes of a graph on this device alone. It is made when all shapes are known, so nobody asks
+/// it for any, nor for its batch.
+macro_rules! of_the_device {
+    ($operator:ty, $kind:literal) => {
+        impl unisono_graph::Operator for $operator {
+            fn kind(&self) -> &'static str {
+                $kind
+            }
+
+            fn infer(
+                &self,
+                _: &mut unisono_graph::InferContext<'_>,
+            ) -> Result<(), unisono_graph::OpError> {
+                let why = "stands for nodes whose shapes were inferred";
+                Err(unisono_graph::OpError::new(why))
+            }
+
+            fn batch(
+                &self,
+                _: &unisono_graph::BatchContext<'_>,
+            ) -> Result<Vec<unisono_graph::Batch>, unisono_graph::Blocker> {
+                let why = "stands for nodes whose contract was proven";
+                Err(unisono_graph::Blocker::new(why))
+            }
+        }
+    };
+}
+use of_the_device;
 
 /// Lowers a node by the first family that takes it; `false` if none does.
 ///

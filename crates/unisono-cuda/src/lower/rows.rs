@@ -72,14 +72,14 @@ fn softmax(cx: &mut Lowering<'_>) -> Result<bool, Error> {
 }
 
 /// Rows of the trailing axes from `axis` on.
-fn trailing(shape: &[usize], axis: i64) -> Option<Rows> {
+pub(super) fn trailing(shape: &[usize], axis: i64) -> Option<Rows> {
     let axis = resolve_axis(axis, shape.len()).ok()?;
     let [rows, n, _] = around(shape, axis, shape.len().checked_sub(1)?)?;
     Some(Rows { rows, n })
 }
 
 /// Which element a parameter gives, if it covers exactly the last axes; it may have leading axes of length 1.
-fn dense_parameter(shape: &[usize], parameter: Option<Shape>) -> Option<Parameters> {
+pub(super) fn dense_parameter(shape: &[usize], parameter: Option<Shape>) -> Option<Parameters> {
     let parameter = parameter?;
     let leading = parameter.iter().take_while(|&&n| n == 1).count();
     if parameter.len() > shape.len() || !shape.ends_with(&parameter[leading..]) {

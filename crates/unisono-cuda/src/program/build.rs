@@ -13,6 +13,7 @@ use unisono_runtime::program::{Fate, Known, fates, is_literal};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, element_count};
 
+use super::fuse::{Group, Groups};
 use super::weights::{Resident, Weights};
 use super::{
     ALIGNMENT, HostInput, HostOutput, HostStep, NO_VALUE, Placed, Port, Program, STATUS_BYTES,
@@ -228,6 +229,15 @@ struct Found {
     buffer: Option<Buffer>,
 }
 
+/// What a node reads and writes.
+#[derive(Default)]
+struct Operands {
+    inputs: Vec<Option<Found>>,
+    outputs: Vec<Option<Found>>,
+    /// The number of its first need of scratch memory.
+    scratch_from: usize,
+}
+
 impl<'a> Builder<'a> {
     fn new(
         graph: &'a Graph,
@@ -287,11 +297,21 @@ impl<'a> Builder<'a> {
             }
         }
         self.place_ends(fates);
+        let (graph, root) = (self.graph, self.root.clone());
+        let groups = Groups::new(graph, self.known, fates, &root);
         let mut steps = Vec::new();
-        for ((index, node), fate) in self.graph.nodes().iter().enumerate().zip(fates) {
-            if *fate == Fate::Static {
-                let step = self.node(node, index, steps.len());
-                steps.push(step.map_err(|e| locate(&e, node, &[]))?);
+        for ((index, node), fate) in graph.nodes().iter().enumerate().zip(fates) {
+            if *fate != Fate::Static {
+                continue;
+            }
+            let located = |e: Error| locate(&e, node, &[]);
+            match groups.at(index) {
+                (Some(group), _) => self.group(group, &mut steps).map_err(located)?,
+                (None, true) => {}
+                (None, false) => {
+                    let step = self.node(node, index, steps.len());
+                    steps.push(step.map_err(located)?);
+                }
             }
         }
         self.copies(&mut steps)?;
@@ -437,26 +457,60 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// A group as one step, or as the steps of its nodes if its lowering refuses.
+    fn group(&mut self, group: &Group, steps: &mut Vec<Step>) -> Result<(), Error> {
+        let step = steps.len();
+        let needs = self.needs.len();
+        let operands = self.operands(&group.node, step)?;
+        if let Some(launches) = self.lower(&group.node, step, &operands)? {
+            let nodes = group
+                .nodes
+                .iter()
+                .filter_map(|&n| self.graph.nodes().get(n));
+            let name = nodes.map(title).collect::<Vec<_>>().join(" + ");
+            let nodes = group.nodes.clone();
+            steps.push(self.step(name, nodes, Work::Launches(launches), &operands));
+            return Ok(());
+        }
+        // As if nothing had been made: the nodes find other places for it.
+        self.needs.truncate(needs);
+        for &index in &group.nodes {
+            let node = self.graph.nodes().get(index);
+            let node = node.ok_or_else(|| Error::new(ErrorKind::Panic, "a group lost a node"))?;
+            steps.push(self.node(node, index, steps.len())?);
+        }
+        Ok(())
+    }
+
     fn node(&mut self, node: &Node, index: usize, step: usize) -> Result<Step, Error> {
-        let mut inputs = Vec::new();
+        let operands = self.operands(node, step)?;
+        let work = match self.lower(node, step, &operands)? {
+            Some(launches) => Work::Launches(launches),
+            None => Work::Host(self.host(node, index, &operands)?),
+        };
+        Ok(self.step(title(node), vec![index], work, &operands))
+    }
+
+    /// What a node reads and writes.
+    fn operands(&mut self, node: &Node, step: usize) -> Result<Operands, Error> {
+        let mut operands = Operands::default();
         for id in &node.inputs {
-            inputs.push(match id {
+            operands.inputs.push(match id {
                 Some(id) => Some(self.read(id.index(), step)?),
                 None => None,
             });
         }
-        let mut outputs = Vec::new();
         for id in &node.outputs {
-            outputs.push(match id {
+            operands.outputs.push(match id {
                 Some(id) => Some(self.write(id.index(), step)?),
                 None => None,
             });
         }
-        let scratch_from = self.needs.len();
-        let work = match self.lower(node, step, &inputs, &outputs)? {
-            Some(launches) => Work::Launches(launches),
-            None => Work::Host(self.host(node, index, &inputs, &outputs)?),
-        };
+        operands.scratch_from = self.needs.len();
+        Ok(operands)
+    }
+
+    fn step(&self, name: String, nodes: Vec<usize>, work: Work, operands: &Operands) -> Step {
         let placed = |all: &[Option<Found>]| -> Vec<Placed> {
             let placed = all.iter().flatten().filter_map(|found| {
                 Some(Placed {
@@ -467,27 +521,28 @@ impl<'a> Builder<'a> {
             });
             placed.collect()
         };
-        let scratch = (scratch_from..self.needs.len()).map(|need| Placed {
+        let scratch = (operands.scratch_from..self.needs.len()).map(|need| Placed {
             value: NO_VALUE,
             buffer: Buffer::at(Place::Arena(need)),
             bytes: self.needs[need].bytes,
         });
-        Ok(Step {
-            name: title(node),
-            node: Some(index),
+        Step {
+            name,
+            nodes,
             work,
-            inputs: placed(&inputs),
-            outputs: placed(&outputs),
+            inputs: placed(&operands.inputs),
+            outputs: placed(&operands.outputs),
             scratch: scratch.collect(),
-        })
+        }
     }
 
     fn lower(
         &mut self,
         node: &Node,
         step: usize,
-        inputs: &[Option<Found>],
-        outputs: &[Option<Found>],
+        Operands {
+            inputs, outputs, ..
+        }: &Operands,
     ) -> Result<Option<Vec<Launch>>, Error> {
         let operand = |found: &Found| Operand {
             dtype: found.known.dtype,
@@ -531,8 +586,9 @@ impl<'a> Builder<'a> {
         &mut self,
         node: &Node,
         index: usize,
-        inputs: &[Option<Found>],
-        outputs: &[Option<Found>],
+        Operands {
+            inputs, outputs, ..
+        }: &Operands,
     ) -> Result<HostStep, Error> {
         let known = |all: &[Option<Found>]| -> Vec<Option<Known>> {
             let known = |found: &Option<Found>| Some(found.as_ref()?.known.clone());
@@ -647,7 +703,7 @@ impl<'a> Builder<'a> {
             };
             steps.push(Step {
                 name: format!("output \"{}\"", self.graph.values()[id].name),
-                node: None,
+                nodes: Vec::new(),
                 work: Work::Copy { from, to, bytes },
                 inputs: placed(from),
                 outputs: placed(to),

@@ -10,6 +10,7 @@
 //! against the limit.
 
 mod build;
+mod fuse;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -75,12 +76,12 @@ pub struct Placed {
     pub bytes: usize,
 }
 
-/// One node, or a copy.
+/// One node, a group of nodes that one launch serves, or a copy.
 pub struct Step {
-    /// The node's path and operator, for errors.
+    /// Paths and operators of the nodes, for errors.
     pub name: String,
-    /// The node's number in its graph; none for what the program itself adds.
-    pub node: Option<usize>,
+    /// The nodes' numbers in their graph, rising; none for what the program itself adds.
+    pub nodes: Vec<usize>,
     /// What it does.
     pub work: Work,
     /// What it reads and has a place on the device.
@@ -197,7 +198,11 @@ impl Program {
                     .sum(),
                 Work::Copy { .. } | Work::Host(_) => 0,
             };
-            size_of::<Step>() + step.name.len() + placed * size_of::<Placed>() + work
+            size_of::<Step>()
+                + step.name.len()
+                + step.nodes.len() * size_of::<usize>()
+                + placed * size_of::<Placed>()
+                + work
         };
         let steps: usize = self.steps.iter().map(of_step).sum();
         let tables = self.constants.first().map_or(0, |tables| tables.len());

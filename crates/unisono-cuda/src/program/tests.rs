@@ -46,17 +46,17 @@ impl Upload for Uploads {
 }
 
 /// What programs are built with.
-struct Bench {
+pub(super) struct Bench {
     uploads: Arc<Uploads>,
     weights: Weights,
     host: Host,
     store: Store,
     arena_limit: usize,
-    lower: fn(&mut Lowering<'_>) -> Result<bool, Error>,
+    pub(super) lower: fn(&mut Lowering<'_>) -> Result<bool, Error>,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(super) fn new() -> Bench {
         let uploads = Arc::new(Uploads::default());
         let mut options = CpuOptions::default();
         options.threads = 1;
@@ -91,7 +91,12 @@ impl Bench {
         build(graph, &known, &target)
     }
 
-    fn program(&self, graph: &Graph, rows: usize) -> Program {
+    /// Bytes of constants on the device.
+    pub(super) fn weights(&self) -> u64 {
+        self.weights.bytes()
+    }
+
+    pub(super) fn program(&self, graph: &Graph, rows: usize) -> Program {
         match self.build(graph, rows).unwrap() {
             Built::Program(program) => *program,
             Built::Elsewhere(reason) => panic!("{reason:?}"),
@@ -136,7 +141,7 @@ impl Owners {
 
 /// Looks at a program as if it ran: whatever is read was written before and belongs to who is read; all that kernels get lies
 /// within their step's operands.
-fn check(program: &Program, graph: &Graph) {
+pub(super) fn check(program: &Program, graph: &Graph) {
     let mut owners = Owners(HashMap::from([
         ("inputs", vec![NOBODY; program.input_bytes]),
         ("outputs", vec![NOBODY; program.output_bytes]),
