@@ -28,7 +28,7 @@ struct Conv {
     // Whether four pixels can be written at once.
     int quads;
     int tiles_m, tiles_n;
-    Divisor by_ci, by_kernel_w, by_stride_y, by_stride_x;
+    Divisor by_ci, by_kernel_w, by_stride_y, by_stride_x, by_plane, by_out_w;
     Finish finish;
 };
 
@@ -50,7 +50,7 @@ struct Position {
     int y, x;
 
     __device__ __forceinline__ Position(const Conv& c, int o) {
-        const int oy = o / c.out_w, ox = o % c.out_w;
+        const int oy = c.by_out_w.divide(o), ox = o - oy * c.out_w;
         y = c.transposed ? oy + c.pad_y : oy * c.stride_y - c.pad_y;
         x = c.transposed ? ox + c.pad_x : ox * c.stride_x - c.pad_x;
     }
@@ -69,7 +69,10 @@ template <class T>
 struct Patches {
     // Pixels of a thread, and values of k of a pixel that are fetched side by side.
     static constexpr int PIXELS = T::BN > T::THREADS ? T::BN / T::THREADS : 1, ABREAST = T::THREADS > T::BN ? T::THREADS / T::BN : 1;
-    static_assert(T::THREADS * PIXELS == T::BN * ABREAST && CHUNK % ABREAST == 0, "threads and pixels divide each other");
+    // Values of k that lie within one tap if the channels of a group are a multiple of them.
+    static constexpr int PART = 16;
+    static_assert(T::THREADS * PIXELS == T::BN * ABREAST && PART % ABREAST == 0 && T::CHUNK % PART == 0,
+                  "threads and pixels divide each other");
 
     // A pixel's image, and where it stands in it.
     struct Pixel {
@@ -78,9 +81,11 @@ struct Patches {
         bool there;
 
         __device__ __forceinline__ Pixel(const Conv& c, const float* x_, int group, int number)
-            : at(c, number % (c.out_h * c.out_w)), there(number < c.pixels) {
-            const int image = there ? number / (c.out_h * c.out_w) : 0;
-            x = x_ + ((long long)image * c.channels + group * c.ci) * (c.in_h * c.in_w);
+            : Pixel(c, x_, group, number, c.by_plane.divide(number)) {}
+
+        __device__ __forceinline__ Pixel(const Conv& c, const float* x_, int group, int number, int image)
+            : at(c, number - image * (c.out_h * c.out_w)), there(number < c.pixels) {
+            x = x_ + ((long long)(there ? image : 0) * c.channels + group * c.ci) * (c.in_h * c.in_w);
         }
     };
 
@@ -104,18 +109,22 @@ struct Patches {
     __device__ __forceinline__ void load_pixel(const Pixel& pixel, int k0, float* to) const {
         const int plane = c.in_h * c.in_w;
         const int begin = t / T::BN % ABREAST;
-        if (c.ci % CHUNK == 0) {
-            // The chunk lies within one tap.
-            const int tap = c.by_ci.divide(k0), channel = k0 - tap * c.ci;
-            const int from = pixel.at.tap(c, tap);
-            const bool inside = pixel.there && from >= 0;
-            const float* const start = inside ? pixel.x + (channel + begin) * plane + from : pixel.x;
-            const int next = inside ? plane : 0;
+        if (c.ci % PART == 0) {
+            // A part of a chunk lies within one tap.
 #pragma unroll
-            for (int k = 0; k < CHUNK; k += ABREAST) async_copy1(to + (begin + k) * T::B_PITCH, start + k * next, inside);
+            for (int part = 0; part < T::CHUNK; part += PART) {
+                const int tap = c.by_ci.divide(k0 + part), channel = k0 + part - tap * c.ci;
+                const int from = pixel.at.tap(c, tap);
+                const bool inside = pixel.there && from >= 0 && k0 + part < c.k;
+                const float* const start = inside ? pixel.x + (channel + begin) * plane + from : pixel.x;
+                const int next = inside ? plane : 0;
+#pragma unroll
+                for (int k = 0; k < PART; k += ABREAST)
+                    async_copy1(to + (part + begin + k) * T::B_PITCH, start + k * next, inside);
+            }
         } else {
 #pragma unroll 4
-            for (int k = 0; k < CHUNK; k += ABREAST) {
+            for (int k = 0; k < T::CHUNK; k += ABREAST) {
                 const int kk = k0 + begin + k;
                 const int tap = c.by_ci.divide(kk), channel = kk - tap * c.ci;
                 const int from = pixel.there && kk < c.k ? pixel.at.tap(c, tap) : -1;
@@ -125,29 +134,35 @@ struct Patches {
     }
 };
 
-// Finishes totals and writes them as N x C x H x W.
+// Outputs as N x C x H x W, and the bias.
 struct Planes {
     const Conv& c;
     const float* bias;
     float* y;
     int group, m0, n0;
 
-    __device__ __forceinline__ void put(int row, int col, float4 totals) const {
+    template <int N>
+    __device__ __forceinline__ void biases(int row, int, float (&to)[N]) const {
+        if (!bias || m0 + row >= c.m) return;
+        const float add = bias[group * c.m + m0 + row];
+#pragma unroll
+        for (int e = 0; e < N; e++) to[e] = add;
+    }
+
+    template <int N>
+    __device__ __forceinline__ void put(int row, int col, const float (&v)[N]) const {
         row += m0, col += n0;
         if (row >= c.m || col >= c.pixels) return;
         const int channel = group * c.m + row, plane = c.out_h * c.out_w;
-        const float add = bias ? bias[channel] : 0.0f;
-        const float adds[4] = {add, add, add, add};
-        float v[4] = {totals.x, totals.y, totals.z, totals.w};
-        finish_four(c.finish, bias != nullptr, adds, v);
-        int image = col / plane, o = col - image * plane;
+        const int image = c.by_plane.divide(col);
+        int o = col - image * plane;
         float* to = y + ((long long)image * c.out_channels + channel) * plane;
         if (c.quads) {
-            *reinterpret_cast<float4*>(to + o) = make_float4(v[0], v[1], v[2], v[3]);
+            write_columns(to + o, v);
             return;
         }
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
+        for (int e = 0; e < N; e++) {
             if (col + e >= c.pixels) break;
             to[o] = v[e];
             if (++o == plane) o = 0, to += (long long)c.out_channels * plane;
@@ -161,23 +176,23 @@ __device__ __forceinline__ void conv_tile(const float* x, const float* w, const 
     const int m0 = tile % c.tiles_m * T::BM, n0 = tile / c.tiles_m * T::BN;
     Patches<T> source(c, x, w, group, m0, n0, threadIdx.x % T::THREADS);
     Planes sink{c, bias, y, group, m0, n0};
-    tile_sums<T>(c.k, source, sink);
+    tile_sums<T>(c.k, source, sink, c.finish);
 }
 
-#define CONV_TILE(BM, BN, TM, TN, STAGES, THREADS, BLOCKS)                               \
+#define CONV_TILE(BM, BN, TM, TN, CHUNK, STAGES, STEP, THREADS, BLOCKS)                                    \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) conv_tile_##BM##x##BN( \
-        const float* x, const float* w, const float* bias, float* y, const Conv c) {     \
-        conv_tile<Tile<BM, BN, TM, TN, STAGES>>(x, w, bias, y, c);                       \
+        const float* x, const float* w, const float* bias, float* y, const Conv c) {                       \
+        conv_tile<Tile<BM, BN, TM, TN, CHUNK, STAGES, STEP>>(x, w, bias, y, c);                            \
     }
 
 // The tiles of `gemm.cu`.
-CONV_TILE(128, 128, 8, 16, 2, 128, 2)
-CONV_TILE(128, 64, 8, 8, 2, 128, 3)
-CONV_TILE(64, 64, 8, 8, 3, 256, 1)
-CONV_TILE(32, 64, 8, 8, 3, 256, 1)
-CONV_TILE(32, 32, 8, 4, 4, 256, 1)
-CONV_TILE(16, 32, 4, 4, 6, 256, 1)
-CONV_TILE(8, 32, 2, 4, 6, 256, 1)
+CONV_TILE(64, 64, 8, 4, 16, 4, 2, 512, 1)
+CONV_TILE(32, 64, 8, 8, 16, 3, 0, 256, 1)
+CONV_TILE(32, 32, 8, 4, 16, 4, 0, 256, 1)
+CONV_TILE(16, 32, 4, 4, 16, 6, 4, 256, 1)
+CONV_TILE(16, 16, 2, 2, 64, 5, 8, 512, 1)
+CONV_TILE(8, 16, 2, 2, 64, 5, 8, 256, 1)
+CONV_TILE(8, 8, 2, 1, 64, 5, 16, 256, 1)
 
 // One output per thread, weights as the model has them.
 extern "C" __global__ void __launch_bounds__(256) conv_direct(const float* x, const float* w, const float* bias, float* y,

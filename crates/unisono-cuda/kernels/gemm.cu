@@ -7,56 +7,54 @@
 // Dense A and packed B.
 template <class T>
 struct Packed {
+    // A panel's part of a chunk is so many quads in a row. A thread copies from every so many panels, from each so many quads.
+    static constexpr int QUADS = T::CHUNK * PANEL / 4, COPIES = T::CHUNK * T::BN / 4 / T::THREADS;
+    static constexpr int EACH = QUADS > T::THREADS ? QUADS / T::THREADS : 1, PANELS = COPIES / EACH;
+    static constexpr int STEP = QUADS > T::THREADS ? 1 : T::THREADS / QUADS;
+    static_assert(COPIES > 0 && PANELS * STEP * PANEL == T::BN, "all threads have as much to copy");
     DenseA<T> left;
-    const float* b;
-    int panels, panel_size, k, t;
+    const float* from[PANELS];
+    int k, t;
 
-    __device__ __forceinline__ Packed(const Gemm& g, const float* a, const float* b_, int m0, int n0, int t_)
-        : left(a, m0, g.m, g.a_row, g.k, t_), panel_size(g.b_panel), k(g.k), t(t_) {
-        panels = (g.n - n0 + PANEL - 1) / PANEL;
-        b = b_ + (long long)(n0 / PANEL) * g.b_panel;
+    // Where B has no more panels, the last one is read again.
+    __device__ __forceinline__ Packed(const Gemm& g, const float* a, const float* b, int m0, int n0, int t_)
+        : left(a, m0, g.m, g.a_row, g.k, t_), k(g.k), t(t_) {
+        const int last = (g.n - 1) / PANEL;
+#pragma unroll
+        for (int i = 0; i < PANELS; i++)
+            from[i] = b + (long long)min(n0 / PANEL + t / QUADS + i * STEP, last) * g.b_panel + t % QUADS * 4;
     }
 
     __device__ __forceinline__ void load(int k0, float* to_a, float* to_b) const {
         left.load(k0, to_a, t);
-        // A panel's part of a chunk is 32 quads in a row. Where B has no more panels, the last one is read again.
-        constexpr int COPIES = CHUNK * T::BN / 4 / T::THREADS, STEP = T::THREADS / 32;
-        const int quad = t % 32, first = t / 32;
-        const float* const from = b + k0 * PANEL + quad * 4;
-        float* const to = to_b + quad / 2 * T::B_PITCH + first * PANEL + quad % 2 * 4;
-        if (k0 + CHUNK <= k) {
+        const int quad = t % QUADS;
+        float* const to = to_b + quad / 2 * T::B_PITCH + t / QUADS * PANEL + quad % 2 * 4;
+        const bool whole = k0 + T::CHUNK <= k;
 #pragma unroll
-            for (int i = 0; i < COPIES; i++)
-                async_copy4(to + i * STEP * PANEL, from + (long long)min(first + i * STEP, panels - 1) * panel_size, 4);
-        } else {
-            const bool there = k0 + quad / 2 < k;
-#pragma unroll 1
-            for (int i = 0; i < COPIES; i++)
-                async_copy4(to + i * STEP * PANEL, there ? from + (long long)min(first + i * STEP, panels - 1) * panel_size : b,
-                            there ? 4 : 0);
+        for (int i = 0; i < PANELS; i++) {
+#pragma unroll
+            for (int e = 0; e < EACH; e++) {
+                float* const place = to + i * STEP * PANEL + e * (T::THREADS / 2) * T::B_PITCH;
+                const float* const at = from[i] + k0 * PANEL + e * T::THREADS * 4;
+                const bool there = whole || k0 + quad / 2 + e * (T::THREADS / 2) < k;
+                async_copy4(place, there ? at : from[i] - quad * 4, there ? 4 : 0);
+            }
         }
     }
 };
 
 // `kernels::tile::TILES` has the same numbers.
-GEMM_TILE(Packed, packed, 128, 128, 8, 16, 2, 128, 2)
-GEMM_TILE(Packed, packed, 128, 64, 8, 8, 2, 128, 3)
-GEMM_TILE(Packed, packed, 64, 64, 8, 8, 3, 256, 1)
-GEMM_TILE(Packed, packed, 32, 64, 8, 8, 3, 256, 1)
-GEMM_TILE(Packed, packed, 32, 32, 8, 4, 4, 256, 1)
-GEMM_TILE(Packed, packed, 16, 32, 4, 4, 6, 256, 1)
-GEMM_TILE(Packed, packed, 8, 32, 2, 4, 6, 256, 1)
+GEMM_TILE(Packed, packed, 64, 64, 8, 4, 16, 4, 2, 512, 1)
+GEMM_TILE(Packed, packed, 32, 64, 8, 8, 16, 3, 0, 256, 1)
+GEMM_TILE(Packed, packed, 32, 32, 8, 4, 16, 4, 0, 256, 1)
+GEMM_TILE(Packed, packed, 16, 32, 4, 4, 16, 6, 4, 256, 1)
+GEMM_TILE(Packed, packed, 16, 16, 2, 2, 64, 5, 8, 512, 1)
+GEMM_TILE(Packed, packed, 8, 16, 2, 2, 64, 5, 8, 256, 1)
+GEMM_TILE(Packed, packed, 8, 8, 2, 1, 64, 5, 16, 256, 1)
 
 // Values of k of each slice that come into shared memory together: a quarter of a slice. All of a slice is on its way from the start;
 // there is room for a chunk more where several rounds of slices follow each other.
 constexpr int NARROW_CHUNK = 64, NARROW_AHEAD = SLICE / NARROW_CHUNK;
-
-__device__ __forceinline__ void read_columns(const float* from, float (&to)[1]) { to[0] = *from; }
-
-__device__ __forceinline__ void read_columns(const float* from, float (&to)[2]) {
-    const float2 both = *reinterpret_cast<const float2*>(from);
-    to[0] = both.x, to[1] = both.y;
-}
 
 // A few rows against packed weights: a block has one panel of 8 columns. A unit of 8 / C threads sums R rows over one slice, C columns
 // each; `abreast` slices are summed side by side, and all sums of slices meet in shared memory.
@@ -221,5 +219,3 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
 
 GEMM_NARROW(1, 1)
 GEMM_NARROW(2, 1)
-GEMM_NARROW(4, 1)
-GEMM_NARROW(4, 2)

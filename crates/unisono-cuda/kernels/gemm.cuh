@@ -38,32 +38,34 @@ struct Siblings {
     }
 };
 
-// Finishes totals and writes them to C, whose rows are dense.
+// C, whose rows are dense, and the bias.
 struct Rows {
     const Gemm& g;
     const float* bias;
     float* c;
     int m0, n0;
 
-    __device__ __forceinline__ void put(int row, int col, float4 totals) const {
+    template <int N>
+    __device__ __forceinline__ void biases(int row, int col, float (&to)[N]) const {
+        row += m0, col += n0;
+        if (!bias || row >= g.m) return;
+        const float* from = bias + (long long)row * g.bias_row + (long long)col * g.bias_col;
+#pragma unroll
+        for (int e = 0; e < N; e++)
+            if (col + e < g.n) to[e] = from[(long long)e * g.bias_col];
+    }
+
+    template <int N>
+    __device__ __forceinline__ void put(int row, int col, const float (&y)[N]) const {
         row += m0, col += n0;
         if (row >= g.m || col >= g.n) return;
-        const int count = min(4, g.n - col);
-        float y[4] = {totals.x, totals.y, totals.z, totals.w}, add[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (bias) {
-            const float* from = bias + (long long)row * g.bias_row + (long long)col * g.bias_col;
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                if (e < count) add[e] = from[(long long)e * g.bias_col];
-        }
-        finish_four(g.finish, bias != nullptr, add, y);
         float* const to = c + (long long)row * g.n + col;
         if (g.c_quads) {
-            *reinterpret_cast<float4*>(to) = make_float4(y[0], y[1], y[2], y[3]);
+            write_columns(to, y);
         } else {
 #pragma unroll
-            for (int e = 0; e < 4; e++)
-                if (e < count) to[e] = y[e];
+            for (int e = 0; e < N; e++)
+                if (col + e < g.n) to[e] = y[e];
         }
     }
 };
@@ -84,14 +86,14 @@ __device__ __forceinline__ void gemm_tile(const float* a, const float* b, const 
     const int m0 = tile_m * T::BM, n0 = tile_n * T::BN;
     Source<T> source(g, a, b, m0, n0, threadIdx.x % T::THREADS);
     Rows sink{g, bias, c, m0, n0};
-    tile_sums<T>(g.k, source, sink);
+    tile_sums<T>(g.k, source, sink, g.finish);
 }
 
 // THREADS is the most that a block has, all groups together; BLOCKS is how many of them a processor is to hold.
-#define GEMM_TILE(SOURCE, NAME, BM, BN, TM, TN, STAGES, THREADS, BLOCKS)                                                     \
+#define GEMM_TILE(SOURCE, NAME, BM, BN, TM, TN, CHUNK, STAGES, STEP, THREADS, BLOCKS)                                        \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_tile_##BM##x##BN##_##NAME(                           \
         const float* a, const float* b, const float* bias, float* c, const Member* members, const float* b1,                 \
         const float* bias1, float* c1, const float* b2, const float* bias2, float* c2, const Gemm g) {                       \
         Siblings{b1, bias1, c1, b2, bias2, c2}.choose(b, bias, c);                                                           \
-        gemm_tile<Tile<BM, BN, TM, TN, STAGES>, SOURCE>(a, b, bias, c, members, g);                                          \
+        gemm_tile<Tile<BM, BN, TM, TN, CHUNK, STAGES, STEP>, SOURCE>(a, b, bias, c, members, g);                             \
     }

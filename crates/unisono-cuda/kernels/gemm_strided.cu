@@ -15,15 +15,15 @@ struct Strided {
     __device__ __forceinline__ void load(int k0, float* to_a, float* to_b) const {
         const bool a_along_k = g.a_col == 1, b_along_n = g.b_col == 1;
 #pragma unroll 4
-        for (int i = t; i < T::BM * CHUNK; i += T::THREADS) {
-            const int row = a_along_k ? i / CHUNK : i % T::BM, k = a_along_k ? i % CHUNK : i / T::BM;
+        for (int i = t; i < T::BM * T::CHUNK; i += T::THREADS) {
+            const int row = a_along_k ? i / T::CHUNK : i % T::BM, k = a_along_k ? i % T::CHUNK : i / T::BM;
             const bool there = row < rows && k0 + k < g.k;
             async_copy1(to_a + row * T::A_PITCH + k,
                         there ? a + (long long)row * g.a_row + (long long)(k0 + k) * g.a_col : a, there);
         }
 #pragma unroll 4
-        for (int i = t; i < T::BN * CHUNK; i += T::THREADS) {
-            const int col = b_along_n ? i % T::BN : i / CHUNK, k = b_along_n ? i / T::BN : i % CHUNK;
+        for (int i = t; i < T::BN * T::CHUNK; i += T::THREADS) {
+            const int col = b_along_n ? i % T::BN : i / T::CHUNK, k = b_along_n ? i / T::BN : i % T::CHUNK;
             const bool there = col < cols && k0 + k < g.k;
             const long long at = (long long)(k0 + k) * g.b_row + (long long)(col / PANEL) * g.b_panel + col % PANEL * g.b_col;
             async_copy1(to_b + k * T::B_PITCH + col, there ? b + at : b, there);
@@ -31,9 +31,7 @@ struct Strided {
     }
 };
 
-GEMM_TILE(Strided, strided, 128, 64, 8, 8, 2, 128, 3)
-GEMM_TILE(Strided, strided, 64, 64, 8, 8, 3, 256, 1)
-GEMM_TILE(Strided, strided, 32, 64, 8, 8, 3, 256, 1)
-GEMM_TILE(Strided, strided, 32, 32, 8, 4, 4, 256, 1)
-GEMM_TILE(Strided, strided, 16, 32, 4, 4, 6, 256, 1)
-GEMM_TILE(Strided, strided, 8, 32, 2, 4, 6, 256, 1)
+GEMM_TILE(Strided, strided, 64, 64, 8, 4, 16, 4, 2, 512, 1)
+GEMM_TILE(Strided, strided, 32, 32, 8, 4, 16, 4, 0, 256, 1)
+GEMM_TILE(Strided, strided, 16, 16, 2, 2, 64, 5, 8, 512, 1)
+GEMM_TILE(Strided, strided, 8, 8, 2, 1, 64, 5, 16, 256, 1)

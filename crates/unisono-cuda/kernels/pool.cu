@@ -1,5 +1,6 @@
 // Pooling in windows and over whole planes, and interpolation. Planes are dense, samples and channels in front.
 
+#include "async.cuh"
 #include "fold.cuh"
 #include "map.cuh"
 
@@ -103,30 +104,52 @@ extern "C" __global__ void unisono_max_pool(const float* x, float* y, long long*
     positions[o] = (long long)(base + found);
 }
 
-// Chains over slices of dense planes, for averages of whole planes: chain c is slice c % slices of plane c / slices. A warp takes 32 chains: it
-// reads 32 elements of each side by side and hands every lane those of its own chain.
-extern "C" __global__ void unisono_plane_chains(const float* x, float* y, unsigned chains, unsigned slices, unsigned n, float divisor) {
-    __shared__ float tiles[4][32][33];
-    float(&tile)[32][33] = tiles[threadIdx.y];
-    unsigned lane = threadIdx.x, first = (blockIdx.x * 4 + threadIdx.y) * 32, mine = first + lane;
+// Chains that a warp adds up, and the room of one: four floats more, so that those of different lanes lie in different banks.
+constexpr unsigned UNISONO_CHAINS = 4, UNISONO_CHAIN_PITCH = UNISONO_SLICE + 4;
+
+// Chains over slices of dense planes, for averages of whole planes: chain c is slice c % slices of plane c / slices. All elements of a warp's
+// chains are on their way to shared memory before one is waited for; then a lane adds up each of them.
+extern "C" __global__ void __launch_bounds__(128) unisono_plane_chains(const float* x, float* y, unsigned chains, unsigned slices, unsigned n,
+                                                                       float divisor) {
+    __shared__ __align__(16) float all[4][UNISONO_CHAINS][UNISONO_CHAIN_PITCH];
+    float(&elements)[UNISONO_CHAINS][UNISONO_CHAIN_PITCH] = all[threadIdx.y];
+    unsigned lane = threadIdx.x, first = (blockIdx.x * 4 + threadIdx.y) * UNISONO_CHAINS, mine = first + lane;
     if (first >= chains) return;
     unsigned longest = n < UNISONO_SLICE ? n : UNISONO_SLICE;
-    float chain = 0.0f;
-    for (unsigned start = 0; start < longest; start += 32) {
-#pragma unroll 8
-        for (unsigned c = 0; c < 32; c++) {
-            unsigned plane = (first + c) / slices, slice = (first + c) % slices;
-            unsigned i = slice * UNISONO_SLICE + start + lane;
-            bool inside = first + c < chains && start + lane < UNISONO_SLICE && i < n;
-            tile[c][lane] = inside ? x[(unsigned long long)plane * n + i] : 0.0f;
-        }
-        __syncwarp();
-        // What is not there was read as +0, which changes no chain that began at +0.
+    // What is not there becomes +0, which changes no chain that began at +0.
+    unsigned room = (longest + 31) / 32 * 32;
+    bool quads = n % 4 == 0 && (unsigned long long)x % 16 == 0;
 #pragma unroll
-        for (unsigned k = 0; k < 32; k++) chain = __fadd_rn(chain, tile[lane][k]);
-        __syncwarp();
+    for (unsigned c = 0; c < UNISONO_CHAINS; c++) {
+        unsigned number = first + c < chains ? first + c : chains - 1;
+        unsigned plane = number / slices, start = (number - plane * slices) * UNISONO_SLICE;
+        unsigned length = n - start < UNISONO_SLICE ? n - start : UNISONO_SLICE;
+        const float* from = x + (unsigned long long)plane * n + start;
+        if (quads) {
+            for (unsigned i = lane * 4; i < room; i += 128)
+                async_copy4(&elements[c][i], i < length ? from + i : x, i < length ? 4 : 0);
+        } else {
+            for (unsigned i = lane; i < room; i += 32) async_copy1(&elements[c][i], i < length ? from + i : x, i < length);
+        }
     }
-    if (mine >= chains) return;
+    async_commit();
+    async_wait<0>();
+    __syncwarp();
+    if (lane >= UNISONO_CHAINS || mine >= chains) return;
+    float chain = 0.0f;
+#pragma unroll 1
+    for (unsigned k = 0; k < room; k += 32) {
+        float4 part[8];
+#pragma unroll
+        for (unsigned q = 0; q < 8; q++) part[q] = *reinterpret_cast<const float4*>(&elements[lane][k + q * 4]);
+#pragma unroll
+        for (unsigned q = 0; q < 8; q++) {
+            chain = __fadd_rn(chain, part[q].x);
+            chain = __fadd_rn(chain, part[q].y);
+            chain = __fadd_rn(chain, part[q].z);
+            chain = __fadd_rn(chain, part[q].w);
+        }
+    }
     // A single slice is the total; others are added up by `unisono_join_chains`.
     y[mine] = slices == 1 ? __fdiv_rn(__fadd_rn(0.0f, chain), divisor) : chain;
 }

@@ -4,11 +4,12 @@
 // values of k at a time, from +0 in rising k, and what the groups have is added in the order of the slices. So the number of groups
 // decides how much of the device is busy, and never a bit.
 //
-// What limits a tile is what shared memory hands to threads, 128 bytes a cycle however often a value is the same, so threads have as
-// many outputs as leave every scheduler a warp; those of small tiles fit one warp per group, which waits for nobody else.
+// What limits a large tile is what shared memory hands to threads, 128 bytes a cycle however often a value is the same, so its threads
+// have many outputs. What limits a small one is waiting: its threads have few outputs, so that every scheduler of every processor has a
+// warp, and its chunks are long, so that barriers are few and most of a slice is on its way from the start.
 //
-// A Source brings the chunks of 16 values of k into shared memory (A as [row][k], B as [k][column]) and puts +0 where k has ended; a
-// Sink takes finished totals, four columns at once.
+// A Source brings chunks of k into shared memory (A as [row][k], B as [k][column]) and puts +0 where k has ended; a Sink knows the
+// biases of outputs and where they go.
 #pragma once
 
 #include "async.cuh"
@@ -16,28 +17,57 @@
 
 // `arith::SLICE`.
 constexpr int SLICE = 256;
-// Values of k that come into shared memory together.
-constexpr int CHUNK = 16;
 
-// BM x BN outputs, of which a thread has TM rows and TN columns in registers; chunks come STAGES - 1 ahead.
-template <int BM_, int BN_, int TM_, int TN_, int STAGES_>
+// BM x BN outputs, of which a thread has TM rows and TN columns in registers; CHUNK values of k come into shared memory together,
+// STAGES - 1 chunks ahead. Unless STEP is 0, factors of STEP values of k are read while as many others are multiplied.
+template <int BM_, int BN_, int TM_, int TN_, int CHUNK_, int STAGES_, int STEP_>
 struct Tile {
-    static constexpr int BM = BM_, BN = BN_, TM = TM_, TN = TN_, STAGES = STAGES_;
+    static constexpr int BM = BM_, BN = BN_, TM = TM_, TN = TN_, CHUNK = CHUNK_, STAGES = STAGES_, STEP = STEP_;
     static constexpr int ROWS = BM / TM, COLS = BN / TN;
     // Of one group.
     static constexpr int THREADS = ROWS * COLS;
-    // Eight rows of A four floats apart lie in different banks, as do eight rows of B that are filled at once.
-    static constexpr int A_PITCH = CHUNK + 4, B_PITCH = BN + 8;
+    // Columns of a thread that lie side by side, and how often it has so many outputs.
+    static constexpr int WIDTH = TN < 4 ? TN : 4, PARTS = TM * TN / WIDTH;
+    // Eight rows of A four floats apart lie in different banks, as do rows of B that are filled at once.
+    static constexpr int A_PITCH = CHUNK + 4, B_PITCH = BN == 8 ? BN : BN + 8;
     static constexpr int A_SIZE = BM * A_PITCH, STAGE = A_SIZE + CHUNK * B_PITCH;
-    static constexpr int QUADS = TM * TN / 4;
     // Values of k whose multiplications stand in the code one after the other.
-    static constexpr int UNROLLED = TM * TN < 64 ? CHUNK : CHUNK / 2;
-    static_assert(ROWS % 4 == 0 && COLS % 8 == 0 && TN % 4 == 0, "a warp is 4 x 8 threads");
+    static constexpr int UNROLLED = TM * TN >= 64 ? 8 : TM * TN > 2 ? 16 : 32;
+    static_assert(ROWS % 4 == 0 && COLS % 8 == 0 && TN % WIDTH == 0, "a warp is 4 x 8 threads");
+    static_assert(CHUNK % UNROLLED == 0 && (STEP == 0 || UNROLLED % (2 * STEP) == 0), "a chunk is whole steps");
 
     // A warp covers 4 x 8 threads: its loads of A are 4 addresses and those of B one line.
     static __device__ __forceinline__ int row(int t) { return t % 32 / 8 + t / 32 / (COLS / 8) * 4; }
-    static __device__ __forceinline__ int col(int t) { return (t % 8 + t / 32 % (COLS / 8) * 8) * 4; }
+    static __device__ __forceinline__ int col(int t) { return (t % 8 + t / 32 % (COLS / 8) * 8) * WIDTH; }
+    // How far a part's outputs are from those of the first.
+    static __device__ __forceinline__ int down(int part) { return part / (TN / WIDTH) * ROWS; }
+    static __device__ __forceinline__ int across(int part) { return part % (TN / WIDTH) * COLS * WIDTH; }
 };
+
+// N floats that lie side by side, N x 4 bytes aligned.
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[1]) { to[0] = *from; }
+
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[2]) {
+    const float2 both = *reinterpret_cast<const float2*>(from);
+    to[0] = both.x, to[1] = both.y;
+}
+
+__device__ __forceinline__ void read_columns(const float* from, float (&to)[4]) {
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+}
+
+__device__ __forceinline__ void write_columns(float* to, const float (&from)[1]) { *to = from[0]; }
+
+__device__ __forceinline__ void write_columns(float* to, const float (&from)[2]) {
+    float2 both;
+    both.x = from[0], both.y = from[1];
+    *reinterpret_cast<float2*>(to) = both;
+}
+
+__device__ __forceinline__ void write_columns(float* to, const float (&from)[4]) {
+    *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]);
+}
 
 // What happens to a total (`arith::Epilogue`).
 struct Finish {
@@ -59,76 +89,125 @@ __device__ __forceinline__ float finish_one(const Finish& finish, bool has_bias,
     return unisono_activate(finish.code, finish.first, finish.second, y);
 }
 
-// Finishes four totals.
-__device__ __forceinline__ void finish_four(const Finish& finish, bool has_bias, const float (&bias)[4], float (&y)[4]) {
-#pragma unroll
-    for (int e = 0; e < 4; e++) y[e] = scale(finish, has_bias, bias[e], y[e]);
+// Applies the function to what is scaled: one value, or an even number of them.
+template <int N>
+__device__ __forceinline__ void activate(const Finish& finish, float (&y)[N]) {
     if (finish.code == UNISONO_IDENTITY) return;
-    // Two at a time: the functions are the greater part of a kernel, and the driver compiles every copy of them.
+    if constexpr (N <= 2) {
+        unisono_activate_all<N>(finish.code, finish.first, finish.second, y);
+    } else {
+        // Two at a time: the functions are the greater part of a kernel, and the driver compiles every copy of them.
 #pragma unroll 1
-    for (int half = 0; half < 2; half++) {
-        float pair[2] = {y[0], y[1]};
-        unisono_activate_all<2>(finish.code, finish.first, finish.second, pair);
-        y[0] = y[2], y[1] = y[3], y[2] = pair[0], y[3] = pair[1];
+        for (int done = 0; done < N; done += 2) {
+            float pair[2] = {y[0], y[1]};
+            unisono_activate_all<2>(finish.code, finish.first, finish.second, pair);
+#pragma unroll
+            for (int e = 2; e < N; e++) y[e - 2] = y[e];
+            y[N - 2] = pair[0], y[N - 1] = pair[1];
+        }
     }
 }
 
+// One output's sum over a chunk goes on, for every output of a thread.
 template <class T>
 __device__ __forceinline__ void multiply_chunk(const float* a, const float* b, float (&acc)[T::TM][T::TN]) {
     // What is unrolled is to stay in the caches of instructions.
 #pragma unroll 1
-    for (int part = 0; part < CHUNK; part += T::UNROLLED) {
+    for (int part = 0; part < T::CHUNK; part += T::UNROLLED) {
 #pragma unroll
         for (int k = 0; k < T::UNROLLED; k += 4) {
-            float4 left[T::TM];
+            float left[T::TM][4];
 #pragma unroll
-            for (int i = 0; i < T::TM; i++) left[i] = *reinterpret_cast<const float4*>(a + i * T::ROWS * T::A_PITCH + k);
+            for (int i = 0; i < T::TM; i++) read_columns(a + i * T::ROWS * T::A_PITCH + k, left[i]);
 #pragma unroll
             for (int step = 0; step < 4; step++) {
-                float right[T::TN];
+                float right[T::TN / T::WIDTH][T::WIDTH];
 #pragma unroll
-                for (int j = 0; j < T::TN; j += 4) {
-                    const float4 four = *reinterpret_cast<const float4*>(b + (k + step) * T::B_PITCH + j * T::COLS);
-                    right[j] = four.x, right[j + 1] = four.y, right[j + 2] = four.z, right[j + 3] = four.w;
-                }
+                for (int j = 0; j < T::TN / T::WIDTH; j++)
+                    read_columns(b + (k + step) * T::B_PITCH + j * T::WIDTH * T::COLS, right[j]);
 #pragma unroll
-                for (int i = 0; i < T::TM; i++) {
-                    const float x = step == 0 ? left[i].x : step == 1 ? left[i].y : step == 2 ? left[i].z : left[i].w;
+                for (int i = 0; i < T::TM; i++)
 #pragma unroll
-                    for (int j = 0; j < T::TN; j++) acc[i][j] = __fmaf_rn(x, right[j], acc[i][j]);
-                }
+                    for (int j = 0; j < T::TN; j++)
+                        acc[i][j] = __fmaf_rn(left[i][step], right[j / T::WIDTH][j % T::WIDTH], acc[i][j]);
             }
         }
         a += T::UNROLLED, b += T::UNROLLED * T::B_PITCH;
     }
 }
 
-__device__ __forceinline__ float4 add4(float4 x, float4 y) {
-    return make_float4(__fadd_rn(x.x, y.x), __fadd_rn(x.y, y.y), __fadd_rn(x.z, y.z), __fadd_rn(x.w, y.w));
+// The same where few warps share a scheduler, which cannot hide what shared memory takes: what the next step reads comes into registers
+// while one is multiplied.
+template <class T>
+__device__ __forceinline__ void multiply_in_steps(const float* a, const float* b, float (&acc)[T::TM][T::TN]) {
+    constexpr int STEP = T::STEP, ALONG = STEP < 4 ? STEP : 4, PIECES = T::TN / T::WIDTH;
+    struct Factors {
+        float left[T::TM][STEP / ALONG][ALONG], right[STEP][PIECES][T::WIDTH];
+    };
+    const auto read = [&](int k, Factors& f) {
+#pragma unroll
+        for (int i = 0; i < T::TM; i++)
+#pragma unroll
+            for (int q = 0; q < STEP / ALONG; q++) read_columns(a + i * T::ROWS * T::A_PITCH + k + q * ALONG, f.left[i][q]);
+#pragma unroll
+        for (int e = 0; e < STEP; e++)
+#pragma unroll
+            for (int j = 0; j < PIECES; j++) read_columns(b + (k + e) * T::B_PITCH + j * T::WIDTH * T::COLS, f.right[e][j]);
+    };
+    const auto multiply = [&](const Factors& f) {
+#pragma unroll
+        for (int e = 0; e < STEP; e++)
+#pragma unroll
+            for (int i = 0; i < T::TM; i++)
+#pragma unroll
+                for (int j = 0; j < T::TN; j++)
+                    acc[i][j] = __fmaf_rn(f.left[i][e / ALONG][e % ALONG], f.right[e][j / T::WIDTH][j % T::WIDTH], acc[i][j]);
+    };
+    Factors even, odd;
+    read(0, even);
+#pragma unroll 1
+    for (int part = 0; part < T::CHUNK; part += T::UNROLLED) {
+#pragma unroll
+        for (int k = 0; k < T::UNROLLED; k += 2 * STEP) {
+            read(k + STEP, odd);
+            multiply(even);
+            if (part + k + 2 * STEP < T::CHUNK) read(k + 2 * STEP, even);
+            multiply(odd);
+        }
+        a += T::UNROLLED, b += T::UNROLLED * T::B_PITCH;
+    }
 }
 
 // The long sums of this block's tile over `k` values.
 //
-// `source.load(k0, a, b)` starts the copies of the chunk at k0; `sink.put(row, col, totals)` has rows and columns within the tile.
-// Shared memory: `kernels::tile::shared` counts it.
+// `source.load(k0, a, b)` starts the copies of the chunk at k0. `sink.biases(row, col, to)` reads biases, `sink.put(row, col, values)`
+// stores what is finished; rows and columns are those within the tile. Shared memory: `kernels::tile::shared` counts it.
 template <class T, class Source, class Sink>
-__device__ __forceinline__ void tile_sums(int k, Source& source, Sink& sink) {
+__device__ __forceinline__ void tile_sums(int k, Source& source, Sink& sink, const Finish& finish) {
     UNISONO_SHARED(memory);
+    constexpr int WIDTH = T::WIDTH, PARTS = T::PARTS;
     const int group = threadIdx.x / T::THREADS, t = threadIdx.x % T::THREADS;
     const int groups = blockDim.x / T::THREADS;
     const bool alone = groups == 1;
     const int slices = k > SLICE ? (k + SLICE - 1) / SLICE : 1;
-    const int rounds = (slices + groups - 1) / groups;
+    const int rounds = alone ? slices : (slices + groups - 1) / groups;
 
     float* const stages = memory + group * (T::STAGES * T::STAGE);
     // Sums of slices take the place of the chunks. Totals need a place of their own only if they outlive a round.
-    float4* const sums = reinterpret_cast<float4*>(memory);
     const int chunks_end = groups * T::STAGES * T::STAGE, sums_end = groups * T::BM * T::BN;
-    float4* const totals = rounds == 1 ? sums : sums + (alone || chunks_end > sums_end ? chunks_end : sums_end) / 4;
+    float* const sums = memory + t * WIDTH;
+    float* const totals = sums + (chunks_end > sums_end ? chunks_end : sums_end);
+    constexpr int PART = T::THREADS * WIDTH;
 
     const int row = T::row(t), col = T::col(t);
     float acc[T::TM][T::TN];
     int put = 0, get = 0, next = 0;
+    const auto fetch = [&](int until) {
+        if (next < until) source.load(next, stages + put * T::STAGE, stages + put * T::STAGE + T::A_SIZE);
+        async_commit();
+        next += T::CHUNK;
+        put = put + 1 == T::STAGES ? 0 : put + 1;
+    };
 
     for (int round = 0; round < rounds; round++) {
 #pragma unroll
@@ -139,91 +218,116 @@ __device__ __forceinline__ void tile_sums(int k, Source& source, Sink& sink) {
         const int slice = round * groups + group;
         const int until = alone ? k : min(k, (slice + 1) * SLICE);
         const int left = k - round * groups * SLICE;
-        const int chunks = (max(1, min(left, SLICE)) + CHUNK - 1) / CHUNK;
+        const int chunks = (max(1, min(left, SLICE)) + T::CHUNK - 1) / T::CHUNK;
         int here = slice * SLICE;
-        const auto fetch = [&]() {
-            if (next < until) source.load(next, stages + put * T::STAGE, stages + put * T::STAGE + T::A_SIZE);
-            async_commit();
-            next += CHUNK;
-            put = put + 1 == T::STAGES ? 0 : put + 1;
-        };
         if (!alone || round == 0) {
             next = here, put = 0, get = 0;
 #pragma unroll 1
-            for (int i = 0; i < T::STAGES - 1; i++) fetch();
+            for (int i = 0; i < T::STAGES - 1; i++) fetch(until);
         }
+#pragma unroll 1
         for (int chunk = 0; chunk < chunks; chunk++) {
             async_wait<T::STAGES - 2>();
             // The chunk is there for all threads of the group, and all have done with the one whose place the next fetch takes.
             group_sync<T::THREADS>(group);
-            fetch();
+            fetch(until);
             if (here < until) {
                 const float* a = stages + get * T::STAGE;
-                multiply_chunk<T>(a + row * T::A_PITCH, a + T::A_SIZE + col, acc);
+                if constexpr (T::STEP > 0)
+                    multiply_in_steps<T>(a + row * T::A_PITCH, a + T::A_SIZE + col, acc);
+                else
+                    multiply_chunk<T>(a + row * T::A_PITCH, a + T::A_SIZE + col, acc);
             }
-            here += CHUNK;
+            here += T::CHUNK;
             get = get + 1 == T::STAGES ? 0 : get + 1;
         }
-        const auto slice_sum = [&](int quad) {
-            const int i = quad / (T::TN / 4), j = quad % (T::TN / 4) * 4;
-            return make_float4(acc[i][j], acc[i][j + 1], acc[i][j + 2], acc[i][j + 3]);
+        const auto sum = [&](int part) -> float(&)[WIDTH] {
+            return reinterpret_cast<float(&)[WIDTH]>(acc[part / (T::TN / WIDTH)][part % (T::TN / WIDTH) * WIDTH]);
         };
-        const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        if (alone) {
-            if (rounds == 1) __syncthreads();
+        const bool last = round == rounds - 1;
+        if (alone && !last) {
 #pragma unroll
-            for (int quad = 0; quad < T::QUADS; quad++) {
-                float4* const total = totals + quad * T::THREADS + t;
-                *total = add4(round == 0 ? zero : *total, slice_sum(quad));
-            }
-        } else {
-            __syncthreads();
+            for (int part = 0; part < PARTS; part++) {
+                float total[WIDTH] = {};
+                if (round > 0) read_columns(totals + part * PART, total);
 #pragma unroll
-            for (int quad = 0; quad < T::QUADS; quad++) sums[(group * T::QUADS + quad) * T::THREADS + t] = slice_sum(quad);
-            __syncthreads();
-            const int there = min(groups, slices - round * groups);
-            for (int quad = group; quad < T::QUADS; quad += groups) {
-                float4 total = round == 0 ? zero : totals[quad * T::THREADS + t];
-                for (int g = 0; g < there; g++) total = add4(total, sums[(g * T::QUADS + quad) * T::THREADS + t]);
-                totals[quad * T::THREADS + t] = total;
+                for (int e = 0; e < WIDTH; e++) total[e] = __fadd_rn(total[e], sum(part)[e]);
+                write_columns(totals + part * PART, total);
             }
-            __syncthreads();
+            continue;
         }
-    }
-    // Rolled, so that the functions are there once.
+        if (alone && (finish.code == UNISONO_IDENTITY || finish.code == UNISONO_RELU)) {
+            // Totals never leave registers. All biases are on their way before one is waited for.
+#pragma unroll
+            for (int part = 0; part < PARTS; part++) {
+                float total[WIDTH] = {}, add[WIDTH] = {};
+                sink.biases(row + T::down(part), col + T::across(part), add);
+                if (round > 0) read_columns(totals + part * PART, total);
+#pragma unroll
+                for (int e = 0; e < WIDTH; e++) {
+                    float& y = sum(part)[e];
+                    y = scale(finish, sink.bias != nullptr, add[e], __fadd_rn(total[e], y));
+                    if (finish.code == UNISONO_RELU) y = unisono_max(y, 0.0f);
+                }
+            }
+#pragma unroll
+            for (int part = 0; part < PARTS; part++) sink.put(row + T::down(part), col + T::across(part), sum(part));
+            return;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int part = 0; part < PARTS; part++) write_columns(sums + (group * PARTS + part) * PART, sum(part));
+        __syncthreads();
+        const int there = min(groups, slices - round * groups);
+        // Rolled, so that the functions are there once.
 #pragma unroll 1
-    for (int quad = group; quad < T::QUADS; quad += groups) {
-        const int i = quad / (T::TN / 4), j = quad % (T::TN / 4);
-        sink.put(row + i * T::ROWS, col + j * T::COLS * 4, totals[quad * T::THREADS + t]);
+        for (int part = group; part < PARTS; part += groups) {
+            float total[WIDTH] = {}, add[WIDTH] = {};
+            const int y_row = row + T::down(part), y_col = col + T::across(part);
+            if (last) sink.biases(y_row, y_col, add);
+            if (round > 0) read_columns(totals + part * PART, total);
+            for (int g = 0; g < there; g++) {
+                float more[WIDTH];
+                read_columns(sums + (g * PARTS + part) * PART, more);
+#pragma unroll
+                for (int e = 0; e < WIDTH; e++) total[e] = __fadd_rn(total[e], more[e]);
+            }
+            if (!last) {
+                write_columns(totals + part * PART, total);
+                continue;
+            }
+#pragma unroll
+            for (int e = 0; e < WIDTH; e++) total[e] = scale(finish, sink.bias != nullptr, add[e], total[e]);
+            activate(finish, total);
+            sink.put(y_row, y_col, total);
+        }
+        __syncthreads();
     }
 }
 
-// Rows of A four along k at once: for A with dense rows on 16-byte addresses. Where A has no more rows, the last one is read again.
+// Rows of A four along k at once: for A with dense rows on 16-byte addresses. Rows that are not there become +0 without a read: reading
+// another one in their place, in all blocks at once, is what its part of the second-level cache cannot serve.
 template <class T>
 struct DenseA {
-    const float* a;
-    int row, rows, stride, k, kq;
+    static constexpr int QUADS = T::CHUNK / 4, COPIES = T::BM * QUADS / T::THREADS, STEP = T::THREADS / QUADS;
+    static_assert(COPIES > 0 && T::THREADS % QUADS == 0, "all threads have as much to copy, from every so many rows");
+    // Where this thread copies from in the first chunk.
+    const float* from[COPIES];
+    // Rows from its first one on.
+    int rows;
+    int k, kq;
 
-    __device__ __forceinline__ DenseA(const float* base, int m0, int m, int stride_, int k_, int t)
-        : row(m0 + t / 4), rows(m), stride(stride_), k(k_), kq(t % 4 * 4) {
-        a = base + kq;
+    __device__ __forceinline__ DenseA(const float* a, int m0, int m, int stride, int k_, int t)
+        : rows(m - m0 - t / QUADS), k(k_), kq(t % QUADS * 4) {
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) from[i] = a + (long long)min(m0 + t / QUADS + i * STEP, m - 1) * stride + kq;
     }
 
     __device__ __forceinline__ void load(int k0, float* to, int t) const {
-        static_assert(T::BM * CHUNK / 4 % T::THREADS == 0, "all threads have as much to copy");
-        constexpr int COPIES = T::BM * CHUNK / 4 / T::THREADS, STEP = T::THREADS / 4;
-        to += t / 4 * T::A_PITCH + kq;
-        if (k0 + CHUNK <= k) {
+        to += t / QUADS * T::A_PITCH + kq;
+        const int count = max(0, min(4, k - k0 - kq));
 #pragma unroll
-            for (int i = 0; i < COPIES; i++)
-                async_copy4(to + i * STEP * T::A_PITCH, a + k0 + (long long)min(row + i * STEP, rows - 1) * stride, 4);
-        } else {
-            const int count = max(0, min(4, k - k0 - kq));
-#pragma unroll 1
-            for (int i = 0; i < COPIES; i++) {
-                const float* from = a + (long long)min(row + i * STEP, rows - 1) * stride;
-                async_copy4(to + i * STEP * T::A_PITCH, count > 0 ? from + k0 : from - kq, count);
-            }
-        }
+        for (int i = 0; i < COPIES; i++)
+            async_copy4(to + i * STEP * T::A_PITCH, count > 0 ? from[i] + k0 : from[i] - kq, i * STEP < rows ? count : 0);
     }
 };

@@ -9,11 +9,13 @@ use smallvec::smallvec;
 use unisono_reference::arith::ConvShape;
 
 use super::gemm::Finish;
-use super::tile::{self, Extent, TILES};
+use super::tile::{self, Choice, Copies, Extent, TILES};
 use crate::launch::{Arg, Buffer, Launch};
 
 /// Output channels of a group below which its outputs are computed one per thread: less would leave most of a tile empty.
 const FEW: usize = 8;
+/// Values of k that come from one tap if the channels of a group are a multiple of them: `Patches::PART`.
+const PART: usize = 16;
 /// Threads of a block of the kernel for those.
 const DIRECT_THREADS: u32 = 256;
 
@@ -94,6 +96,23 @@ fn divisor(by: usize) -> Option<[u32; 2]> {
 /// The launch of a convolution on a device with so many processors, whose blocks may have `limit` bytes of shared memory; `None` if
 /// there is no kernel for it: three spatial axes, an empty output, or more than the kernels can count.
 pub fn launch(conv: &Convolution, processors: u32, limit: u32) -> Option<Launch> {
+    build(conv, |extent| {
+        let whole = (conv.shape.in_channels / conv.shape.groups.max(1)).is_multiple_of(PART);
+        tile::choose(Copies::Taps { whole }, extent, processors, limit, |_| true)
+    })
+}
+
+/// The launch of a convolution of packed weights with this tile, for measurements; `None` as for [`launch`], or if the tile needs more
+/// shared memory than `limit` bytes.
+pub fn launch_tile(conv: &Convolution, choice: Choice, limit: u32) -> Option<Launch> {
+    let tile = TILES.get(choice.tile)?;
+    build(conv, |extent| {
+        (tile.shared(choice.groups, extent.k) <= limit as usize).then_some(choice)
+    })
+}
+
+/// The launch of a convolution with the tile that `choose` says.
+fn build(conv: &Convolution, choose: impl Fn(Extent) -> Option<Choice>) -> Option<Launch> {
     let shape = &conv.shape;
     let flat = [shape.input[0], shape.output[0], shape.kernel[0]] == [1; 3] && shape.pads[0] == 0;
     let whole = shape.groups > 0
@@ -143,10 +162,7 @@ pub fn launch(conv: &Convolution, processors: u32, limit: u32) -> Option<Launch>
                 k,
                 batch: shape.groups,
             };
-            (
-                buffer,
-                Some(tile::choose(extent, processors, limit, |_| true)?),
-            )
+            (buffer, Some(choose(extent)?))
         }
     };
     let tiles = choice.map(|choice| TILES[choice.tile].count(m, pixels));
@@ -177,15 +193,22 @@ pub fn launch(conv: &Convolution, processors: u32, limit: u32) -> Option<Launch>
         tiles_m,
         tiles_n,
     ];
-    let mut words = [0u32; 36];
+    let mut words = [0u32; 40];
     for (word, number) in words.iter_mut().zip(numbers) {
         *word = i32::try_from(number).ok()?.cast_unsigned();
     }
-    let divisors = [ci, shape.kernel[2], shape.strides[1], shape.strides[2]];
-    for (pair, by) in words[23..31].chunks_exact_mut(2).zip(divisors) {
+    let divisors = [
+        ci,
+        shape.kernel[2],
+        shape.strides[1],
+        shape.strides[2],
+        plane,
+        shape.output[2],
+    ];
+    for (pair, by) in words[23..35].chunks_exact_mut(2).zip(divisors) {
         pair.copy_from_slice(&divisor(by)?);
     }
-    words[31..].copy_from_slice(&conv.finish.words());
+    words[35..].copy_from_slice(&conv.finish.words());
     let (kernel, blocks, threads, shared) = match choice {
         None => {
             let outputs = product(&[pixels, shape.out_channels])?;
@@ -200,7 +223,7 @@ pub fn launch(conv: &Convolution, processors: u32, limit: u32) -> Option<Launch>
             let tile = &TILES[choice.tile];
             let threads = u32::try_from(choice.groups * tile.threads()).ok()?;
             (
-                KERNELS[choice.tile],
+                tile.conv,
                 product(&[tiles_m, tiles_n, shape.groups])?,
                 threads,
                 tile.shared(choice.groups, k),
@@ -227,17 +250,6 @@ pub fn launch(conv: &Convolution, processors: u32, limit: u32) -> Option<Launch>
         ],
     })
 }
-
-/// The kernels of [`TILES`].
-const KERNELS: [&str; TILES.len()] = [
-    "conv_tile_128x128",
-    "conv_tile_128x64",
-    "conv_tile_64x64",
-    "conv_tile_32x64",
-    "conv_tile_32x32",
-    "conv_tile_16x32",
-    "conv_tile_8x32",
-];
 
 #[cfg(test)]
 mod tests {
@@ -366,6 +378,12 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_of_chunks_are_those_of_the_kernels() {
+        let source = include_str!("../../kernels/conv.cu");
+        assert!(source.contains(&format!("PART = {PART};")));
+    }
+
+    #[test]
     fn multiplying_divides() {
         for by in (1..5000).chain([65_535, 65_536, 1 << 20, (1 << 30) + 7]) {
             let [factor, shift] = divisor(by).unwrap();
@@ -388,7 +406,7 @@ mod tests {
     #[test]
     fn every_kernel_stands_in_the_ptx() {
         let ptx = include_str!("../../ptx/conv.ptx");
-        for name in KERNELS.into_iter().chain(["conv_direct"]) {
+        for name in TILES.iter().map(|t| t.conv).chain(["conv_direct"]) {
             assert!(ptx.contains(&format!(".entry {name}(")), "{name}");
         }
     }

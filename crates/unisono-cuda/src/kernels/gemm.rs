@@ -8,20 +8,22 @@
 use smallvec::smallvec;
 
 use super::functions::Function;
-use super::tile::{self, Extent, TILES, slices};
+use super::tile::{self, Choice, Copies, Extent, TILES, slices};
 use crate::launch::{Arg, Buffer, Launch};
 
 /// Columns of a panel of packed weights.
 pub const PANEL: usize = 8;
 
 /// The most rows that are multiplied with weights by streaming them once.
-const NARROW: usize = 16;
+const NARROW: usize = 2;
+/// Slices up to which the smallest tile is as fast with them, if it can read the rows in quads.
+const FEW_SLICES: usize = 4;
 /// `NARROW_CHUNK` and `NARROW_AHEAD` of the kernels.
 const NARROW_CHUNK: usize = 64;
 const NARROW_AHEAD: usize = 4;
 /// The threads of its blocks are a multiple of this: one for each output, and one for each quad of a chunk's weights. Those that do
 /// not add help to copy.
-const NARROW_THREADS: usize = NARROW * PANEL;
+const NARROW_THREADS: usize = NARROW_CHUNK * PANEL / 4;
 /// What a narrow product may take of shared memory, so that two blocks share a processor: bytes.
 const NARROW_SHARED: usize = 112 * 1024;
 
@@ -128,6 +130,17 @@ pub fn pack(k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Vec<u8> {
 /// The launch of a product on a device with so many processors, whose blocks may have `limit` bytes of shared memory; `None` if it is
 /// too large for the kernels. Nothing is launched for an empty output: the product must have one.
 pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> {
+    build(product, processors, limit, None)
+}
+
+/// The launch of a product with this tile, for measurements; `None` as for [`launch`], or if the tile has no kernel for it or needs more
+/// shared memory than `limit` bytes.
+pub fn launch_tile(product: &Product, choice: Choice, limit: u32) -> Option<Launch> {
+    build(product, 1, limit, Some(choice))
+}
+
+/// The launch of a product, with this tile if there is one.
+fn build(product: &Product, processors: u32, limit: u32, wanted: Option<Choice>) -> Option<Launch> {
     let Extent { m, n, k, batch } = product.extent;
     if m == 0 || n == 0 || batch == 0 || (batch > 1 && product.members.is_none()) {
         return None;
@@ -156,19 +169,29 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
         && b.offset.is_multiple_of(16)
         && siblings().all(|s| s.b.offset.is_multiple_of(16));
 
-    let narrow = if packed && batch == 1 && m <= NARROW {
+    let is_narrow = packed && batch == 1 && m <= NARROW && (!a_quads || slices(k) > FEW_SLICES);
+    let narrow = if wanted.is_none() && is_narrow {
         Narrow::new(m, k, limit)
     } else {
         None
     };
-    let choice = match narrow {
-        Some(_) => None,
-        None => {
+    let choice = match (&narrow, wanted) {
+        (Some(_), _) => None,
+        (None, Some(choice)) => {
+            let shared = TILES.get(choice.tile)?.shared(choice.groups, k);
+            (shared <= limit as usize).then_some(choice)
+        }
+        (None, None) => {
+            let copies = if packed && a_quads {
+                Copies::Quads
+            } else {
+                Copies::Values
+            };
             let all = Extent {
                 batch: batch.checked_mul(products)?,
                 ..product.extent
             };
-            Some(tile::choose(all, processors, limit, |tile| {
+            Some(tile::choose(copies, all, processors, limit, |tile| {
                 kernel(tile, packed && a_quads).is_some()
             })?)
         }
@@ -251,28 +274,11 @@ pub fn launch(product: &Product, processors: u32, limit: u32) -> Option<Launch> 
 
 /// The kernel of a tile.
 fn kernel(tile: usize, packed: bool) -> Option<&'static str> {
-    const PACKED: [&str; TILES.len()] = [
-        "gemm_tile_128x128_packed",
-        "gemm_tile_128x64_packed",
-        "gemm_tile_64x64_packed",
-        "gemm_tile_32x64_packed",
-        "gemm_tile_32x32_packed",
-        "gemm_tile_16x32_packed",
-        "gemm_tile_8x32_packed",
-    ];
-    const STRIDED: [Option<&str>; TILES.len()] = [
-        None,
-        Some("gemm_tile_128x64_strided"),
-        Some("gemm_tile_64x64_strided"),
-        Some("gemm_tile_32x64_strided"),
-        Some("gemm_tile_32x32_strided"),
-        Some("gemm_tile_16x32_strided"),
-        Some("gemm_tile_8x32_strided"),
-    ];
+    let tile = TILES.get(tile)?;
     if packed {
-        PACKED.get(tile).copied()
+        Some(tile.packed)
     } else {
-        STRIDED.get(tile).copied().flatten()
+        tile.strided
     }
 }
 
@@ -290,9 +296,7 @@ impl Narrow {
         // Rows and columns of a thread.
         let (rows, cols, kernel) = match m {
             1 => (1, 1, "gemm_narrow_1x1"),
-            2 => (2, 1, "gemm_narrow_2x1"),
-            3 | 4 => (4, 1, "gemm_narrow_4x1"),
-            _ => (4, 2, "gemm_narrow_4x2"),
+            _ => (2, 1, "gemm_narrow_2x1"),
         };
         let lines = m.next_power_of_two().max(rows);
         let (groups, slices) = (lines / rows, slices(k));
@@ -429,6 +433,22 @@ mod tests {
     }
 
     #[test]
+    fn one_row_streams_weights_of_many_slices_alone() {
+        let kernel = |m, k| {
+            launch(&product(m, 1024, k, 1, true), 132, 227 * 1024)
+                .unwrap()
+                .kernel
+        };
+        assert_eq!(kernel(1, 1024), "gemm_tile_8x8_packed");
+        assert_eq!(kernel(1, 4096), "gemm_narrow_1x1");
+        assert_eq!(kernel(2, 4096), "gemm_narrow_2x1");
+        assert!(kernel(3, 4096).ends_with("_packed"));
+        // Rows that cannot be read in quads.
+        assert_eq!(kernel(1, 63), "gemm_tile_8x8_packed");
+        assert_eq!(kernel(2, 63), "gemm_narrow_2x1");
+    }
+
+    #[test]
     fn rows_that_are_not_aligned_take_kernels_that_read_one_value_at_a_time() {
         let mut odd = product(40, 64, 63, 1, true);
         assert!(
@@ -500,8 +520,7 @@ mod tests {
         ]
         .concat();
         let tiles = (0..TILES.len()).flat_map(|tile| [kernel(tile, true), kernel(tile, false)]);
-        let narrow =
-            [1, 2, 3, 5].map(|m| Narrow::new(m, 100, tile::LEAST_SHARED).map(|n| n.kernel));
+        let narrow = [1, 2].map(|m| Narrow::new(m, 100, tile::LEAST_SHARED).map(|n| n.kernel));
         for name in tiles.chain(narrow).flatten() {
             assert!(ptx.contains(&format!(".entry {name}(")), "{name}");
         }

@@ -6,8 +6,8 @@ use unisono_reference::arith::SLICE;
 use super::map::{Args, Words, elements};
 use crate::launch::{Arg, Buffer, Launch};
 
-/// Chains of a block that adds up planes.
-const CHAINS: usize = 128;
+/// Chains of a block that adds up planes: four warps, each with `UNISONO_CHAINS`.
+const CHAINS: usize = 16;
 
 /// A number of a window's axis.
 type Field = fn(&WindowAxis) -> usize;
@@ -192,6 +192,12 @@ mod tests {
         assert!(windows(3, &[axis(20, 3, 18); 4], average, X, Y).is_none());
         assert!(windows(3, &[axis(20, 0, 21)], average, X, Y).is_none());
         assert!(windows(1 << 20, &[axis(1 << 20, 1, 1 << 20)], average, X, Y).is_none());
+    }
+
+    #[test]
+    fn a_block_has_the_chains_of_its_four_warps() {
+        let source = include_str!("../../kernels/pool.cu");
+        assert!(source.contains(&format!("UNISONO_CHAINS = {},", CHAINS / 4)));
     }
 
     #[test]
