@@ -202,6 +202,17 @@ impl SpinWindow {
         }
     }
 
+    /// As [`SpinWindow::pause`], but lets somebody else have the core each time, if anybody can use it.
+    #[inline]
+    pub fn yield_core(&mut self) -> bool {
+        let goes_on = self.pause();
+        #[cfg(not(any(loom, shuttle)))]
+        if goes_on {
+            thread::yield_now();
+        }
+        goes_on
+    }
+
     /// As [`SpinWindow::pause`], and every now and then lets somebody else have the core, if anybody can use it.
     #[inline]
     pub fn give_way(&mut self) -> bool {
