@@ -340,6 +340,26 @@ fn bench_keeps_futures_in_flight_from_one_thread() {
 }
 
 #[test]
+fn bench_shares_futures_among_threads_of_which_none_is_idle() {
+    let folder = Folder::with_model();
+    let line = "bench model.onnx --in-flight 2,6 --senders 3 --rows 1 --secs 0.05";
+    let line: Vec<&str> = line.split(' ').collect();
+    let table = folder.unisono(&line).ok().out;
+    assert!(
+        table.contains("2 by 2 ") && table.contains("6 by 3 "),
+        "{table}"
+    );
+    let json: Vec<&str> = [&line[..], &["--json"]].concat();
+    let lines = folder.unisono(&json).ok().out;
+    for (line, (in_flight, senders)) in lines.lines().zip([(2, 2), (6, 3)]) {
+        let report: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        assert_eq!(report["in_flight"], in_flight);
+        assert_eq!(report["senders"], senders);
+    }
+    assert_eq!(lines.lines().count(), 2);
+}
+
+#[test]
 fn bench_sends_requests_at_a_rate() {
     let folder = Folder::new();
     let model = concat!(

@@ -73,6 +73,7 @@ fn what_is_wrong_with_the_input_is_said_without_a_backtrace_and_ends_with_2() {
             &["bench", "model.onnx", "--rate", "9", "--in-flight", "2"],
             &["cannot be used with", "--in-flight"],
         ),
+        (&["bench", "model.onnx", "--senders", "2"], &["--in-flight"]),
         (&["bench", "model.onnx", "--rate", "inf"], &["--rate"]),
         (&["profile"], &["MODEL"]),
         (&["profile", "model.onnx", "--runs", "0"], &["--runs"]),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use unisono_runtime::coalescer::Spin;
 use unisono_runtime::device::Device;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
@@ -25,7 +26,8 @@ pub struct CudaOptions {
     pub index: usize,
     /// The most bytes of device memory that may be used. Default: 90 % of what the device has.
     pub memory_limit: Option<u64>,
-    /// Batches in flight at once. Default: 2, so that one is copied while the other is computed.
+    /// Batches in flight at once. Default: 4; up to 11 callers of a session have at most 2, so that one is copied while the other is
+    /// computed.
     pub lanes: usize,
     /// How long a thread looks again and again whether its batch is done, before it sleeps. Default: 200 µs, about
     /// what several wake-ups cost.
@@ -42,13 +44,29 @@ impl Default for CudaOptions {
         CudaOptions {
             index: 0,
             memory_limit: None,
-            lanes: 2,
+            lanes: 4,
             spin: Duration::from_micros(200),
             max_bucket_rows: 1024,
             arena_limit: 4 << 30,
         }
     }
 }
+
+/// Batches in flight for however few callers: one is copied while the other is computed.
+const FEWEST_LEADERS: usize = 2;
+
+/// So many callers have another batch in flight: waking its followers and putting it together takes longer than a small batch
+/// takes on a fast device.
+const CALLERS_OF_A_LEADER: usize = 4;
+
+/// Callers for each core from which on a follower gives way instead of sleeping.
+const CROWD: usize = 4;
+
+/// What waking a sleeper costs the waker where cores are idle and virtual, in nanoseconds.
+const WAKE_NS: usize = 2_500;
+
+/// The longest that one of many followers keeps looking.
+const LONGEST_LOOK: Duration = Duration::from_millis(2);
 
 /// A quarter of what a small batch takes on a fast device.
 const ASKING: Duration = Duration::from_micros(12);
@@ -103,6 +121,27 @@ pub fn backend(options: &CudaOptions) -> Result<Box<dyn Backend>, Error> {
     Ok(Box::new(Cuda(Arc::new(engine))))
 }
 
+/// How one of so many callers looks for its answer.
+fn look(callers: usize, cores: usize, spin: Duration) -> Spin {
+    if callers < cores {
+        // The cores have nothing else to do as long as there is one for everybody.
+        return Spin {
+            time: spin,
+            gives_way: false,
+        };
+    }
+    if spin.is_zero() || callers <= CROWD.saturating_mul(cores) {
+        return Spin::default();
+    }
+    // Those who would sleep are woken by their leaders, one after the other. For as long as that takes it is cheaper to let them take
+    // turns on the cores, on which whoever has work goes first.
+    let all_of_them = Duration::from_nanos(callers.saturating_mul(WAKE_NS) as u64);
+    Spin {
+        time: all_of_them.min(LONGEST_LOOK),
+        gives_way: true,
+    }
+}
+
 pub(crate) struct Cuda(pub(crate) Arc<Engine>);
 
 impl Backend for Cuda {
@@ -120,8 +159,8 @@ impl Backend for Cuda {
         self.0.options.lanes
     }
 
-    fn leaders(&self) -> usize {
-        self.0.options.lanes
+    fn leaders(&self, callers: usize) -> usize {
+        (callers / CALLERS_OF_A_LEADER).max(FEWEST_LEADERS)
     }
 
     fn memory(&self) -> Option<DeviceMemory> {
@@ -137,12 +176,8 @@ impl Backend for Cuda {
         self.0.context.check()
     }
 
-    fn spin_of_a_follower(&self, callers: usize) -> Duration {
-        // The cores have nothing else to do as long as there is one for everybody.
-        match callers < self.0.cores {
-            true => self.0.options.spin,
-            false => Duration::ZERO,
-        }
+    fn spin_of_a_follower(&self, callers: usize) -> Spin {
+        look(callers, self.0.cores, self.0.options.spin)
     }
 
     fn asking(&self) -> Duration {
@@ -169,6 +204,20 @@ pub fn devices() -> Result<Vec<Properties>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn followers_spin_where_there_is_a_core_for_each_and_give_way_where_there_are_many() {
+        let spin = Duration::from_micros(200);
+        let time = |time, gives_way| Spin { time, gives_way };
+        assert_eq!(look(8, 16, spin), time(spin, false));
+        assert_eq!(look(16, 16, spin), Spin::default());
+        assert_eq!(look(64, 16, spin), Spin::default());
+        assert_eq!(look(256, 16, spin), time(Duration::from_micros(640), true));
+        assert_eq!(look(usize::MAX, 16, spin), time(LONGEST_LOOK, true));
+        for callers in [1, 64, 256] {
+            assert_eq!(look(callers, 16, Duration::ZERO).time, Duration::ZERO);
+        }
+    }
 
     #[test]
     fn options_that_make_no_sense_are_refused_before_the_driver_is_looked_for() {

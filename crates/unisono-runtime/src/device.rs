@@ -7,6 +7,7 @@ use unisono_tensor::mutant;
 
 use crate::background::Leaders;
 use crate::census::{Census, Resource, Token};
+use crate::coalescer::Spin;
 use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::lane::{Lane, LanePool};
@@ -149,16 +150,16 @@ impl Device {
         self.0.backend.check()
     }
 
-    /// How many batches of a session may be in flight, where batching pays.
-    pub fn leader_count(&self) -> usize {
-        self.0.backend.leaders().clamp(1, self.0.lane_count)
+    /// How many batches of a session with so many callers may be in flight, where batching pays.
+    pub fn leader_count(&self, callers: usize) -> usize {
+        self.0.backend.leaders(callers).clamp(1, self.0.lane_count)
     }
 
     pub(crate) fn lend_a_hand(&self) -> bool {
         self.0.backend.lend_a_hand()
     }
 
-    pub(crate) fn spin_of_a_follower(&self, callers: usize) -> Duration {
+    pub(crate) fn spin_of_a_follower(&self, callers: usize) -> Spin {
         self.0.backend.spin_of_a_follower(callers)
     }
 

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use unisono_graph::{Dim, Symbol};
 use unisono_tensor::{DeviceId, Tensor, mutant};
 
+use crate::coalescer::Spin;
 use crate::error::{Error, ErrorKind};
 use crate::lane::Lane;
 use crate::model::ModelGraph;
@@ -149,8 +150,9 @@ pub trait Backend: Send + Sync + 'static {
     fn lane_count(&self) -> usize;
 
     /// How many batches of one session may be in flight at once, where batching pays: a device that copies while it computes
-    /// wants two. The batch behind is closed when its lane is ready.
-    fn leaders(&self) -> usize {
+    /// wants two, and more where many `callers` must be woken and put together. The batch behind is closed when its lane is ready.
+    fn leaders(&self, callers: usize) -> usize {
+        let _ = callers;
         1
     }
 
@@ -178,11 +180,11 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
-    /// How long a caller whose request waits looks for its answer before it sleeps, if the session has so many callers now. Zero where
+    /// How a caller whose request waits looks for its answer before it sleeps, if the session has so many callers now. Not at all where
     /// the cores have better things to do.
-    fn spin_of_a_follower(&self, callers: usize) -> std::time::Duration {
+    fn spin_of_a_follower(&self, callers: usize) -> Spin {
         let _ = callers;
-        std::time::Duration::ZERO
+        Spin::default()
     }
 
     /// How long a leader waits for callers of the batch before, who are about to ask again: a small part of what starting a batch
@@ -374,6 +376,12 @@ pub trait Plan: Any + Send + Sync {
     /// Those of preparing a request of so many rows.
     fn placement(&self, _rows: usize) -> Result<Vec<NodePlacement>, Error> {
         Ok(Vec::new())
+    }
+
+    /// Allocates outputs of a request of so many rows where there are none and their shapes follow from that, so that who leads a
+    /// batch need not do it for everybody. Whatever cannot be is left to the run.
+    fn allocate(&self, rows: usize, outputs: &mut [Option<Tensor>]) {
+        let _ = (rows, outputs);
     }
 
     /// Bytes that the plan holds.

@@ -4,6 +4,9 @@
 //! lock; whoever asks meanwhile waits for that flight. Different keys fly at the same time. A flight that fails takes
 //! its entry out of the table before it lands, so the next caller tries afresh. Ready plans are bounded in bytes; the
 //! least recently used go first. Eviction only forgets: a plan lives on while somebody runs it.
+//!
+//! A plan that is ready is found under a lock that readers share, so that callers who all need it, which is what happens at every
+//! request, do not queue for it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,7 +14,7 @@ use std::hash::Hash;
 use unisono_tensor::mutant;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, read, wait, write};
 
 /// What a cached value must tell of itself.
 pub trait Weigh {
@@ -47,7 +50,11 @@ pub struct CacheCounts {
 }
 
 enum Entry<V, E> {
-    Ready { value: V, bytes: u64, used: u64 },
+    Ready {
+        value: V,
+        bytes: u64,
+        used: AtomicU64,
+    },
     Building(Arc<Flight<V, E>>),
 }
 
@@ -59,15 +66,37 @@ struct Flight<V, E> {
 
 struct Table<K, V, E> {
     entries: HashMap<K, Entry<V, E>>,
-    /// Counts look-ups; the clock of "least recently used".
-    now: u64,
+    /// The clock of "least recently used": goes on when another value than the last one is used.
+    now: AtomicU64,
+    hits: AtomicU64,
     bytes: u64,
     counts: CacheCounts,
 }
 
+impl<K: Eq + Hash, V: Clone, E> Table<K, V, E> {
+    /// The value for `key`, if it is ready.
+    fn find(&self, key: &K) -> Option<V> {
+        let Some(Entry::Ready { value, used, .. }) = self.entries.get(key) else {
+            return None;
+        };
+        // Relaxed throughout: numbers that decide what is forgotten first. Of one plan that everybody uses nothing is written
+        // but the count.
+        if used.load(Ordering::Relaxed) != self.now.load(Ordering::Relaxed) {
+            used.store(self.tick(), Ordering::Relaxed);
+        }
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(value.clone())
+    }
+
+    /// The next moment.
+    fn tick(&self) -> u64 {
+        self.now.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
 /// A bounded map from keys to compiled values. Values are handles (`Arc`s): cloning them is cheap.
 pub struct PlanCache<K, V, E> {
-    table: Mutex<Table<K, V, E>>,
+    table: RwLock<Table<K, V, E>>,
     limit: AtomicU64,
 }
 
@@ -75,9 +104,10 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
     /// An empty cache that holds at most so many bytes. A single value beyond that is still handed out, not kept.
     pub fn new(limit: u64) -> Self {
         PlanCache {
-            table: Mutex::new(Table {
+            table: RwLock::new(Table {
                 entries: HashMap::new(),
-                now: 0,
+                now: AtomicU64::new(0),
+                hits: AtomicU64::new(0),
                 bytes: 0,
                 counts: CacheCounts::default(),
             }),
@@ -94,28 +124,27 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
         compile: impl FnOnce() -> Result<V, E>,
         orphaned: impl Fn() -> E,
     ) -> Result<V, E> {
+        if let Some(value) = read(&self.table).find(key) {
+            return Ok(value);
+        }
         let flight = {
-            let mut table = lock(&self.table);
-            table.now += 1;
-            let now = table.now;
+            let mut table = write(&self.table);
             if mutant!(PlanCompiledTwice) {
                 table
                     .entries
                     .retain(|k, e| k != key || matches!(e, Entry::Ready { .. }));
             }
-            match table.entries.get_mut(key) {
-                Some(Entry::Ready { value, used, .. }) => {
-                    *used = now;
-                    let value = value.clone();
-                    table.counts.hits += 1;
-                    return Ok(value);
-                }
+            // It may have become ready since.
+            if let Some(value) = table.find(key) {
+                return Ok(value);
+            }
+            match table.entries.get(key) {
                 Some(Entry::Building(flight)) => {
                     let flight = Arc::clone(flight);
                     drop(table);
                     return flight.wait();
                 }
-                None => {
+                _ => {
                     let flight = Arc::new(Flight {
                         landed: Mutex::new(None),
                         news: Condvar::new(),
@@ -141,7 +170,7 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
     }
 
     fn settle(&self, key: &K, result: &Result<V, E>) {
-        let mut table = lock(&self.table);
+        let mut table = write(&self.table);
         if !(mutant!(FailureRemembered) && result.is_err()) {
             table.entries.remove(key);
         }
@@ -156,11 +185,10 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
                     return;
                 }
                 table.bytes += bytes;
-                let used = table.now;
                 let ready = Entry::Ready {
                     value: value.clone(),
                     bytes,
-                    used,
+                    used: AtomicU64::new(table.tick()),
                 };
                 table.entries.insert(key.clone(), ready);
                 let over = |bytes| bytes > limit && !mutant!(CacheWithoutBound);
@@ -171,7 +199,7 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
 
     /// What the cache did and holds.
     pub fn counts(&self) -> CacheCounts {
-        let table = lock(&self.table);
+        let table = read(&self.table);
         let plans = table
             .entries
             .values()
@@ -180,13 +208,14 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
         CacheCounts {
             plans: plans as u64,
             bytes: table.bytes,
+            hits: table.hits.load(Ordering::Relaxed),
             ..table.counts
         }
     }
 
     /// Forgets every ready value.
     pub fn clear(&self) {
-        let mut table = lock(&self.table);
+        let mut table = write(&self.table);
         table.entries.retain(|_, e| matches!(e, Entry::Building(_)));
         table.bytes = 0;
     }
@@ -198,7 +227,7 @@ fn evict_oldest<K: Eq + Hash + Clone, V: Weigh, E>(table: &mut Table<K, V, E>, k
         .entries
         .iter()
         .filter_map(|(k, e)| match e {
-            Entry::Ready { used, .. } if k != keep => Some((*used, k)),
+            Entry::Ready { used, .. } if k != keep => Some((used.load(Ordering::Relaxed), k)),
             _ => None,
         })
         .min_by_key(|(used, _)| *used)

@@ -52,6 +52,29 @@ impl Counters {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
+    /// Counts several values. Those of one bucket that follow each other, as do times of a batch, are one addition.
+    pub(crate) fn count_all(&self, values: impl Iterator<Item = u64>) {
+        let (mut run, mut sum) = ((0, 0), 0u64);
+        for value in values {
+            let bucket = bucket(value);
+            if bucket != run.0 {
+                self.add(run);
+                run = (bucket, 0);
+            }
+            run.1 += 1;
+            sum = sum.wrapping_add(value);
+        }
+        self.add(run);
+        // Relaxed: as in `count`.
+        self.sum.fetch_add(sum, Ordering::Relaxed);
+    }
+
+    fn add(&self, (bucket, times): (usize, u64)) {
+        if times > 0 {
+            self.buckets[bucket].fetch_add(times, Ordering::Relaxed);
+        }
+    }
+
     fn read(&self) -> Histogram {
         Histogram {
             counts: self
@@ -262,6 +285,16 @@ pub(crate) fn tick(counter: &AtomicU64) {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_counted_together_are_those_counted_one_by_one() {
+        let values = [0, 0, 7, 7, 6, 1_000, 1_001, 0, 7, u64::from(u32::MAX)];
+        let (together, single) = (Counters::new(), Counters::new());
+        together.count_all(values.into_iter());
+        together.count_all(std::iter::empty());
+        values.into_iter().for_each(|value| single.count(value));
+        assert_eq!(together.read(), single.read());
+    }
 
     #[test]
     fn every_value_lies_in_its_bucket_and_buckets_follow_each_other() {

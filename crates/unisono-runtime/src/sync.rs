@@ -12,21 +12,21 @@
 #[cfg(not(any(loom, shuttle)))]
 pub use std::{
     hint::spin_loop,
-    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic},
     thread,
 };
 
 #[cfg(shuttle)]
 pub use shuttle::{
     hint::spin_loop,
-    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic},
     thread,
 };
 
 #[cfg(loom)]
 pub use loom::{
     hint::spin_loop,
-    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic},
     thread,
 };
 
@@ -68,6 +68,20 @@ mod cell {
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Locks for reading, beside other readers; as [`lock`], it looks through poison.
+#[inline]
+pub fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Locks for writing; as [`lock`], it looks through poison.
+#[inline]
+pub fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -186,6 +200,17 @@ impl SpinWindow {
             spin_loop();
             true
         }
+    }
+
+    /// As [`SpinWindow::pause`], but lets somebody else have the core each time, if anybody can use it.
+    #[inline]
+    pub fn yield_core(&mut self) -> bool {
+        let goes_on = self.pause();
+        #[cfg(not(any(loom, shuttle)))]
+        if goes_on {
+            thread::yield_now();
+        }
+        goes_on
     }
 
     /// As [`SpinWindow::pause`], and every now and then lets somebody else have the core, if anybody can use it.

@@ -71,9 +71,9 @@ impl Device {
         self.0.check()
     }
 
-    /// How many batches of one session may be in flight at once, where batching pays.
+    /// How many batches of one session may be in flight at once, where batching pays. Few callers have fewer.
     pub fn batches_in_flight(&self) -> usize {
-        self.0.leader_count()
+        self.0.leader_count(usize::MAX)
     }
 
     /// Exact counts of what was made and unmade on the device: sessions, requests, packed models, plans, lanes.

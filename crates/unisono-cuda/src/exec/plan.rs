@@ -7,19 +7,20 @@
 //! What goes wrong on the device is told by the processor: a request whose data a kernel refuses, alone, is run there again, and
 //! has the error that it has on any device, at its node.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use unisono_graph::Fact;
 use unisono_graph::infer::infer;
+use unisono_graph::{Fact, OutputRows, ValueId};
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Cost, NodePlacement, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
 use unisono_runtime::profile::Profile;
 use unisono_runtime::program::concretise;
 use unisono_runtime::program::facts::title;
-use unisono_runtime::program::staging::{Asks, Inputs, Request, Rows, Staging};
+use unisono_runtime::program::staging::{Asks, Inputs, Request, Rows, Staging, output_rows};
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::Tensor;
+use unisono_tensor::{DType, Shape, Tensor};
 
 use crate::exec::bucket::bucket;
 use crate::exec::cost::cost;
@@ -40,6 +41,8 @@ pub(crate) struct CudaPlan {
     key: PlanKey,
     facts: Vec<Option<Fact>>,
     cost: Cost,
+    /// By output: type, shape for one row, and the axis of its rows, if it has such.
+    outputs: Vec<Option<(DType, Shape, usize)>>,
     /// Whether batches may be padded, as far as that follows from the shapes.
     has_rows: bool,
     on_host: Mutex<Option<Arc<dyn Plan>>>,
@@ -77,7 +80,19 @@ impl CudaPlan {
                 format!("these input shapes do not fit the model: {e}"),
             )
         })?;
+        let known = concretise(&facts, &model.rows, 1);
+        let output = |(value, rule): (&ValueId, &OutputRows)| {
+            let OutputRows::Rows { axis, .. } = rule else {
+                return None;
+            };
+            let known = known.get(value.index())?.as_ref()?;
+            let shape = known.shape.clone().filter(|shape| *axis < shape.len())?;
+            Some((known.dtype, shape, *axis))
+        };
+        let values = model.model.graph().outputs().iter();
+        let outputs = values.zip(output_rows(&model.model)).map(output).collect();
         Ok(CudaPlan {
+            outputs,
             cost: cost(model.model.graph(), &facts, &model.rows),
             has_rows: key.has_rows() && model.model.contract().is_coalescible(),
             model: Arc::clone(model),
@@ -259,16 +274,24 @@ impl CudaPlan {
         if (input_bytes, output_bytes) != (program.input_bytes, program.output_bytes) {
             return Err(cannot_stage());
         }
-        let copiers = &self.model.engine.copiers;
-        let outcome = run(lane, bucket, |memory| {
+        let (model, copiers) = (&self.model.model, &self.model.engine.copiers);
+        let requests = RefCell::new(requests);
+        let fill = |memory: &mut [u8]| {
+            let requests = requests.borrow();
             staging.gather(requests.iter().map(Asks::inputs), memory, Some(copiers))
-        })?;
+        };
+        let meanwhile = || {
+            let mut requests = requests.borrow_mut();
+            staging.allocate(model, requests.iter_mut().map(Asks::request))
+        };
+        let outcome = run(lane, bucket, fill, meanwhile)?;
         if outcome != Outcome::Done {
             return Ok(outcome);
         }
         let memory = lane.memory.as_ref().map_or(&[][..], |m| m.output.bytes());
+        let mut requests = requests.borrow_mut();
         let requests = requests.iter_mut().map(Asks::request);
-        staging.scatter(&self.model.model, requests, memory, Some(copiers))?;
+        staging.scatter(model, requests, memory, Some(copiers))?;
         Ok(Outcome::Done)
     }
 }
@@ -365,6 +388,17 @@ impl Plan for CudaPlan {
                     .collect()
             }
         })
+    }
+
+    fn allocate(&self, rows: usize, outputs: &mut [Option<Tensor>]) {
+        for (slot, output) in outputs.iter_mut().zip(&self.outputs) {
+            if let (None, Some((dtype, shape, axis))) = (&slot, output) {
+                let mut shape = shape.clone();
+                shape[*axis] = shape[*axis].saturating_mul(rows);
+                // Without memory, or of another shape after all: the run says so, or replaces it.
+                *slot = Tensor::zeros(*dtype, &shape).ok();
+            }
+        }
     }
 
     fn cost(&self) -> Cost {

@@ -95,11 +95,12 @@ impl Drop for Flight<'_> {
     }
 }
 
-/// Runs a program on inputs that `fill` writes into the lane's page-locked memory.
+/// Runs a program on inputs that `fill` writes into the lane's page-locked memory. `meanwhile` is called while the device is at work.
 pub(crate) fn run(
     lane: &mut CudaLane,
     bucket: &Bucket,
     fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
+    meanwhile: impl FnOnce() -> Result<(), Error>,
 ) -> Result<Outcome, Error> {
     let context = lane.engine.context.clone();
     let _current = context.enter()?;
@@ -115,6 +116,7 @@ pub(crate) fn run(
     enqueue_all(flight.lane, bucket, memory)?;
     // All of it is under way.
     strike()?;
+    meanwhile()?;
     flight.lane.wait()?;
     flight.is_over = true;
     let status = memory.output.bytes().first_chunk().copied();

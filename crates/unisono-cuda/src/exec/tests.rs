@@ -240,6 +240,37 @@ fn members_of_a_batch_have_the_bits_that_they_have_alone() {
 }
 
 #[test]
+fn outputs_that_callers_allocate_have_the_shapes_of_their_answers_and_are_written_to() {
+    let mut bench = Bench::new(mixed());
+    let requests: Vec<Vec<Tensor>> = [1, 3].map(|n| vec![numbers(&[n, 3, 3], n)]).into();
+    let members = requests.iter().map(|inputs| bench.member(inputs));
+    let mut members = members.collect::<Result<Vec<_>, Error>>().unwrap();
+    for member in &mut members {
+        member.plan.allocate(member.rows, &mut member.outputs);
+    }
+    let address = |output: &Option<Tensor>| output.as_ref().map(|t| t.bytes().as_ptr());
+    let addresses = |member: &Member| -> Vec<_> { member.outputs.iter().map(address).collect() };
+    let before: Vec<_> = members.iter().map(addresses).collect();
+    let group = Group {
+        members: 0..2,
+        rows: 4,
+    };
+    let executable = Arc::clone(&bench.executable);
+    executable
+        .run_batch(&mut *bench.lane, &mut members, &[group])
+        .unwrap();
+    for ((member, request), before) in members.iter().zip(&requests).zip(before) {
+        // All but the constant, which has no rows.
+        assert_eq!(before.iter().filter(|at| at.is_some()).count(), 3);
+        for (after, before) in addresses(member).into_iter().zip(before) {
+            assert!(before.is_none() || after == before);
+        }
+        let got: Vec<Tensor> = member.outputs.iter().flatten().cloned().collect();
+        compare(&got, &bench.expected(request).unwrap());
+    }
+}
+
+#[test]
 fn a_bucket_is_captured_once_and_then_launched() {
     let mut bench = Bench::new(mixed());
     let request = |rows| [numbers(&[rows, 3, 3], rows)];

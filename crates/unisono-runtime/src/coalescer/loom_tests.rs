@@ -26,7 +26,11 @@ fn check(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
 }
 
 /// One batch; the answer to `x` is `x + 100`.
-fn lead_once(leadership: &Leadership<'_, u32>, own: Option<u64>) -> bool {
+fn lead_once<'a>(
+    leadership: &Leadership<'a, u32>,
+    own: Option<u64>,
+    wake_ups: &mut WakeUps<'a, u32>,
+) -> bool {
     leadership.recall();
     let mut claims = Vec::new();
     let own_is_in = leadership.close(
@@ -35,25 +39,30 @@ fn lead_once(leadership: &Leadership<'_, u32>, own: Option<u64>) -> bool {
         &mut Vec::new(),
         |claim, x| claims.push((claim, x + 100)),
     );
-    leadership.finish(claims.into_iter());
+    leadership.finish(claims.into_iter(), wake_ups);
     own_is_in
 }
 
-fn lead(leadership: Leadership<'_, u32>, x: u32, ticket: u64) -> u32 {
-    while !lead_once(&leadership, Some(ticket)) {}
-    x + 100
+fn lead(c: &Coalescer<u32>, leadership: Leadership<'_, u32>, x: u32, ticket: u64) -> u32 {
+    loop {
+        let mut wake_ups = c.wake_ups();
+        if lead_once(&leadership, Some(ticket), &mut wake_ups) {
+            leadership.end(wake_ups);
+            return x + 100;
+        }
+    }
 }
 
 fn ask(c: &Coalescer<u32>, x: u32, deadline: Option<Instant>) -> Result<u32, Refusal> {
     if let Some(leadership) = c.try_lead() {
         return match c.is_quiet() {
             true => Ok(x + 100),
-            false => Ok(lead(leadership, x, c.queue().ticket())),
+            false => Ok(lead(c, leadership, x, c.queue().ticket())),
         };
     }
     match c.turn(x, TRAITS, deadline, Room::Wait, || false) {
         Turn::Answered(answer) => Ok(answer),
-        Turn::Lead(leadership, x, ticket) => Ok(lead(leadership, x, ticket)),
+        Turn::Lead(leadership, x, ticket) => Ok(lead(c, leadership, x, ticket)),
         Turn::Refused(back, why) => {
             assert_eq!(back, x);
             Err(why)
@@ -69,7 +78,7 @@ fn coalescer(capacity: usize) -> Arc<Coalescer<u32>> {
             capacity,
             Box::new(move || {
                 if let Some(c) = weak.upgrade() {
-                    lead_once(&c.lead_on(), None);
+                    lead_once(&c.lead_on(), None, &mut c.wake_ups());
                 }
             }),
         )
@@ -92,6 +101,29 @@ fn three_callers_are_all_answered() {
             .map(|x| {
                 let c = Arc::clone(&c);
                 loom::thread::spawn(move || assert_eq!(ask(&c, x, None), Ok(x + 100)))
+            })
+            .collect();
+        assert_eq!(ask(&c, 0, None), Ok(100));
+        others.into_iter().for_each(|t| t.join().unwrap());
+        assert_at_rest(&c);
+    });
+}
+
+/// Where several may lead, a leader gives its permit on before it wakes its followers.
+///
+/// Evidence: every-call-ends
+#[test]
+fn three_callers_are_all_answered_while_the_number_of_leaders_changes() {
+    check(2, || {
+        let c = coalescer(4);
+        c.set_permits(2);
+        let others: Vec<_> = (1..3)
+            .map(|x| {
+                let c = Arc::clone(&c);
+                loom::thread::spawn(move || {
+                    c.set_permits(x as usize);
+                    assert_eq!(ask(&c, x, None), Ok(x + 100));
+                })
             })
             .collect();
         assert_eq!(ask(&c, 0, None), Ok(100));

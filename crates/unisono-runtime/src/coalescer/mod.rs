@@ -21,7 +21,8 @@
 //! have been given and not yet picked up are counted ([`Coalescer::returning`]). While some are outstanding, their owners are about to
 //! run, and a leader lets them ([`Leadership::recall`]): it yields the core as long as that brings somebody
 //! back, and pauses for a moment for the last of them to ask again, and for those who have picked their answers up already. It does not wait for
-//! anybody who does not come, and where nobody is on the way back, as for a lone caller, it never yields.
+//! anybody who does not come, and where nobody is on the way back, as for a lone caller, it never yields. Where several may lead and many
+//! are on the way, it goes on with its share of them: the rest are the next leader's.
 //!
 //! What it must never do: look at a request's contents, or choose arithmetic.
 
@@ -45,6 +46,9 @@ const PATIENCE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 256 };
 
 /// How many times a leader pauses for those who have just come back to ask again, if they are going to: a microsecond or two.
 const ASKING_PAUSES: usize = if cfg!(any(loom, shuttle)) { 0 } else { 100 };
+
+/// Where several may lead, and more than so many are near, a leader goes on with its share of them.
+const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 12 };
 
 /// After so many looks those who did not ask in time are looked for again.
 const LOOKS: usize = 16;
@@ -125,13 +129,22 @@ pub struct Leadership<'a, R: Send> {
     coalescer: &'a Coalescer<R>,
 }
 
+/// How a thread looks for its answer before it sleeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spin {
+    /// For how long.
+    pub time: Duration,
+    /// Between two looks it lets others have the core: for when there are more such threads than cores.
+    pub gives_way: bool,
+}
+
 /// What a thread does while it waits, and is told of its wait.
 pub trait Meanwhile {
     /// It may work for others, and says whether it did. Called before it sleeps.
     fn lend(&mut self) -> bool;
-    /// How long it looks for its answer before it sleeps.
-    fn spin(&mut self) -> Duration {
-        Duration::ZERO
+    /// How it looks for its answer before it sleeps.
+    fn spin(&mut self) -> Spin {
+        Spin::default()
     }
     /// The queue is full: it waits for room.
     fn waits_for_room(&mut self) {}
@@ -166,8 +179,11 @@ impl<R: Send> Coalescer<R> {
 
     /// Sets how many may lead at the same time, at least one.
     pub fn set_permits(&self, permits: usize) {
-        // Relaxed: a later leader may be the first to see it.
-        self.permits.store(permits.max(1), Ordering::Relaxed);
+        // Relaxed: a later leader may be the first to see it. Everybody reads it, so it is written only if it changes.
+        let permits = permits.max(1);
+        if self.permits.load(Ordering::Relaxed) != permits {
+            self.permits.store(permits, Ordering::Relaxed);
+        }
     }
 
     /// Sets how long a leader waits, beyond a moment, for those of the last batch who are about to ask again. Worth it where starting a
@@ -176,6 +192,14 @@ impl<R: Send> Coalescer<R> {
         // Relaxed: as above.
         self.asking_ns
             .store(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Nobody to be woken yet.
+    pub fn wake_ups(&self) -> WakeUps<'_, R> {
+        WakeUps {
+            queue: &self.queue,
+            bells: Bells::default(),
+        }
     }
 
     /// The queue.
@@ -188,9 +212,12 @@ impl<R: Send> Coalescer<R> {
         self.returning.load(Ordering::Relaxed)
     }
 
-    /// Does nobody wait, and is nobody on the way back? Then a leader may run in place.
+    /// Does nobody wait, is nobody on the way back, and nobody expected to ask again? Then a leader may run in place.
     pub fn is_quiet(&self) -> bool {
-        self.queue.waiting() == 0 && self.returning() <= self.given_up.load(Ordering::Relaxed)
+        self.queue.waiting() == 0
+            && self.returning() <= self.given_up.load(Ordering::Relaxed)
+            // Nobody has looked yet for those of the last batch.
+            && self.callers.load(Ordering::Relaxed) == 0
     }
 
     /// The permit to lead, if there is one.
@@ -250,7 +277,8 @@ impl<R: Send> Coalescer<R> {
             }
         }
         let mut in_time = true;
-        let mut window = SpinWindow::new(meanwhile.spin());
+        let spin = meanwhile.spin();
+        let mut window = SpinWindow::new(spin.time);
         loop {
             match self.queue.news(&place) {
                 News::None => {}
@@ -267,7 +295,11 @@ impl<R: Send> Coalescer<R> {
                     };
                 }
             }
-            if meanwhile.lend() || window.pause() {
+            let mut looks_again = || match spin.gives_way {
+                true => window.yield_core(),
+                false => window.pause(),
+            };
+            if meanwhile.lend() || looks_again() {
                 continue;
             }
             if in_time {
@@ -465,6 +497,21 @@ impl<R: Send> Coalescer<R> {
 }
 
 impl<R: Send> Leadership<'_, R> {
+    /// Hands leadership on and wakes those who were answered. Where several may lead, they do so while this thread is busy with waking.
+    /// Where it is the only one, the next leader would wait for those who wake up in any case, and leave this thread behind.
+    pub fn end(self, wake_ups: WakeUps<'_, R>) {
+        match self.coalescer.permits.load(Ordering::Relaxed) {
+            1 => {
+                drop(wake_ups);
+                drop(self);
+            }
+            _ => {
+                drop(self);
+                drop(wake_ups);
+            }
+        }
+    }
+
     /// Lets those who have been answered come back, as long as they do. See [closed loops](self#closed-loops).
     pub fn recall(&self) {
         let c = self.coalescer;
@@ -482,8 +529,15 @@ impl<R: Send> Leadership<'_, R> {
         };
         let expected = c.queue.waiting() + outstanding.saturating_sub(given_up);
         let expected = expected.max(others.saturating_sub(absent));
+        let others_may_lead = c.permits.load(Ordering::Relaxed).saturating_sub(1);
+        let many = c.queue.waiting() + outstanding > FEW;
         let mut in_vain = 0;
         while outstanding > given_up {
+            // The rest are the next leader's, who may close a batch while this one's is under way. All of them take longer to wake than
+            // a batch takes.
+            if many && c.queue.waiting() * others_may_lead >= outstanding {
+                return;
+            }
             if in_vain == PATIENCE {
                 c.given_up.store(outstanding, Ordering::Relaxed);
                 return;
@@ -536,20 +590,36 @@ impl<R: Send> Leadership<'_, R> {
         own_is_in
     }
 
-    /// Hands answered requests back to their owners.
-    pub fn finish(&self, answered: impl Iterator<Item = (Claim, R)>) {
-        let mut bells = Bells::default();
+    /// Hands answered requests back to their owners. Threads among them that sleep are woken by `wake_ups`.
+    pub fn finish(
+        &self,
+        answered: impl Iterator<Item = (Claim, R)>,
+        wake_ups: &mut WakeUps<'_, R>,
+    ) {
         let mut callers = 1;
         for (claim, request) in answered {
             callers += usize::from(claim.is_by_thread());
-            self.coalescer.finish(claim, request, &mut bells);
+            self.coalescer.finish(claim, request, &mut wake_ups.bells);
         }
         // Relaxed: hints about who is near.
         callers += self.coalescer.queue.waiting();
         if callers > 1 {
             self.coalescer.callers.store(callers, Ordering::Relaxed);
         }
-        self.coalescer.queue.ring(bells);
+    }
+}
+
+/// Threads that were answered and may sleep. Dropping it wakes them, which takes the waker microseconds for each: to be dropped when
+/// the lane and the permit are free for the next batch.
+#[must_use = "dropping it wakes those who were answered"]
+pub struct WakeUps<'a, R: Send> {
+    queue: &'a Queue<R>,
+    bells: Bells,
+}
+
+impl<R: Send> Drop for WakeUps<'_, R> {
+    fn drop(&mut self) {
+        self.queue.ring(self.bells);
     }
 }
 

@@ -139,8 +139,9 @@ pub enum Appointed {
 #[must_use = "those who were answered sleep until they are woken"]
 pub struct Bells([bool; BELLS]);
 
-/// How many bells there are: those who come while a batch runs sleep at another one than those in it.
-const BELLS: usize = 4;
+/// How many bells there are: those who come while batches run sleep at other ones than those in them. More than batches are in
+/// flight as a rule, and are being woken.
+const BELLS: usize = if cfg!(any(loom, shuttle)) { 4 } else { 16 };
 
 /// What has become of a request.
 #[derive(Debug, PartialEq, Eq)]

@@ -385,6 +385,35 @@ impl Staging {
         Ok(())
     }
 
+    /// Allocates the outputs of members that have none of the right shape yet, as far as their rows say it: ahead of
+    /// [`Staging::scatter`], while a device is at work.
+    pub fn allocate<'a>(
+        &self,
+        model: &ModelGraph,
+        members: impl Iterator<Item = Request<'a>>,
+    ) -> Result<(), Error> {
+        if self.whole {
+            return Ok(());
+        }
+        for Request { rows, outputs, .. } in members {
+            let mut sink = TensorSink { outputs };
+            for (i, (staged, rule)) in self.outputs.iter().zip(output_rows(model)).enumerate() {
+                if let OutputRows::Rows { axis, .. } = rule {
+                    let shape = self.shape_of_member(staged, *axis, rows);
+                    sink.provide(i, staged.dtype, &shape)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The shape that an output with rows has for a member with so many.
+    fn shape_of_member(&self, staged: &Staged, axis: usize, rows: usize) -> Shape {
+        let mut shape = staged.shape.clone();
+        shape[axis] = shape[axis] / self.rows.program * rows;
+        shape
+    }
+
     /// Gives every member its own outputs. A team shares what is much.
     pub fn scatter<'a>(
         &self,
@@ -418,9 +447,7 @@ impl Staging {
                     }
                     OutputRows::Rows { axis, .. } => {
                         let all = self.rows.program;
-                        let inner = staged.shape[*axis] / all;
-                        let mut shape = staged.shape.clone();
-                        shape[*axis] = inner * rows;
+                        let shape = self.shape_of_member(staged, *axis, rows);
                         let outer: usize = shape[..*axis].iter().product();
                         let to = sink.provide(i, staged.dtype, &shape)?;
                         copy_out(from, outer, before, rows, all, to, &mut copies)?;
@@ -676,6 +703,41 @@ mod tests {
             assert_eq!(output.shape(), inputs[0].shape());
             assert_eq!(output.bytes(), inputs[0].bytes());
         }
+    }
+
+    #[test]
+    fn what_was_allocated_ahead_is_what_the_answer_is_written_to() {
+        let model = model();
+        let inputs = [tensor(2, 7.0)];
+        let shape = Shape::from_slice(&[2, 5, 3]);
+        let outputs = [(DType::F32, Some(&shape))].into_iter();
+        let rows = Rows {
+            used: 2,
+            program: 5,
+        };
+        let mut staging = Staging::new(&model, &inputs, outputs, rows, Inputs::Staged).unwrap();
+        let end = staging.place_inputs(0, 64).unwrap();
+        staging.place_outputs(0, 64).unwrap();
+        let mut memory = vec![0; end];
+        staging
+            .gather(std::iter::once(&inputs[..]), &mut memory, None)
+            .unwrap();
+        let mut outputs = [None];
+        fn request<'a>(inputs: &'a [Tensor], outputs: &'a mut [Option<Tensor>]) -> Request<'a> {
+            Request {
+                rows: 2,
+                inputs,
+                outputs,
+            }
+        }
+        let ahead = std::iter::once(request(&inputs, &mut outputs));
+        staging.allocate(&model, ahead).unwrap();
+        let address = |outputs: &[Option<Tensor>]| outputs[0].as_ref().unwrap().bytes().as_ptr();
+        let before = address(&outputs);
+        let answered = std::iter::once(request(&inputs, &mut outputs));
+        staging.scatter(&model, answered, &memory, None).unwrap();
+        assert_eq!(address(&outputs), before);
+        assert_eq!(outputs[0].as_ref().unwrap().bytes(), inputs[0].bytes());
     }
 
     #[test]

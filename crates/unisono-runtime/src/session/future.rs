@@ -83,8 +83,10 @@ impl RunFuture {
         in_time(options.deadline)?;
         let plan = session.plan(&admitted.key, tag)?;
         let traits = session.traits(&plan, &admitted, options);
+        session.permit(&plan);
         let mut outputs = Outputs::new();
         outputs.prepare(&session.model);
+        plan.plan.allocate(admitted.rows, &mut outputs.tensors);
         let outputs = outputs.tensors;
         let request = Request::new(plan, admitted, outputs, options.deadline, Some(visit), tag);
         // Before it can be claimed: from then on, whoever claims it knows better.

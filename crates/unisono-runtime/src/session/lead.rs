@@ -13,7 +13,7 @@ use crate::background::Post;
 use crate::census::Resource;
 use crate::coalescer::choice::Rules;
 use crate::coalescer::queue::{Claim, Traits, Waiting};
-use crate::coalescer::{Leadership, Refusal};
+use crate::coalescer::{Leadership, Refusal, WakeUps};
 use crate::device::CountedLane;
 use crate::error::{Error, ErrorKind};
 use crate::lane::{Lane, LaneGuard};
@@ -114,6 +114,7 @@ pub(crate) struct Scratch {
 /// A closed batch. However it goes out of scope, those in it are answered.
 struct Flight<'a, 'l> {
     leadership: &'a Leadership<'l, Request>,
+    wake_ups: &'a mut WakeUps<'l, Request>,
     scratch: &'a mut Scratch,
 }
 
@@ -127,7 +128,7 @@ impl Drop for Flight<'_, '_> {
             seat.request.answered();
             Some((seat.claim?, seat.request))
         });
-        self.leadership.finish(answered);
+        self.leadership.finish(answered, self.wake_ups);
         self.scratch.members.clear();
     }
 }
@@ -224,26 +225,30 @@ impl Inner {
     /// Leads until the leader's own request is answered: in the first batch, unless older ones that do not fit with it wait.
     pub(super) fn lead(
         &self,
-        leadership: &Leadership<'_, Request>,
+        leadership: Leadership<'_, Request>,
         request: Request,
         ticket: u64,
         traits: Traits,
     ) -> Request {
         let mut own = Some(request);
         loop {
-            if let Some(answered) = self.lead_one(leadership, &mut own, ticket, traits) {
+            let mut wake_ups = self.coalescer.wake_ups();
+            let answered = self.lead_one(&leadership, &mut own, ticket, traits, &mut wake_ups);
+            if let Some(answered) = answered {
+                leadership.end(wake_ups);
                 return answered;
             }
         }
     }
 
     /// One batch. `own` is taken if it is in it, and returned answered.
-    fn lead_one(
+    fn lead_one<'l>(
         &self,
-        leadership: &Leadership<'_, Request>,
+        leadership: &Leadership<'l, Request>,
         own: &mut Option<Request>,
         ticket: u64,
         traits: Traits,
+        wake_ups: &mut WakeUps<'l, Request>,
     ) -> Option<Request> {
         leadership.recall();
         let deadline = own.as_ref().and_then(|request| request.deadline);
@@ -282,6 +287,7 @@ impl Inner {
         let _note;
         let flight = Flight {
             leadership,
+            wake_ups,
             scratch: &mut lane.scratch,
         };
         drop(leader);
@@ -323,12 +329,14 @@ impl Inner {
         let refusing = self.refusing.load(Ordering::Relaxed);
         for seat in &mut scratch.seats {
             let request = &mut seat.request;
-            self.stats.queue_ns.count(nanoseconds(request.asked, began));
             request.result = match refusing {
                 true => Err(shut_down()),
                 false => in_time_at(began, request.deadline),
             };
         }
+        let waits = scratch.seats.iter();
+        let waits = waits.map(|seat| nanoseconds(seat.request.asked, began));
+        self.stats.queue_ns.count_all(waits);
         self.group(scratch);
         let Scratch {
             seats,
@@ -450,7 +458,9 @@ impl Post for Inner {
             row_limit: 0,
             mixes: false,
         };
-        self.lead_one(&leadership, &mut None, 0, nobody);
+        let mut wake_ups = self.coalescer.wake_ups();
+        self.lead_one(&leadership, &mut None, 0, nobody, &mut wake_ups);
+        drop(wake_ups);
         // A thread that would only sleep now can as well see who comes back.
         leadership.recall();
     }

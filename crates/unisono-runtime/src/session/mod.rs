@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use unisono_tensor::{Tensor, mutant};
 
 use crate::census::{Resource, Token};
-use crate::coalescer::{Coalescer, Meanwhile, Refusal, Room, Turn};
+use crate::coalescer::{Coalescer, Meanwhile, Refusal, Room, Spin, Turn};
 use crate::device::{Device, Prepared};
 use crate::error::{Error, ErrorKind};
 use crate::gate::Gate;
@@ -394,11 +394,13 @@ impl Inner {
         if !admitted.shares {
             return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options, tag);
         }
+        self.permit(&plan);
         let leadership = self.coalescer.try_lead();
         if let (Some(_), true) = (&leadership, self.coalescer.is_quiet()) {
             return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options, tag);
         }
         let traits = self.traits(&plan, &admitted, options);
+        plan.plan.allocate(admitted.rows, &mut outputs.tensors);
         let tensors = std::mem::take(&mut outputs.tensors);
         let request = Request::new(plan, admitted, tensors, options.deadline, None, tag);
         // Before it can be claimed: from then on, whoever claims it knows better.
@@ -421,7 +423,7 @@ impl Inner {
         let request = match turn {
             Turn::Answered(request) => request,
             Turn::Lead(leadership, request, ticket) => {
-                self.lead(&leadership, request, ticket, traits)
+                self.lead(leadership, request, ticket, traits)
             }
             Turn::Refused(request, why) => {
                 outputs.tensors = request.into_outputs();
@@ -478,14 +480,18 @@ impl Inner {
             let token = self.device.census().count(Resource::Plan, plan.bytes());
             let plan = CountedPlan::new(plan, token);
             self.coalescer.set_asking(self.device.asking());
-            // Where a batch is no better than its rows one by one, as many may run at once as there are lanes.
-            self.coalescer.set_permits(match plan.worthwhile_rows {
-                0 | 1 => self.device.lane_count(),
-                _ => self.device.leader_count(),
-            });
             Ok(plan)
         };
         self.plans.get_or_compile(key, compile, orphaned)
+    }
+
+    /// Says how many may lead now.
+    fn permit(&self, plan: &CountedPlan) {
+        // Where a batch is no better than its rows one by one, as many may run at once as there are lanes.
+        self.coalescer.set_permits(match plan.worthwhile_rows {
+            0 | 1 => self.device.lane_count(),
+            _ => self.device.leader_count(self.gate.inside()),
+        });
     }
 }
 
@@ -501,7 +507,7 @@ impl Meanwhile for Waiter<'_> {
         self.device.lend_a_hand()
     }
 
-    fn spin(&mut self) -> Duration {
+    fn spin(&mut self) -> Spin {
         self.device.spin_of_a_follower(self.gate.inside())
     }
 

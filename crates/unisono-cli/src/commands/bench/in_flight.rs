@@ -1,89 +1,69 @@
-//! Closed-loop load from one thread: a number of requests is kept in flight as futures.
+//! Closed-loop load without a thread for each request: a number of them is kept in flight as futures.
 //!
 //! The one idea: what answers a request sends the next one, so as many are in flight as were asked for, and no thread of
-//! the program waits for any of them.
+//! the program waits for any of them. Each of a few threads keeps its share.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::executor::Flock;
+use super::threads::{LoopError, under_a_window};
 use super::window::{Seen, Watcher, Window};
 
-/// How often progress is told.
-const TELL: Duration = Duration::from_millis(100);
+/// How long a thread sleeps at most before it looks whether the window has closed.
+const LOOK: Duration = Duration::from_millis(10);
 
-/// Keeps `count` futures in flight, made by `send`, which gets the number of the place. A latency is the time from before
-/// `send` to the poll that gives the answer. The window opens when every place has had an answer, and stays open until
-/// there are as many answers as places.
+/// Keeps `count` futures in flight, made by `send`, which gets the number of the place, in so many threads. A latency is the time
+/// from before `send` to the poll that gives the answer. The window opens when there have been as many answers as places,
+/// and stays open until there are as many again.
 ///
 /// # Errors
-/// The first error of any request.
-pub fn in_flight<F, A, E>(
+/// The first error of any request. If a thread cannot be started, that.
+pub fn in_flight<F, A, E: Send>(
     count: usize,
+    threads: usize,
     window: Window,
-    mut send: impl FnMut(usize) -> F,
+    send: impl Fn(usize) -> F + Sync,
     watcher: &mut impl Watcher,
-) -> Result<Seen, E>
+) -> Result<Seen, LoopError<E>>
 where
     F: Future<Output = Result<A, E>> + Unpin,
 {
-    let mut flock = Flock::new();
-    let mut begin = |place: usize| {
-        let asked = Instant::now();
-        (send(place), (place, asked))
-    };
-    let started = Instant::now();
-    for place in 0..count {
-        let (future, tag) = begin(place);
-        flock.start(future, tag);
-    }
-    let mut served = vec![false; count];
-    let mut unserved = count;
-    let mut latencies = Vec::with_capacity(1 << 14);
-    let mut opened: Option<Instant> = None;
-    let mut told = started;
-    loop {
-        let mut failed = None;
-        flock.turn(|(place, asked), result| {
-            let latency = asked.elapsed();
-            if let Err(error) = result {
-                failed.get_or_insert(error);
-                return None;
+    let threads = threads.clamp(1, count.max(1));
+    let places = |thread: usize| (thread..count).step_by(threads);
+    under_a_window(
+        threads,
+        window,
+        |thread| places(thread).count(),
+        |thread, stage| {
+            let mut flock = Flock::new();
+            let begin = |place: usize| {
+                let asked = Instant::now();
+                (send(place), (place, asked))
+            };
+            for place in places(thread) {
+                let (future, tag) = begin(place);
+                flock.start(future, tag);
             }
-            if opened.is_some() {
-                latencies.push(latency);
-            } else if !std::mem::replace(&mut served[place], true) {
-                unserved -= 1;
+            let mut latencies = Vec::with_capacity(1 << 14);
+            while !stage.is_over() {
+                flock.turn(|(place, asked), result| {
+                    let latency = asked.elapsed();
+                    if let Err(error) = result {
+                        stage.failed(error);
+                        return None;
+                    }
+                    if stage.answered(thread) {
+                        latencies.push(latency);
+                    }
+                    Some(begin(place))
+                });
+                flock.sleep(Instant::now() + LOOK);
             }
-            Some(begin(place))
-        });
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let now = Instant::now();
-        let next = match opened {
-            None if unserved == 0 && now >= started + window.warm_up => {
-                watcher.opened();
-                opened = Some(Instant::now());
-                continue;
-            }
-            None => started + window.warm_up,
-            Some(at) if now >= at + window.measured && latencies.len() >= count => {
-                watcher.closed();
-                return Ok(Seen::new(now - at, latencies));
-            }
-            Some(at) => {
-                if now >= told + TELL {
-                    told = now;
-                    watcher.progress(latencies.len() as u64, now - at);
-                }
-                at + window.measured
-            }
-        };
-        // What is overdue waits for answers.
-        let next = if next > now { next } else { now + TELL };
-        flock.sleep(next.min(now + TELL));
-    }
+            latencies
+        },
+        watcher,
+    )
 }
 
 #[cfg(test)]
@@ -100,7 +80,16 @@ mod tests {
     };
 
     #[test]
-    fn as_many_are_in_flight_as_were_asked_for() {
+    fn as_many_are_in_flight_as_were_asked_for_whatever_threads_keep_them() {
+        for threads in [1, 2, 9] {
+            let most = most_in_flight(5, threads);
+            assert!(most <= 5, "{most} by {threads} threads");
+            // Each of several threads has its own share, and may be alone at any time.
+            assert!(threads > 1 || most == 5, "{most} by {threads} threads");
+        }
+    }
+
+    fn most_in_flight(count: usize, threads: usize) -> usize {
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let send = |_| {
             most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -118,24 +107,24 @@ mod tests {
                 }
             }))
         };
-        let seen = in_flight(5, SHORT, send, &mut ()).unwrap();
-        assert_eq!(most.load(Ordering::Relaxed), 5);
-        assert!(seen.requests() >= 5);
+        let seen = in_flight(count, threads, SHORT, send, &mut ()).unwrap();
+        assert!(seen.requests() >= count);
         assert!(seen.elapsed >= SHORT.measured);
+        most.into_inner()
     }
 
     #[test]
     fn the_first_error_ends_it() {
-        let mut sent = 0;
+        let sent = AtomicUsize::new(0);
         let send = |_| {
-            sent += 1;
-            ready(if sent > 20 { Err("on purpose") } else { Ok(()) })
+            let many = sent.fetch_add(1, Ordering::Relaxed) > 20;
+            ready(if many { Err("on purpose") } else { Ok(()) })
         };
         let endless = Window {
             warm_up: Duration::from_secs(3600),
             ..SHORT
         };
-        let error = in_flight(3, endless, send, &mut ()).unwrap_err();
-        assert_eq!(error, "on purpose");
+        let error = in_flight(3, 2, endless, send, &mut ()).unwrap_err();
+        assert!(matches!(error, LoopError::Call("on purpose")));
     }
 }

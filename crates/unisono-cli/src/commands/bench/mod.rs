@@ -6,6 +6,7 @@ mod in_flight;
 mod open_loop;
 mod report;
 mod roofline;
+mod threads;
 mod window;
 
 use std::io::Write;
@@ -20,17 +21,18 @@ use crate::console::{Progress, grouped, plain};
 use crate::failure::Failure;
 use crate::request::MadeUp;
 use crate::request::shapes::{GivenShapes, Lengths};
-use closed_loop::{LoopError, closed_loop};
+use closed_loop::closed_loop;
 use in_flight::in_flight;
 use open_loop::{Arrivals, open_loop};
 use report::{Circumstances, Load, Measurement};
+use threads::LoopError;
 use window::{Watcher, Window};
 
 const EXAMPLES: &str = "\
 Three kinds of load:
   --callers    Threads, each of which sends its next request when the last one is answered. What a server with a
                thread for each client sees. The slower the answers, the fewer the requests.
-  --in-flight  The same from one thread, with futures: what an asynchronous server sees.
+  --in-flight  The same with futures, from one thread or as many as --senders says: what an asynchronous server sees.
   --rate       Requests come at random times (a Poisson process from the seed), however slow the answers are: what
                clients see who do not know of each other. Latency counts from when a request was to start, so a
                stall is felt by all that should have started meanwhile. Raise the rate until the machine does not
@@ -45,6 +47,7 @@ Examples:
   unisono bench model.onnx --callers 1,8 --rows 1,8 --secs 5
   unisono bench model.onnx --callers 32 --rows 1 --no-coalesce
   unisono bench model.onnx --in-flight 64,1024 --rows 1
+  unisono bench model.onnx --in-flight 1024 --senders 4 --rows 1
   unisono bench model.onnx --rate 100,1000,10000 --rows 1
   unisono bench minilm.onnx --dim sequence_length=128 --int-range 0:30000
   unisono bench silero_vad.onnx --shapes 'input=1,512' --fill sr=16000
@@ -53,7 +56,7 @@ Examples:
 
 With --json, one object a line:
   model, device, rows            what was measured
-  callers, in_flight or rate     the load
+  callers, in_flight or rate     the load; with in_flight also senders, the threads that keep them
   rows_per_s                     rows answered per second, all requests together
   p50_ms, p99_ms, max_ms         time from a request to its answer
   samples                        requests that these are of
@@ -97,10 +100,15 @@ pub struct BenchArgs {
           value_parser = clap::value_parser!(u16).range(1..=4096))]
     callers: Vec<u16>,
 
-    /// Numbers of requests that one thread keeps in flight, as futures, instead of callers; the queue has room for all
+    /// Numbers of requests that are kept in flight as futures, instead of callers; the queue has room for all
     #[arg(long, value_name = "N,N", value_delimiter = ',', conflicts_with = "callers",
           value_parser = clap::value_parser!(u16).range(1..=16384))]
     in_flight: Vec<u16>,
+
+    /// Threads that keep the requests of --in-flight, each its share
+    #[arg(long, value_name = "N", default_value = "1", requires = "in_flight",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    senders: u16,
 
     /// Requests per second that come at random times, whether or not earlier ones are answered, instead of callers
     #[arg(long, value_name = "R,R", value_delimiter = ',', conflicts_with_all = ["callers", "in_flight"],
@@ -299,7 +307,10 @@ impl BenchArgs {
         }
         match &self.in_flight[..] {
             [] => self.callers.iter().map(|&n| Load::Callers(n)).collect(),
-            numbers => numbers.iter().map(|&n| Load::InFlight(n)).collect(),
+            numbers => numbers
+                .iter()
+                .map(|&n| Load::InFlight(n, self.senders.min(n)))
+                .collect(),
         }
     }
 }
@@ -344,20 +355,21 @@ fn measure(
         line: Progress::new(),
     };
     let mut offered = None;
+    let failure = |error| match error {
+        LoopError::Call(error) => Failure::from(error),
+        LoopError::Thread(error) => {
+            Failure::internal(format!("a caller's thread cannot be started: {error}"))
+                .help("measure fewer callers, or use --in-flight, which needs few threads")
+        }
+    };
     let seen = match load {
         Load::Callers(callers) => {
             let call = |caller: usize| session.run(&requests[caller]).map(drop);
-            closed_loop(callers.into(), window, call, &mut watch).map_err(|error| match error {
-                LoopError::Call(error) => Failure::from(error),
-                LoopError::Thread(error) => {
-                    Failure::internal(format!("a caller's thread cannot be started: {error}"))
-                        .help("measure fewer callers, or use --in-flight, which needs no threads")
-                }
-            })?
+            closed_loop(callers.into(), window, call, &mut watch).map_err(failure)?
         }
-        Load::InFlight(count) => {
+        Load::InFlight(count, threads) => {
             let send = |place: usize| session.run_async(&requests[place % requests.len()]);
-            in_flight(count.into(), window, send, &mut watch)?
+            in_flight(count.into(), threads.into(), window, send, &mut watch).map_err(failure)?
         }
         Load::Rate(rate) => {
             let send = |number: usize| session.run_async(&requests[number % requests.len()]);

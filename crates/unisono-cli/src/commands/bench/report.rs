@@ -26,8 +26,8 @@ pub struct Circumstances<'a> {
 pub enum Load {
     /// Threads, each of which waits for its answer.
     Callers(u16),
-    /// Futures that one thread keeps in flight.
-    InFlight(u16),
+    /// Futures in flight, and the threads that keep them.
+    InFlight(u16, u16),
     /// Requests that come at random times, so many a second.
     Rate(f64),
 }
@@ -55,6 +55,8 @@ pub struct Line<'a> {
     callers: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    senders: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<f64>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -155,7 +157,11 @@ impl Measurement {
                 _ => None,
             },
             in_flight: match self.load {
-                Load::InFlight(n) => Some(n),
+                Load::InFlight(n, _) => Some(n),
+                _ => None,
+            },
+            senders: match self.load {
+                Load::InFlight(_, threads) => Some(threads),
                 _ => None,
             },
             rate: match self.load {
@@ -200,7 +206,9 @@ impl Measurement {
     /// The row of the table under [`Load::head`].
     pub fn row(&self) -> String {
         let load = match self.load {
-            Load::Callers(n) | Load::InFlight(n) => n.to_string(),
+            Load::Callers(n) => n.to_string(),
+            Load::InFlight(n, 1) => n.to_string(),
+            Load::InFlight(n, threads) => format!("{n} by {threads}"),
             Load::Rate(rate) => per_second(rate),
         };
         let rows_per_s = grouped(self.rows_per_s().round() as u64);
@@ -227,7 +235,7 @@ impl Load {
     pub fn requests(self) -> u64 {
         match self {
             Load::Callers(n) => n.into(),
-            Load::InFlight(n) => DIFFERENT.min(n.into()),
+            Load::InFlight(n, _) => DIFFERENT.min(n.into()),
             Load::Rate(_) => DIFFERENT,
         }
     }
@@ -236,7 +244,7 @@ impl Load {
     pub fn head(self) -> String {
         let load = match self {
             Load::Callers(_) => "callers",
-            Load::InFlight(_) => "in flight",
+            Load::InFlight(..) => "in flight",
             Load::Rate(_) => {
                 return format!(
                     "{:>9} {:>5} {:>10} {:>10} {:>11} {:>11} {:>11} {:>10} {:>9}",
@@ -263,7 +271,8 @@ impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Load::Callers(n) => write!(f, "{n} callers"),
-            Load::InFlight(n) => write!(f, "{n} in flight"),
+            Load::InFlight(n, 1) => write!(f, "{n} in flight"),
+            Load::InFlight(n, threads) => write!(f, "{n} in flight by {threads} threads"),
             Load::Rate(rate) => write!(f, "{rate} requests/s"),
         }
     }
