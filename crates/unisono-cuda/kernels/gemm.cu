@@ -49,6 +49,7 @@ GEMM_TILE(Packed, packed, 32, 64, 8, 8, 16, 3, 0, 256, 1)
 GEMM_TILE(Packed, packed, 32, 32, 8, 4, 16, 4, 0, 256, 1)
 GEMM_TILE(Packed, packed, 16, 32, 4, 4, 16, 6, 4, 256, 1)
 GEMM_TILE(Packed, packed, 16, 16, 2, 2, 64, 5, 8, 512, 1)
+GEMM_TILE(Packed, packed, 8, 32, 2, 4, 16, 6, 4, 256, 1)
 GEMM_TILE(Packed, packed, 8, 16, 2, 2, 64, 5, 8, 256, 1)
 GEMM_TILE(Packed, packed, 8, 8, 2, 1, 64, 5, 16, 256, 1)
 
