@@ -136,7 +136,7 @@ fn build(folder: &Path, commands: Vec<Command>) -> Result<ExitCode, String> {
     for mut command in commands {
         command.args(["--no-run", "--message-format=json-render-diagnostics"]);
         for (name, program) in executables(&mut command)? {
-            put(&program, &tests.join(name))?;
+            shell::put_stripped(&program, &tests.join(name))?;
             count += 1;
         }
     }
@@ -147,7 +147,7 @@ fn build(folder: &Path, commands: Vec<Command>) -> Result<ExitCode, String> {
     command.args(["build", "--release", "--package", "unisono-cli"]);
     command.arg("--message-format=json-render-diagnostics");
     for (name, program) in executables(&mut command)? {
-        put(&program, &folder.join(name))?;
+        shell::put_stripped(&program, &folder.join(name))?;
     }
     let script = folder.join("run.sh");
     fs::write(&script, SCRIPT).map_err(|error| format!("{}: {error}", script.display()))?;
@@ -195,19 +195,6 @@ fn executable(line: &str) -> Option<(String, PathBuf)> {
         ("test", Some(package)) => (format!("{package}-{name}"), program),
         _ => (name.to_owned(), program),
     })
-}
-
-/// Copies a program without what only a debugger needs.
-fn put(program: &Path, to: &Path) -> Result<(), String> {
-    fs::copy(program, to)
-        .map_err(|error| format!("{} to {}: {error}", program.display(), to.display()))?;
-    match shell::find_program(&["strip", "llvm-strip"]) {
-        Some(strip) => shell::run(Command::new(strip).arg(to)),
-        None => {
-            println!("no `strip` here: {} stays as it is", to.display());
-            Ok(())
-        }
-    }
 }
 
 /// Runs what lies beside it. A program that ends badly without a failed test counts as one.

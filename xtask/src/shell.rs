@@ -64,6 +64,22 @@ pub fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
+/// Copies a program without what only a debugger needs.
+///
+/// # Errors
+/// If it cannot be copied, or `strip` fails.
+pub fn put_stripped(program: &Path, to: &Path) -> Result<(), String> {
+    std::fs::copy(program, to)
+        .map_err(|error| format!("{} to {}: {error}", program.display(), to.display()))?;
+    match find_program(&["strip", "llvm-strip"]) {
+        Some(strip) => run(Command::new(strip).arg(to)),
+        None => {
+            println!("no `strip` here: {} stays as it is", to.display());
+            Ok(())
+        }
+    }
+}
+
 /// The command as one would type it, without its environment.
 pub fn shown(command: &Command) -> String {
     std::iter::once(command.get_program())

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! bench-peers ENGINE MODEL.onnx INPUTS     INPUTS/ROWS/ has what a request of so many rows asks (see `request`)
-//!   -> {"version": "1.31.1", "library": MEMORY, "loaded": MEMORY}     before and after the model was loaded
+//!   -> {"version": "1.31.1", "device": null, "library": MEMORY, "loaded": MEMORY}     memory before and after the model was loaded;
+//!                                            the device's name if it is not the processor
 //! answer ROWS FOLDER                       one request; its outputs go to FOLDER/0.f32, FOLDER/1.f32, ...
 //!   -> {"outputs": 1}
 //! time CALLERS ROWS WARM_UP SECONDS        a closed loop of threads, each with a request of its own
@@ -86,7 +87,9 @@ impl Session {
         let library = engines::open(engine)?;
         let before = resident::now();
         let engine = library.load(model)?;
-        say(&json!({ "version": library.version(), "library": before, "loaded": resident::now() }));
+        say(
+            &json!({ "version": library.version(), "device": library.device(), "library": before, "loaded": resident::now() }),
+        );
         Ok(Session {
             library,
             model: model.to_owned(),

@@ -77,7 +77,8 @@ const fn within(factor: f64, p99_ms: f64) -> Option<Target> {
     })
 }
 
-pub const MODELS: &[Model] = &[
+/// On the processor.
+pub const CPU_MODELS: &[Model] = &[
     Model {
         name: "mlp",
         about: "perceptron 512-1024-1024-512, ReLU",
@@ -159,6 +160,61 @@ pub const MODELS: &[Model] = &[
     },
 ];
 
+/// A model that is built, in cells of which none has a target.
+const fn untargeted(
+    name: &'static str,
+    about: &'static str,
+    flops: f64,
+    cells: &'static [(Cell, Option<Target>)],
+) -> Model {
+    Model {
+        name,
+        about,
+        built: true,
+        flops,
+        cells,
+    }
+}
+
+/// On a GPU: those that a caller gets through in microseconds, so that many callers are what counts.
+pub const CUDA_MODELS: &[Model] = &[
+    untargeted(
+        CPU_MODELS[0].name,
+        CPU_MODELS[0].about,
+        CPU_MODELS[0].flops,
+        &[
+            cell(1, 1, None),
+            cell(8, 1, None),
+            cell(64, 1, None),
+            cell(256, 1, None),
+            cell(1, 64, None),
+            cell(1, 256, None),
+        ],
+    ),
+    untargeted(
+        CPU_MODELS[1].name,
+        CPU_MODELS[1].about,
+        CPU_MODELS[1].flops,
+        &[
+            cell(1, 1, None),
+            cell(8, 1, None),
+            cell(64, 1, None),
+            cell(1, 64, None),
+        ],
+    ),
+    untargeted(
+        CPU_MODELS[2].name,
+        CPU_MODELS[2].about,
+        CPU_MODELS[2].flops,
+        &[
+            cell(1, 1, None),
+            cell(8, 1, None),
+            cell(64, 1, None),
+            cell(1, 64, None),
+        ],
+    ),
+];
+
 impl Model {
     /// The model's cells, or those asked for, each with its target if it has one.
     pub fn chosen(&self, asked: &[Cell]) -> Vec<(Cell, Option<Target>)> {
@@ -176,14 +232,10 @@ impl Model {
     }
 }
 
-/// The model of that name.
-pub fn model(name: &str) -> Option<&'static Model> {
-    MODELS.iter().find(|model| model.name == name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::device::Device;
 
     #[test]
     fn a_cell_is_read_as_it_is_written() {
@@ -209,7 +261,7 @@ mod tests {
                 rows: 5,
             },
         );
-        let chosen = model("mlp").unwrap().chosen(&[asked, other]);
+        let chosen = Device::Cpu.model("mlp").unwrap().chosen(&[asked, other]);
         assert_eq!(chosen[0].1.unwrap().factor, 2.2);
         assert_eq!(chosen[1], (other, None));
     }

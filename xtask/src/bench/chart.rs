@@ -33,7 +33,7 @@ pub fn svg(results: &Results, model: &Model) -> String {
     let mut body = String::new();
     let mut y = HEAD;
     for cell in &model.cells {
-        y += group(&mut body, model, cell, y);
+        y += group(&mut body, results, model, cell, y);
     }
     let height = y + 6.0;
     let mut out = opening(
@@ -43,7 +43,9 @@ pub fn svg(results: &Results, model: &Model) -> String {
     let machine = &results.machine;
     let about = format!(
         "rows per second, median of {} rounds; line: lowest to highest. {}, {} cores",
-        results.rounds, machine.cpu, machine.cores
+        results.rounds,
+        machine.gpu.as_ref().unwrap_or(&machine.cpu),
+        machine.cores
     );
     text(&mut out, "title", 12.0, 22.0, &model.name);
     text(&mut out, "faint", 12.0, 42.0, &about);
@@ -51,12 +53,13 @@ pub fn svg(results: &Results, model: &Model) -> String {
 }
 
 /// Draws a cell from `top` down and returns its height.
-fn group(out: &mut String, model: &Model, cell: &Cell, top: f64) -> f64 {
+fn group(out: &mut String, results: &Results, model: &Model, cell: &Cell, top: f64) -> f64 {
     let here = cells::Cell {
         callers: cell.callers,
         rows: cell.rows,
     };
-    let target = cells::model(&model.name).and_then(|known| known.target(here));
+    let known = results.device.model(&model.name);
+    let target = known.and_then(|known| known.target(here));
     let best = cell.best_peer().and_then(|series| series.rate());
     let goal = target
         .zip(best)

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::memory::Resident;
 
+use super::device::Device;
 use super::machine::Ticks;
 use super::results::{Measured, OURS};
 
@@ -21,44 +22,75 @@ pub struct Kind {
     pub about: &'static str,
     /// Whether it takes part if nobody chooses.
     pub by_default: bool,
+    /// It has no part in cells of more.
+    pub most_callers: usize,
 }
 
-/// In the order of tables and charts.
-pub const KINDS: &[Kind] = &[
+/// On the processor, in the order of tables and charts.
+pub const CPU_ENGINES: &[Kind] = &[
     Kind {
         name: OURS,
         about: "this tree, defaults: `Session::run` from every caller",
         by_default: true,
+        most_callers: usize::MAX,
     },
     Kind {
         name: "ort",
         about: "onnxruntime, intra-op threads = cores; one session, C interface, no Python",
         by_default: true,
+        most_callers: usize::MAX,
     },
     Kind {
         name: "ort1",
         about: "onnxruntime, one intra-op thread: each caller computes alone; one session, C interface, no Python",
         by_default: true,
+        most_callers: usize::MAX,
     },
     Kind {
         name: "openvino",
         about: "OpenVINO, f32; latency hint for one caller, throughput hint for several; a request object per caller, C interface, no Python",
         by_default: true,
+        most_callers: usize::MAX,
     },
     Kind {
         name: "rten",
         about: "rten, defaults, weights packed at load",
         by_default: true,
+        most_callers: usize::MAX,
     },
     Kind {
         name: "tract",
         about: "tract, optimised for the exact shape; each caller computes alone",
         by_default: true,
+        most_callers: usize::MAX,
     },
     Kind {
         name: "torch",
         about: "PyTorch eager, operator by operator, threads = cores; called from Python threads",
         by_default: false,
+        most_callers: usize::MAX,
+    },
+];
+
+/// On a GPU.
+pub const CUDA_ENGINES: &[Kind] = &[
+    Kind {
+        name: OURS,
+        about: "this tree, defaults: `Session::run` from every caller",
+        by_default: true,
+        most_callers: usize::MAX,
+    },
+    Kind {
+        name: "torch",
+        about: "PyTorch eager, operator by operator, f32 without TF32; a Python thread and a stream for each caller, inputs in page-locked memory",
+        by_default: true,
+        most_callers: usize::MAX,
+    },
+    Kind {
+        name: "torch-graph",
+        about: "PyTorch, f32 without TF32; one CUDA graph captured for the request's shape with both copies in it, launched by one Python thread, inputs in page-locked memory",
+        by_default: true,
+        most_callers: 1,
     },
 ];
 
@@ -67,6 +99,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What children need to be started.
 pub struct Programs {
+    pub device: Device,
     /// The driver of all engines but PyTorch.
     pub driver: PathBuf,
     pub python: PathBuf,
@@ -76,15 +109,20 @@ pub struct Programs {
 }
 
 impl Programs {
-    fn command(&self, engine: &str) -> Command {
-        if engine == "torch" {
+    fn command(&self, engine: &str, model: &Path, inputs: &Path) -> Command {
+        if engine.starts_with("torch") {
             let mut command = Command::new(&self.python);
             command.arg(&self.torch_script).arg(engine);
+            command.args([model, inputs]);
+            if self.device != Device::Cpu {
+                command.arg(self.device.to_string());
+            }
             command.env("PYTHONDONTWRITEBYTECODE", "1");
             return command;
         }
         let mut command = Command::new(&self.driver);
-        command.arg(engine);
+        command.arg(engine).args([model, inputs]);
+        command.env("BENCH_DEVICE", self.device.to_string());
         command.envs(self.libraries.iter().map(|(name, path)| (name, path)));
         command
     }
@@ -94,6 +132,8 @@ impl Programs {
 pub struct Engine {
     pub name: String,
     pub version: String,
+    /// The name of the device that it runs on, if it says so.
+    pub runs_on: Option<String>,
     /// What was in memory before and after the model was loaded, where the system tells.
     pub loading: Option<(Resident, Resident)>,
     child: Child,
@@ -114,8 +154,7 @@ impl Engine {
         inputs: &Path,
     ) -> Result<Engine, String> {
         let mut child = programs
-            .command(name)
-            .args([model, inputs])
+            .command(name, model, inputs)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -135,6 +174,7 @@ impl Engine {
         let mut engine = Engine {
             name: name.to_owned(),
             version: String::new(),
+            runs_on: None,
             loading: None,
             child,
             asks,
@@ -142,6 +182,7 @@ impl Engine {
         };
         let loaded = engine.hear(PATIENCE)?;
         engine.version = loaded["version"].as_str().unwrap_or("?").to_owned();
+        engine.runs_on = loaded["device"].as_str().map(str::to_owned);
         engine.loading = resident(&loaded["library"]).zip(resident(&loaded["loaded"]));
         Ok(engine)
     }
@@ -157,12 +198,9 @@ impl Engine {
         let outputs = said["outputs"]
             .as_u64()
             .ok_or("it does not say how many outputs it has")?;
-        let read = |i| {
-            let bytes = std::fs::read(folder.join(format!("{i}.f32"))).map_err(broken)?;
-            let floats = bytes.as_chunks().0.iter();
-            Ok(floats.map(|bytes| f32::from_le_bytes(*bytes)).collect())
-        };
-        (0..outputs).map(read).collect()
+        (0..outputs)
+            .map(|i| floats(folder, i).map_err(broken))
+            .collect()
     }
 
     /// Callers in a closed loop.
@@ -267,6 +305,17 @@ impl Drop for Engine {
     }
 }
 
+/// The outputs that [`Engine::answer`] has left in a folder.
+pub fn left_in(folder: &Path) -> Vec<Vec<f32>> {
+    (0..).map_while(|i| floats(folder, i).ok()).collect()
+}
+
+fn floats(folder: &Path, output: u64) -> std::io::Result<Vec<f32>> {
+    let bytes = std::fs::read(folder.join(format!("{output}.f32")))?;
+    let floats = bytes.as_chunks().0.iter();
+    Ok(floats.map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
 fn resident(said: &Value) -> Option<Resident> {
     serde_json::from_value(said.clone()).ok()
 }
@@ -287,9 +336,11 @@ mod tests {
 
     #[test]
     fn names_of_engines_are_unique_and_ours_is_first() {
-        assert_eq!(KINDS[0].name, OURS);
-        for (i, kind) in KINDS.iter().enumerate() {
-            assert!(KINDS[..i].iter().all(|earlier| earlier.name != kind.name));
+        for kinds in [CPU_ENGINES, CUDA_ENGINES] {
+            assert_eq!(kinds[0].name, OURS);
+            for (i, kind) in kinds.iter().enumerate() {
+                assert!(kinds[..i].iter().all(|earlier| earlier.name != kind.name));
+            }
         }
     }
 
@@ -298,6 +349,7 @@ mod tests {
     fn an_engine_that_does_not_speak_or_is_not_there_is_an_error() {
         let start = |driver: &str| {
             let programs = Programs {
+                device: Device::Cpu,
                 driver: driver.into(),
                 python: PathBuf::new(),
                 libraries: Vec::new(),

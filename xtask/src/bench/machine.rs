@@ -12,6 +12,7 @@ pub fn here() -> Machine {
         cpu: cpu().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         isa: isa().to_owned(),
+        gpu: None,
         gflops: None,
         busy_cores: busy_cores(),
     }

@@ -4,8 +4,10 @@
 //! measures every engine once, in an order that moves on by one each round, and ratios are taken within a round. An engine
 //! is timed only on models on which its answers are right.
 
+mod carry;
 mod cells;
 mod chart;
+mod device;
 mod engines;
 mod machine;
 mod memory;
@@ -21,11 +23,13 @@ use crate::peers;
 use crate::shell;
 
 use cells::Cell;
-use engines::{Engine, KINDS, Programs};
+use device::Device;
+use engines::{Engine, Programs};
 use results::{Agreement, OURS, Refusal, Results, Series};
 
 pub const HELP: &str = "\
-usage: cargo xtask bench [--models LIST] [--cells LIST] [--engines LIST] [--rounds N] [--seconds S] [--quick] [--out DIR]
+usage: cargo xtask bench [--device NAME] [--models LIST] [--cells LIST] [--engines LIST] [--rounds N] [--seconds S] [--quick] [--out DIR]
+       cargo xtask bench --device cuda:0 --build-only DIR [--models LIST] [--cells LIST]
        cargo xtask bench --memory [--models LIST] [--engines LIST] [--rounds N] [--out DIR]
        cargo xtask bench [--memory] --render FILE [--out DIR]
 
@@ -40,6 +44,10 @@ its own, which loads the model once. Before anything is timed, every engine's an
 With --memory, no speed is measured but what a model takes in memory: after loading, after 1 caller, after 8, and what a
 second session of it adds. Writes results.json, results.md and memory.svg. About 10 minutes; Linux alone.
 
+  --device NAME    cpu, or cuda:0 for a GPU (cpu). A GPU has the models mlp, transformer and conv1d, the engines unisono, torch and torch-graph,
+                   and needs a python3 in PATH that has PyTorch for it
+  --build-only DIR measure nothing: put everything into DIR, to be carried to a machine with a GPU, PyTorch and no toolchain;
+                   `sh DIR/run.sh` there leaves DIR/results.json, which --render makes tables and charts of here
   --models LIST    of mlp, transformer, conv1d, resnet50, mobilenet_v3_large, and the real models minilm, ppocr_det, magika
                    (all; the real ones if they are in models/, see `cargo xtask models`)
   --cells LIST     such as 1x1,8x1,1x64 (each model's own, which have targets)
@@ -48,7 +56,7 @@ second session of it adds. Writes results.json, results.md and memory.svg. About
   --rounds N       rounds (5; with --memory 3)
   --seconds S      seconds that each engine is measured for in a round (1.5), after a fifth of that to warm up
   --quick          2 rounds of 0.5 seconds of mlp, transformer and conv1d: to see that it works, not to quote
-  --out DIR        for the results (docs/benchmarks/cpu; with --memory docs/benchmarks/memory; with --quick target/bench/quick)
+  --out DIR        for the results (docs/benchmarks/cpu; with --device cuda:0 docs/benchmarks/cuda; with --memory docs/benchmarks/memory; with --quick target/bench/quick)
   --render FILE    measure nothing: make tables and charts of this results.json again
 
 All of it takes about 25 minutes, and much longer the first time: it makes .venv (onnxruntime, OpenVINO; about 400 MB) and builds
@@ -65,7 +73,10 @@ const OPENVINO: peers::Packages = peers::Packages::new(
 const BUSY: f64 = 0.1;
 
 struct Options {
+    device: Device,
     memory: bool,
+    /// Where everything lies that was built elsewhere.
+    carried: Option<PathBuf>,
     models: Vec<&'static cells::Model>,
     cells: Vec<Cell>,
     engines: Vec<&'static engines::Kind>,
@@ -79,8 +90,16 @@ struct Options {
 pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
     let mut args = Args::new(arguments);
     let render = args.value("--render")?;
-    let options = options(&mut args)?;
+    let build_only = args.value("--build-only")?;
+    let out = arguments.iter().any(|argument| argument == "--out");
+    let mut options = options(&mut args)?;
     args.finish()?;
+    if let Some(folder) = build_only {
+        if options.device == Device::Cpu {
+            return Err("`--build-only` is for a GPU; add --device cuda:0".to_owned());
+        }
+        return carry::build(&options, &shell::root().join(folder));
+    }
     match render {
         Some(file) => {
             let broken = |error: String| format!("{file}: {error}");
@@ -88,9 +107,14 @@ pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
             if options.memory {
                 memory::render(&text, &options.out).map_err(broken)?;
             } else {
-                let results =
+                let results: Results =
                     serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
-                write(&results, &options.out)?;
+                let out = match out {
+                    true => options.out.clone(),
+                    false => results.device.documentation(),
+                };
+                write(&results, &out)?;
+                options.out = out;
             }
         }
         None => measure(&options)?,
@@ -102,6 +126,14 @@ pub fn run(arguments: &[String]) -> Result<ExitCode, String> {
 fn options(args: &mut Args) -> Result<Options, String> {
     let quick = args.switch("--quick");
     let memory = args.switch("--memory");
+    let carried = args.value("--carried")?.map(PathBuf::from);
+    let device = match args.value("--device")? {
+        Some(text) => Device::parse(&text)?,
+        None => Device::Cpu,
+    };
+    if device != Device::Cpu && memory {
+        return Err("--memory weighs processes on the CPU alone".to_owned());
+    }
     let list = |text: &str| -> Vec<String> {
         text.split(',').map(|word| word.trim().to_owned()).collect()
     };
@@ -109,10 +141,13 @@ fn options(args: &mut Args) -> Result<Options, String> {
         Some(text) => list(&text)
             .iter()
             .map(|name| {
-                cells::model(name).ok_or_else(|| format!("there is no model `{name}`; see --help"))
+                device
+                    .model(name)
+                    .ok_or_else(|| format!("there is no model `{name}`; see --help"))
             })
             .collect::<Result<Vec<_>, _>>()?,
-        None => cells::MODELS
+        None => device
+            .models()
             .iter()
             .filter(|model| match quick {
                 true => ["mlp", "transformer", "conv1d"].contains(&model.name),
@@ -129,24 +164,25 @@ fn options(args: &mut Args) -> Result<Options, String> {
             missing.name
         ));
     }
+    let engines = device.engines();
     let engines = match args.value("--engines")? {
         Some(text) => {
             let chosen = list(&text);
             if let Some(unknown) = chosen
                 .iter()
-                .find(|name| KINDS.iter().all(|kind| kind.name != **name))
+                .find(|name| engines.iter().all(|kind| kind.name != **name))
             {
                 return Err(format!("there is no engine `{unknown}`; see --help"));
             }
             if let Some(name) = chosen.iter().find(|name| memory && *name == "torch") {
                 return Err(format!("--memory does not weigh `{name}`"));
             }
-            KINDS
+            engines
                 .iter()
                 .filter(|kind| chosen.iter().any(|name| name == kind.name))
                 .collect()
         }
-        None => KINDS.iter().filter(|kind| kind.by_default).collect(),
+        None => engines.iter().filter(|kind| kind.by_default).collect(),
     };
     let cells = match args.value("--cells")? {
         Some(text) => list(&text)
@@ -192,10 +228,12 @@ fn options(args: &mut Args) -> Result<Options, String> {
         Some(folder) => PathBuf::from(folder),
         None if quick => shell::target_dir().join("bench/quick"),
         None if memory => shell::root().join("docs/benchmarks/memory"),
-        None => shell::root().join("docs/benchmarks/cpu"),
+        None => device.documentation(),
     };
     Ok(Options {
+        device,
         memory,
+        carried,
         models,
         cells,
         engines,
@@ -210,9 +248,23 @@ fn real_model(name: &str) -> PathBuf {
 }
 
 fn measure(options: &Options) -> Result<(), String> {
-    let folder = shell::target_dir().join("bench");
-    let programs = programs(options)?;
-    make_models(options, &programs, &folder)?;
+    let (folder, programs, (commit, uncommitted_changes)) = match &options.carried {
+        Some(folder) => {
+            let folder = std::path::absolute(folder)
+                .map_err(|error| format!("{}: {error}", folder.display()))?;
+            let (programs, commit) = carry::unpacked(options, &folder);
+            (folder, programs, commit)
+        }
+        None => {
+            let folder = shell::target_dir().join("bench");
+            let mut programs = programs(options)?;
+            make_models(options, &programs, &folder)?;
+            if options.device != Device::Cpu {
+                programs.python = PathBuf::from("python3");
+            }
+            (folder, programs, machine::commit())
+        }
+    };
     if options.memory {
         return memory::measure(options, &programs, &folder);
     }
@@ -223,8 +275,8 @@ fn measure(options: &Options) -> Result<(), String> {
             here.busy_cores.unwrap_or_default()
         );
     }
-    let (commit, uncommitted_changes) = machine::commit();
     let mut results = Results {
+        device: options.device,
         date: machine::today(),
         commit,
         uncommitted_changes,
@@ -268,7 +320,7 @@ fn programs(options: &Options) -> Result<Programs, String> {
             library(&python, "openvino", "libs", "openvino_c")?,
         ));
     }
-    if chosen("torch") {
+    if chosen("torch") && options.device == Device::Cpu {
         peers::ensure(&peers::EXPORT, None)?;
     }
     eprintln!("building bench/peers-rs (minutes the first time)");
@@ -287,13 +339,17 @@ fn programs(options: &Options) -> Result<Programs, String> {
             .env("CARGO_TARGET_DIR", &target),
     )?;
     Ok(Programs {
+        device: options.device,
         driver: target.join(format!(
             "release/bench-peers{}",
             std::env::consts::EXE_SUFFIX
         )),
         python,
         libraries,
-        torch_script: shell::root().join("tools/bench_torch.py"),
+        torch_script: shell::root().join(match options.device {
+            Device::Cpu => "tools/bench_torch.py",
+            Device::Cuda(_) => "tools/bench_torch_cuda.py",
+        }),
     })
 }
 
@@ -332,7 +388,11 @@ fn make_models(options: &Options, programs: &Programs, folder: &Path) -> Result<
             .collect();
         script.arg(format!("{}:{}", model.name, rows.join(",")));
     }
-    shell::run(&mut script)
+    shell::run(&mut script)?;
+    match options.device {
+        Device::Cpu => Ok(()),
+        Device::Cuda(_) => carry::describe_graphs(options, &programs.python, folder),
+    }
 }
 
 /// The numbers of rows that a model's cells have, each once.
@@ -390,19 +450,14 @@ fn admit(
     let file = folder.join(format!("{}.onnx", model.name));
     let inputs = folder.join("inputs").join(model.name);
     let answers = folder.join("answers");
-    let rows = rows_of(model, options);
-    let mut expected = Vec::new();
-    {
-        let mut reference = Engine::start(programs, "ort", &file, &inputs).map_err(|why| {
-            format!(
-                "{}: onnxruntime, which answers are compared with: {why}",
-                model.name
-            )
-        })?;
-        for &rows in &rows {
-            expected.push((rows, reference.answer(rows, &answers)?));
+    let expected = match options.carried {
+        None => answers_of(model, options, programs, folder)?,
+        Some(_) => {
+            let rows = rows_of(model, options).into_iter();
+            rows.map(|rows| (rows, engines::left_in(&expected_in(model, rows, folder))))
+                .collect()
         }
-    }
+    };
     let mut running = Vec::new();
     for kind in &options.engines {
         eprintln!("{}: {} loads and is checked", model.name, kind.name);
@@ -422,10 +477,42 @@ fn admit(
     Ok((found, running))
 }
 
+/// A number of rows, and the outputs that a request of so many must have.
+type Expected = (usize, Vec<Vec<f32>>);
+
+/// Where the answers lie that are expected.
+fn expected_in(model: &cells::Model, rows: usize, folder: &Path) -> PathBuf {
+    let folder = folder.join("expected").join(model.name);
+    folder.join(rows.to_string())
+}
+
+/// The answers of onnxruntime, for every number of rows. They stay in the folder.
+fn answers_of(
+    model: &cells::Model,
+    options: &Options,
+    programs: &Programs,
+    folder: &Path,
+) -> Result<Vec<Expected>, String> {
+    let file = folder.join(format!("{}.onnx", model.name));
+    let inputs = folder.join("inputs").join(model.name);
+    let mut reference = Engine::start(programs, "ort", &file, &inputs).map_err(|why| {
+        format!(
+            "{}: onnxruntime, which answers are compared with: {why}",
+            model.name
+        )
+    })?;
+    let rows = rows_of(model, options).into_iter();
+    rows.map(|rows| {
+        let answers = reference.answer(rows, &expected_in(model, rows, folder))?;
+        Ok((rows, answers))
+    })
+    .collect()
+}
+
 /// Compares an engine's answers with what is expected, for every number of rows.
 fn check(
     engine: &mut Engine,
-    expected: &[(usize, Vec<Vec<f32>>)],
+    expected: &[Expected],
     folder: &Path,
 ) -> Result<Vec<Agreement>, String> {
     let mut agreement = Vec::new();
@@ -459,13 +546,22 @@ fn check(
 
 /// Remembers the engine's version, and asks ours once for what the processor can do.
 fn note(results: &mut Results, kind: &engines::Kind, engine: &mut Engine) {
-    if list(&mut results.engines, kind, engine) && kind.name == OURS {
-        results.machine.gflops = engine.gflops().ok();
+    let kinds = results.device.engines();
+    if list(&mut results.engines, kinds, kind, engine) && kind.name == OURS {
+        results.machine.gpu = engine.runs_on.take();
+        if results.device == Device::Cpu {
+            results.machine.gflops = engine.gflops().ok();
+        }
     }
 }
 
-/// Puts the engine in the list, in the order of [`KINDS`], and says whether it was not there.
-fn list(engines: &mut Vec<results::Engine>, kind: &engines::Kind, engine: &Engine) -> bool {
+/// Puts the engine in the list, in the order of `kinds`, and says whether it was not there.
+fn list(
+    engines: &mut Vec<results::Engine>,
+    kinds: &[engines::Kind],
+    kind: &engines::Kind,
+    engine: &Engine,
+) -> bool {
     if engines.iter().any(|known| known.name == kind.name) {
         return false;
     }
@@ -474,7 +570,7 @@ fn list(engines: &mut Vec<results::Engine>, kind: &engines::Kind, engine: &Engin
         version: engine.version.clone(),
         about: kind.about.to_owned(),
     });
-    let place = |name: &str| KINDS.iter().position(|kind| kind.name == name);
+    let place = |name: &str| kinds.iter().position(|kind| kind.name == name);
     engines.sort_by_key(|engine| place(&engine.name));
     true
 }
@@ -495,18 +591,24 @@ fn race(
     running: &mut Vec<Engine>,
     found: &mut results::Model,
 ) -> Vec<Series> {
-    let mut series: Vec<Series> = running
-        .iter()
-        .map(|engine| Series {
-            engine: engine.name.clone(),
-            rounds: Vec::new(),
-        })
+    let takes_part = |engine: &Engine| {
+        let mut kinds = options.engines.iter();
+        kinds.any(|kind| kind.name == engine.name && cell.callers <= kind.most_callers)
+    };
+    // By series: which of those that run it is of.
+    let mut racing: Vec<usize> = (0..running.len())
+        .filter(|&place| takes_part(&running[place]))
         .collect();
+    let new = |place: &usize| Series {
+        engine: running[*place].name.clone(),
+        rounds: Vec::new(),
+    };
+    let mut series: Vec<Series> = racing.iter().map(new).collect();
     for round in 0..options.rounds {
         let mut failed = Vec::new();
-        for place in 0..running.len() {
-            let turn = stats::in_turn(round, place, running.len());
-            let engine = &mut running[turn];
+        for place in 0..racing.len() {
+            let turn = stats::in_turn(round, place, racing.len());
+            let engine = &mut running[racing[turn]];
             let measured = engine.time(
                 cell.callers,
                 cell.rows,
@@ -535,7 +637,11 @@ fn race(
         }
         failed.sort_by_key(|(turn, _)| std::cmp::Reverse(*turn));
         for (turn, why) in failed {
-            refuse(found, &running.remove(turn).name, why);
+            let gone = racing.remove(turn);
+            refuse(found, &running.remove(gone).name, why);
+            racing
+                .iter_mut()
+                .for_each(|place| *place -= usize::from(*place > gone));
             series.remove(turn);
         }
     }
@@ -572,6 +678,16 @@ mod tests {
         let options = options(&mut args)?;
         args.finish()?;
         Ok(options)
+    }
+
+    #[test]
+    fn a_gpu_has_models_engines_and_results_of_its_own() {
+        let cuda = read("--device cuda:0").unwrap();
+        let engines: Vec<&str> = cuda.engines.iter().map(|kind| kind.name).collect();
+        assert_eq!(engines, [OURS, "torch", "torch-graph"]);
+        assert!(cuda.out.ends_with("docs/benchmarks/cuda"));
+        assert!(read("--device cuda:0 --models resnet50").is_err());
+        assert!(read("--device cuda:0 --engines ort").is_err());
     }
 
     #[test]
@@ -615,6 +731,8 @@ mod tests {
             "--fast",
             "--memory --engines torch",
             "--memory --cells 8x1",
+            "--memory --device cuda:0",
+            "--device gpu",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::device::Device;
 use super::stats::{self, Spread};
 
 /// Our own engine's name; all others are peers.
@@ -9,6 +10,8 @@ pub const OURS: &str = "unisono";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
+    #[serde(default)]
+    pub device: Device,
     /// UTC, `2026-01-31`.
     pub date: String,
     pub commit: String,
@@ -26,6 +29,9 @@ pub struct Machine {
     pub cpu: String,
     pub cores: usize,
     pub isa: String,
+    /// The device's name, if it is another than the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
     /// Multiply-adds in registers on all cores, in 10^9 operations a second: the best that a probe has seen.
     pub gflops: Option<f64>,
     /// Cores that other programs kept busy just before the first measurement; should be near 0.
@@ -166,6 +172,7 @@ pub mod sample {
             series: vec![series(OURS, ours, 0.4), series("ort", ort, 12.0)],
         };
         Results {
+            device: Device::Cpu,
             date: "2026-01-31".to_owned(),
             commit: "0123456789abcdef".to_owned(),
             uncommitted_changes: false,
@@ -173,6 +180,7 @@ pub mod sample {
                 cpu: "A & B <CPU>".to_owned(),
                 cores: 2,
                 isa: "AVX-512".to_owned(),
+                gpu: None,
                 gflops: Some(450.0),
                 busy_cores: Some(0.02),
             },

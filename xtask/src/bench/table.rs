@@ -1,13 +1,19 @@
 //! Results as Markdown: first what was to be reached and whether it was, then every engine in every cell.
 
 use super::cells::{self, Target};
+use super::device::Device;
 use super::results::{Cell, Engine, Machine, Model, OURS, Results};
 use super::stats::Spread;
 
 /// The whole page. Charts are taken to lie beside it, as `MODEL.svg`.
 pub fn page(results: &Results) -> String {
-    let mut page = String::from("# Unisono and its peers on the CPU\n\n");
-    page += "Written by `cargo xtask bench`; [how to read it](../README.md). Every round of every engine is in [results.json](results.json).\n\n";
+    let mut page = format!("# Unisono and its peers on {}\n\n", results.device.title());
+    let device = match results.device {
+        Device::Cpu => String::new(),
+        other => format!(" --device {other}"),
+    };
+    page += &format!("Written by `cargo xtask bench{device}`; ");
+    page += "[how to read it](../README.md). Every round of every engine is in [results.json](results.json).\n\n";
     page += &machine(results);
     page += "\n## Against the best peer\n\n";
     page += "Rows per second, median of the rounds; p99 in milliseconds. The ratio is taken within each round: median (lowest-highest).\n\n";
@@ -47,7 +53,11 @@ fn machine(results: &Results) -> String {
 /// The machine, the date and the commit, to be followed by what was done.
 pub fn on_what(machine: &Machine, date: &str, commit: &str, uncommitted_changes: bool) -> String {
     let mut text = format!(
-        "{}, {} cores, {}",
+        "{}{}, {} cores, {}",
+        match &machine.gpu {
+            Some(gpu) => format!("{}; ", escaped(gpu)),
+            None => String::new(),
+        },
         escaped(&machine.cpu),
         machine.cores,
         machine.isa
@@ -88,7 +98,7 @@ fn against_best(results: &Results, model: &Model, cell: &Cell) -> String {
         None => "- | -".to_owned(),
     };
     let ratio = cell.ratio();
-    let target = cells::model(&model.name).and_then(|known| {
+    let target = results.device.model(&model.name).and_then(|known| {
         known.target(cells::Cell {
             callers: cell.callers,
             rows: cell.rows,
@@ -135,7 +145,7 @@ pub fn reached(results: &Results, model: &Model, cell: &Cell, target: &Target) -
         reached &= ours.p99_ms()?.median <= p99;
     }
     if let Some(share) = target.of_peak {
-        let flops = cells::model(&model.name)?.flops;
+        let flops = results.device.model(&model.name)?.flops;
         reached &= ours.rate()?.median * flops >= share * results.machine.gflops? * 1e9;
     }
     Some(reached)
@@ -298,7 +308,10 @@ mod tests {
     fn a_slow_tail_misses_the_target_whatever_the_rate() {
         let mut results = sample::results();
         results.models[0].cells[0].series[0].rounds[0].p99_ms = 9.0;
-        let (model, target) = (&results.models[0], cells::model("mlp").unwrap().cells[1].1);
+        let (model, target) = (
+            &results.models[0],
+            Device::Cpu.model("mlp").unwrap().cells[1].1,
+        );
         let is = |cell: &Cell| reached(&results, model, cell, &target.unwrap());
         assert_eq!(is(&model.cells[0]), Some(true));
         let mut slow = model.cells[0].clone();

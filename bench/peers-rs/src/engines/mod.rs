@@ -17,6 +17,11 @@ pub trait Library {
     fn load(&self, model: &Path) -> Result<Box<dyn Engine>, String>;
 
     fn version(&self) -> String;
+
+    /// The name of the device that it runs on, if that is not the processor.
+    fn device(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A loaded model, shared by all callers.

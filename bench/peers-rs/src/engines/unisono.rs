@@ -1,9 +1,9 @@
-//! Unisono by its defaults, as its front page shows it.
+//! Unisono by its defaults, as its front page shows it, on the device that `BENCH_DEVICE` names.
 
 use std::path::Path;
 
 use unisono::roofline::RooflineProbe;
-use unisono::{Device, Isa, Model, Outputs, Session, Tensor};
+use unisono::{Device, DeviceId, Isa, Model, Outputs, Session, Tensor};
 
 use super::{Caller, Engine, Library, said, version_of};
 use crate::request::{Request, Values};
@@ -13,13 +13,14 @@ struct Unisono {
     session: Session,
 }
 
-struct Cpu(Device);
+struct On(Device);
 
 pub fn open() -> Result<Box<dyn Library>, String> {
-    Ok(Box::new(Cpu(Device::cpu().map_err(said)?)))
+    let name = std::env::var("BENCH_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    Ok(Box::new(On(name.parse().map_err(said)?)))
 }
 
-impl Library for Cpu {
+impl Library for On {
     fn load(&self, model: &Path) -> Result<Box<dyn Engine>, String> {
         let model = Model::load(model).map_err(said)?;
         let session = model.session(&self.0).map_err(said)?;
@@ -28,6 +29,11 @@ impl Library for Cpu {
 
     fn version(&self) -> String {
         version_of("unisono")
+    }
+
+    fn device(&self) -> Option<String> {
+        let info = self.0.info();
+        (info.id != DeviceId::Cpu).then_some(info.name)
     }
 }
 

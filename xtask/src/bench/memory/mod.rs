@@ -43,7 +43,7 @@ pub fn measure(options: &Options, programs: &Programs, folder: &Path) -> Result<
     for model in &options.models {
         let file = folder.join(format!("{}.onnx", model.name));
         let (found, running) = super::admit(model, options, programs, folder, |kind, engine| {
-            super::list(&mut results.engines, kind, engine);
+            super::list(&mut results.engines, options.device.engines(), kind, engine);
         })?;
         let mut measured = Model {
             name: found.name,
