@@ -232,7 +232,7 @@ const CAUGHT: &[Caught<Wrong>] = &[
     (
         StarvesOneModel,
         "real-models/together",
-        "no answer before another model had all",
+        "no answer while another model had all",
     ),
     (
         RefusesBesideAnother,
