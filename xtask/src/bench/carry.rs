@@ -16,6 +16,9 @@ const COMMIT: &str = "commit.txt";
 /// What PyTorch's engines are made of.
 const SCRIPTS: [&str; 2] = ["bench_torch_cuda.py", "torch_engine.py"];
 
+/// The driver's shared libraries keep no other name.
+const LIBRARIES: &str = "libraries";
+
 /// Puts all of it into a folder.
 ///
 /// # Errors
@@ -31,6 +34,11 @@ pub fn build(options: &Options, folder: &Path) -> Result<ExitCode, String> {
     let here = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
     for (program, name) in [(&made.driver, "bench-peers"), (&here, "xtask")] {
         shell::put_stripped(program, &folder.join(name))?;
+    }
+    for (name, library) in &made.libraries {
+        let there = folder.join(LIBRARIES).join(name);
+        std::fs::create_dir_all(folder.join(LIBRARIES)).map_err(|error| written(folder, error))?;
+        std::fs::copy(library, &there).map_err(|error| written(library, error))?;
     }
     for name in SCRIPTS {
         let (from, to) = (shell::root().join("tools").join(name), folder.join(name));
@@ -57,7 +65,9 @@ pub fn unpacked(options: &Options, folder: &Path) -> (Programs, (String, bool)) 
         device: options.device,
         driver: folder.join("bench-peers"),
         python: PathBuf::from("python3"),
-        libraries: Vec::new(),
+        libraries: ["BENCH_ONNXRUNTIME"]
+            .map(|name| (name, folder.join(LIBRARIES).join(name)))
+            .into(),
         torch_script: folder.join(SCRIPTS[0]),
     };
     (programs, (commit.to_owned(), state == "changed"))
@@ -69,7 +79,8 @@ pub fn unpacked(options: &Options, folder: &Path) -> (Programs, (String, bool)) 
 /// If the script fails.
 pub fn describe_graphs(options: &Options, python: &Path, folder: &Path) -> Result<(), String> {
     let mut script: Command = crate::peers::script(python, "torch_graph.py");
-    for model in &options.models {
+    // PyTorch's functions are written down for the operators of the models that are built.
+    for model in options.models.iter().filter(|model| model.built) {
         script.arg(folder.join(format!("{}.onnx", model.name)));
     }
     shell::run(&mut script)

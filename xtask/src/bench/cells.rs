@@ -160,28 +160,24 @@ pub const CPU_MODELS: &[Model] = &[
     },
 ];
 
-/// A model that is built, in cells of which none has a target.
-const fn untargeted(
-    name: &'static str,
-    about: &'static str,
-    flops: f64,
-    cells: &'static [(Cell, Option<Target>)],
-) -> Model {
+/// A model of the processor's, in cells of which none has a target.
+const fn untargeted(model: &Model, cells: &'static [(Cell, Option<Target>)]) -> Model {
     Model {
-        name,
-        about,
-        built: true,
-        flops,
+        name: model.name,
+        about: model.about,
+        built: model.built,
+        flops: model.flops,
         cells,
     }
 }
 
-/// On a GPU: those that a caller gets through in microseconds, so that many callers are what counts.
+/// Where a request alone is milliseconds of work.
+const ALONE_AND_EIGHT: &[(Cell, Option<Target>)] = &[cell(1, 1, None), cell(8, 1, None)];
+
+/// On a GPU. What a caller gets through in microseconds is asked by many.
 pub const CUDA_MODELS: &[Model] = &[
     untargeted(
-        CPU_MODELS[0].name,
-        CPU_MODELS[0].about,
-        CPU_MODELS[0].flops,
+        &CPU_MODELS[0],
         &[
             cell(1, 1, None),
             cell(8, 1, None),
@@ -192,9 +188,7 @@ pub const CUDA_MODELS: &[Model] = &[
         ],
     ),
     untargeted(
-        CPU_MODELS[1].name,
-        CPU_MODELS[1].about,
-        CPU_MODELS[1].flops,
+        &CPU_MODELS[1],
         &[
             cell(1, 1, None),
             cell(8, 1, None),
@@ -203,9 +197,7 @@ pub const CUDA_MODELS: &[Model] = &[
         ],
     ),
     untargeted(
-        CPU_MODELS[2].name,
-        CPU_MODELS[2].about,
-        CPU_MODELS[2].flops,
+        &CPU_MODELS[2],
         &[
             cell(1, 1, None),
             cell(8, 1, None),
@@ -213,6 +205,11 @@ pub const CUDA_MODELS: &[Model] = &[
             cell(1, 64, None),
         ],
     ),
+    untargeted(&CPU_MODELS[3], ALONE_AND_EIGHT),
+    untargeted(&CPU_MODELS[4], ALONE_AND_EIGHT),
+    untargeted(&CPU_MODELS[5], ALONE_AND_EIGHT),
+    untargeted(&CPU_MODELS[6], ALONE_AND_EIGHT),
+    untargeted(&CPU_MODELS[7], ALONE_AND_EIGHT),
 ];
 
 impl Model {

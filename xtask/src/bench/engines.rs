@@ -92,6 +92,12 @@ pub const CUDA_ENGINES: &[Kind] = &[
         by_default: true,
         most_callers: 1,
     },
+    Kind {
+        name: "ort",
+        about: "onnxruntime on the processor of the same machine, intra-op threads = cores; one session, C interface, no Python",
+        by_default: true,
+        most_callers: usize::MAX,
+    },
 ];
 
 /// The longest that loading a model or answering once may take.

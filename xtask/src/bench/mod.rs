@@ -44,8 +44,8 @@ its own, which loads the model once. Before anything is timed, every engine's an
 With --memory, no speed is measured but what a model takes in memory: after loading, after 1 caller, after 8, and what a
 second session of it adds. Writes results.json, results.md and memory.svg. About 10 minutes; Linux alone.
 
-  --device NAME    cpu, or cuda:0 for a GPU (cpu). A GPU has the models mlp, transformer and conv1d, the engines unisono, torch and torch-graph,
-                   and needs a python3 in PATH that has PyTorch for it
+  --device NAME    cpu, or cuda:0 for a GPU (cpu). On a GPU the engines are unisono, torch, torch-graph (the built models alone) and
+                   ort (on the processor beside it); it needs a python3 in PATH that has PyTorch for it
   --build-only DIR measure nothing: put everything into DIR, to be carried to a machine with a GPU, PyTorch and no toolchain;
                    `sh DIR/run.sh` there leaves DIR/results.json, which --render makes tables and charts of here
   --models LIST    of mlp, transformer, conv1d, resnet50, mobilenet_v3_large, and the real models minilm, ppocr_det, magika
@@ -134,6 +134,10 @@ fn options(args: &mut Args) -> Result<Options, String> {
     if device != Device::Cpu && memory {
         return Err("--memory weighs processes on the CPU alone".to_owned());
     }
+    let at_hand = |model: &cells::Model| match &carried {
+        Some(folder) => folder.join(format!("{}.onnx", model.name)).is_file(),
+        None => model.built || real_model(model.name).is_file(),
+    };
     let list = |text: &str| -> Vec<String> {
         text.split(',').map(|word| word.trim().to_owned()).collect()
     };
@@ -151,18 +155,18 @@ fn options(args: &mut Args) -> Result<Options, String> {
             .iter()
             .filter(|model| match quick {
                 true => ["mlp", "transformer", "conv1d"].contains(&model.name),
-                false => model.built || real_model(model.name).is_file(),
+                false => at_hand(model),
             })
             .collect(),
     };
-    if let Some(missing) = models
-        .iter()
-        .find(|model| !model.built && !real_model(model.name).is_file())
-    {
-        return Err(format!(
-            "{} is not in models/; fetch it with `cargo xtask models`",
-            missing.name
-        ));
+    if let Some(missing) = models.iter().find(|model| !at_hand(model)) {
+        return Err(match carried {
+            Some(folder) => format!("{} was not carried to {}", missing.name, folder.display()),
+            None => format!(
+                "{} is not in models/; fetch it with `cargo xtask models`",
+                missing.name
+            ),
+        });
     }
     let engines = device.engines();
     let engines = match args.value("--engines")? {
@@ -684,10 +688,29 @@ mod tests {
     fn a_gpu_has_models_engines_and_results_of_its_own() {
         let cuda = read("--device cuda:0").unwrap();
         let engines: Vec<&str> = cuda.engines.iter().map(|kind| kind.name).collect();
-        assert_eq!(engines, [OURS, "torch", "torch-graph"]);
+        assert_eq!(engines, [OURS, "torch", "torch-graph", "ort"]);
         assert!(cuda.out.ends_with("docs/benchmarks/cuda"));
-        assert!(read("--device cuda:0 --models resnet50").is_err());
-        assert!(read("--device cuda:0 --engines ort").is_err());
+        let resnet = read("--device cuda:0 --models resnet50").unwrap();
+        let cells: Vec<_> = resnet.models[0].chosen(&[]);
+        assert!(cells.iter().all(|(_, target)| target.is_none()));
+        assert!(read("--device cuda:0 --engines rten").is_err());
+    }
+
+    #[test]
+    fn a_carried_benchmark_has_the_models_that_lie_beside_it() {
+        let folder = std::env::temp_dir().join(format!("carried-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("minilm.onnx"), "").unwrap();
+        let asked = |more: &str| {
+            let carried = folder.display();
+            let options = read(&format!("--device cuda:0 --carried {carried} {more}"))?;
+            Ok::<Vec<_>, String>(options.models.iter().map(|model| model.name).collect())
+        };
+        let (all, missing) = (asked(""), asked("--models mlp"));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(all.unwrap(), ["minilm"]);
+        let missing = missing.unwrap_err();
+        assert!(missing.starts_with("mlp was not carried"), "{missing}");
     }
 
     #[test]
