@@ -21,6 +21,8 @@ import torch_engine
 
 def read(path, device):
     path = pathlib.Path(path)
+    if not path.with_suffix(".json").is_file():
+        raise ValueError("PyTorch runs the models that are built, not those of others")
     text, file = json.loads(path.with_suffix(".json").read_text()), path.read_bytes()
 
     def constant(kind, shape, at, size):

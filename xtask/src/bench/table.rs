@@ -24,6 +24,7 @@ pub fn page(results: &Results) -> String {
             page += &against_best(results, model, cell);
         }
     }
+    page += &missed(results);
     for model in &results.models {
         page += &every_engine(results, model);
     }
@@ -124,6 +125,56 @@ fn against_best(results: &Results, model: &Model, cell: &Cell) -> String {
         of(cell.best_peer(), true),
         ratio.map_or("-".to_owned(), |ratio| times(&ratio)),
     )
+}
+
+/// What it would have taken to reach what was not, in shares of what the processor can do: beyond all of it nobody can be.
+fn missed(results: &Results) -> String {
+    let mut lines = String::new();
+    for model in &results.models {
+        for cell in &model.cells {
+            lines += &missed_by(results, model, cell).unwrap_or_default();
+        }
+    }
+    if lines.is_empty() {
+        return lines;
+    }
+    let head = "\n## What was missed\n\nRows per second, and as a share of the multiply-adds that the processor was measured to do at best.\n\n\
+                | model | callers x rows | reached | of the best | needed | of the best | p99, ms | allowed |\n\
+                | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+    head.to_owned() + &lines
+}
+
+fn missed_by(results: &Results, model: &Model, cell: &Cell) -> Option<String> {
+    let known = results.device.model(&model.name)?;
+    let target = known.target(cells::Cell {
+        callers: cell.callers,
+        rows: cell.rows,
+    })?;
+    if reached(results, model, cell, &target)? {
+        return None;
+    }
+    let ours = cell.series(OURS)?;
+    let (rate, p99) = (ours.rate()?.median, ours.p99_ms()?.median);
+    let share = |rate: f64| match results.machine.gflops {
+        Some(peak) if known.flops > 0.0 => {
+            format!("{:.0} %", rate * known.flops / peak / 1e9 * 100.0)
+        }
+        _ => "-".to_owned(),
+    };
+    // In the best peer's terms, as the ratio is the median of rounds and not of medians.
+    let needed = rate * target.factor / cell.ratio()?.median;
+    let allowed = target.p99_ms.map_or("-".to_owned(), digits);
+    Some(format!(
+        "| {} | {}x{} | {} | {} | {} | {} | {} | {allowed} |\n",
+        model.name,
+        cell.callers,
+        cell.rows,
+        thousands(rate),
+        share(rate),
+        thousands(needed),
+        share(needed),
+        digits(p99),
+    ))
 }
 
 fn wanted(target: &Target) -> String {
@@ -297,6 +348,26 @@ mod tests {
         assert!(line("| mlp | 2x2 |").ends_with("| 0.50 (0.50-0.50) | - | - |"));
         assert!(page.contains("kept 0.25 cores busy during the median measurement"));
         assert!(page.contains("Not timed: rten, since operator &lt;X> \\| is missing."));
+    }
+
+    #[test]
+    fn what_was_missed_is_told_in_shares_of_the_peak() {
+        let mut results = sample::results();
+        let page = page(&results);
+        let (_, missed) = page.split_once("## What was missed").unwrap();
+        let (missed, _) = missed.split_once("## mlp").unwrap();
+        let lines: Vec<&str> = missed.lines().filter(|l| l.starts_with("| mlp")).collect();
+        assert_eq!(lines.len(), 1, "{missed}");
+        assert!(lines[0].starts_with("| mlp | 1x64 |"), "{}", lines[0]);
+        let model = &results.models[0];
+        let cell = model.cells.iter().find(|c| c.rows == 64).unwrap().clone();
+        let rate = cell.series(OURS).unwrap().rate().unwrap().median;
+        let of_peak = rate * 4.19e6 / results.machine.gflops.unwrap() / 1e9 * 100.0;
+        let expected = format!("| {} | {of_peak:.0} % |", thousands(rate));
+        assert!(lines[0].contains(&expected), "{} {expected}", lines[0]);
+        // What was reached is not there.
+        results.models[0].cells.retain(|cell| cell.rows == 1);
+        assert!(!super::page(&results).contains("## What was missed"));
     }
 
     #[test]
