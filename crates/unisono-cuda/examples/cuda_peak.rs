@@ -397,8 +397,16 @@ fn main() -> Result<(), Error> {
         return layers().iter().try_for_each(|work| bench.tiles(work));
     }
     let mut all = Vec::new();
-    for (n, k) in [(1024, 512), (1024, 1024), (512, 1024), (768, 256)] {
-        all.extend([1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096].map(|m| product(m, n, k)));
+    for (n, k) in [
+        (1024, 512),
+        (1024, 1024),
+        (512, 1024),
+        (768, 256),
+        (256, 256),
+        (1024, 256),
+        (256, 1024),
+    ] {
+        all.extend([1, 8, 64, 256, 2048, 4096].map(|m| product(m, n, k)));
     }
     all.extend([1, 8, 4096].map(|m| product(m, 4096, 4096)));
     all.extend([8, 256, 2048].map(|batch| attention(batch, 32, 64)));

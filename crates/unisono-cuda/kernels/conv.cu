@@ -70,7 +70,7 @@ struct Patches {
     // Pixels of a thread, and values of k of a pixel that are fetched side by side.
     static constexpr int PIXELS = T::BN > T::THREADS ? T::BN / T::THREADS : 1, ABREAST = T::THREADS > T::BN ? T::THREADS / T::BN : 1;
     // Values of k that lie within one tap if the channels of a group are a multiple of them.
-    static constexpr int PART = 16;
+    static constexpr int PART = T::CHUNK < 16 ? T::CHUNK : 16;
     static_assert(T::THREADS * PIXELS == T::BN * ABREAST && PART % ABREAST == 0 && T::CHUNK % PART == 0,
                   "threads and pixels divide each other");
 
@@ -186,9 +186,11 @@ __device__ __forceinline__ void conv_tile(const float* x, const float* w, const 
     }
 
 // The tiles of `gemm.cu`.
+CONV_TILE(128, 128, 8, 16, 8, 4, 0, 128, 2)
+CONV_TILE(64, 128, 8, 16, 8, 4, 0, 128, 2)
 CONV_TILE(64, 64, 8, 4, 16, 4, 2, 512, 1)
-CONV_TILE(32, 64, 8, 8, 16, 3, 0, 256, 1)
-CONV_TILE(32, 32, 8, 4, 16, 4, 0, 256, 1)
+CONV_TILE(32, 64, 4, 4, 16, 4, 0, 512, 1)
+CONV_TILE(32, 32, 8, 4, 16, 4, 2, 256, 1)
 CONV_TILE(16, 32, 4, 4, 16, 6, 4, 256, 1)
 CONV_TILE(16, 16, 2, 2, 64, 5, 8, 512, 1)
 CONV_TILE(8, 32, 2, 4, 16, 6, 4, 256, 1)

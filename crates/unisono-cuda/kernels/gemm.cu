@@ -44,9 +44,11 @@ struct Packed {
 };
 
 // `kernels::tile::TILES` has the same numbers.
+GEMM_TILE(Packed, packed, 128, 128, 8, 16, 8, 4, 0, 128, 2)
+GEMM_TILE(Packed, packed, 64, 128, 8, 16, 8, 4, 0, 128, 2)
 GEMM_TILE(Packed, packed, 64, 64, 8, 4, 16, 4, 2, 512, 1)
-GEMM_TILE(Packed, packed, 32, 64, 8, 8, 16, 3, 0, 256, 1)
-GEMM_TILE(Packed, packed, 32, 32, 8, 4, 16, 4, 0, 256, 1)
+GEMM_TILE(Packed, packed, 32, 64, 4, 4, 16, 4, 0, 512, 1)
+GEMM_TILE(Packed, packed, 32, 32, 8, 4, 16, 4, 2, 256, 1)
 GEMM_TILE(Packed, packed, 16, 32, 4, 4, 16, 6, 4, 256, 1)
 GEMM_TILE(Packed, packed, 16, 16, 2, 2, 64, 5, 8, 512, 1)
 GEMM_TILE(Packed, packed, 8, 32, 2, 4, 16, 6, 4, 256, 1)
@@ -57,22 +59,20 @@ GEMM_TILE(Packed, packed, 8, 8, 2, 1, 64, 5, 16, 256, 1)
 // there is room for a chunk more where several rounds of slices follow each other.
 constexpr int NARROW_CHUNK = 64, NARROW_AHEAD = SLICE / NARROW_CHUNK;
 
-// A few rows against packed weights: a block has one panel of 8 columns. A unit of 8 / C threads sums R rows over one slice, C columns
-// each; `abreast` slices are summed side by side, and all sums of slices meet in shared memory.
+// R rows against packed weights: a block has one panel of 8 columns. A thread sums one column of all rows over one slice; `abreast`
+// slices are summed side by side, and all sums of slices meet in shared memory.
 //
-// What a chunk costs must be hardly more than its chain of multiplications: nothing is divided at run time (rows count as a power of
-// two), and what the next steps read comes into registers while one is multiplied.
-template <int R, int C>
+// What a chunk costs must be hardly more than its chain of multiplications: nothing is divided at run time, and what the next steps
+// read comes into registers while one is multiplied.
+template <int R>
 __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, const float* bias, float* c, const Gemm& g) {
     UNISONO_SHARED(memory);
     constexpr int W_PITCH = NARROW_CHUNK * PANEL + PANEL, A_PITCH = R * NARROW_CHUNK + 4;
     constexpr int W_QUADS = NARROW_CHUNK * PANEL / 4, A_QUADS = NARROW_CHUNK / 4;
-    // Rows, and units of a slice, as powers of two.
-    const int shift = max((g.m > 1) + (g.m > 2) + (g.m > 4) + (g.m > 8), R == 4 ? 2 : R - 1);
-    const int unit_shift = shift - (R == 4 ? 2 : R - 1);
+    static_assert(R == 1 || R == 2, "rows are a power of two");
     const int slices = g.k > SLICE ? (g.k + SLICE - 1) / SLICE : 1;
-    const int lines = g.abreast << shift, units = g.abreast << unit_shift;
-    const int w_size = g.abreast * W_PITCH, stage = w_size + units * A_PITCH;
+    const int lines = g.abreast * R;
+    const int w_size = g.abreast * W_PITCH, stage = w_size + g.abreast * A_PITCH;
     const int stages = slices > g.abreast ? NARROW_AHEAD + 1 : NARROW_AHEAD;
     float* const sums = memory + stages * stage;
     const unsigned threads = blockDim.x, t = threadIdx.x;
@@ -110,11 +110,9 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
             if (g.a_quads) {
 #pragma unroll 1
                 for (int line = a_line; line < lines; line += a_step) {
-                    const int slice = line >> shift, row = line - (slice << shift), k = next + slice * SLICE + a_k;
+                    const int slice = line / R, row = line % R, k = next + slice * SLICE + a_k;
                     const float* const from = a + (long long)row * g.a_row;
-                    float* const to = put + w_size + line / R * A_PITCH + line % R * NARROW_CHUNK + a_k;
-                    // Nobody looks at the sums of rows that are not there.
-                    if (row >= g.m) continue;
+                    float* const to = put + w_size + slice * A_PITCH + row * NARROW_CHUNK + a_k;
                     if (whole)
                         async_copy4(to, from + k, 4);
                     else
@@ -124,10 +122,10 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
 #pragma unroll 1
                 for (unsigned i = t; i < lines * NARROW_CHUNK; i += threads) {
                     const int kk = i % NARROW_CHUNK, line = i / NARROW_CHUNK;
-                    const int slice = line >> shift, row = line - (slice << shift);
+                    const int slice = line / R, row = line % R;
                     const int k = next + slice * SLICE + kk;
-                    const bool there = row < g.m && k < g.k;
-                    async_copy1(put + w_size + line / R * A_PITCH + line % R * NARROW_CHUNK + kk,
+                    const bool there = k < g.k;
+                    async_copy1(put + w_size + slice * A_PITCH + row * NARROW_CHUNK + kk,
                                 there ? a + (long long)row * g.a_row + (long long)k * g.a_col : a, there);
                 }
             }
@@ -142,36 +140,33 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
     for (int i = 0; i < NARROW_AHEAD; i++) fetch();
     // A thread finishes one output. Its bias is on its way meanwhile.
     const int out_row = t / PANEL, out_col = blockIdx.x * PANEL + t % PANEL;
-    const bool has_output = out_row < g.m && out_col < g.n;
+    const bool has_output = out_row < R && out_col < g.n;
     const float add = has_output && bias ? bias[(long long)out_row * g.bias_row + (long long)out_col * g.bias_col] : 0.0f;
 
-    constexpr int STEP = R == 4 ? 8 : 16;
-    const int unit = t / (PANEL / C), col = t % (PANEL / C) * C, slice = unit >> unit_shift;
+    constexpr int STEP = 16;
+    const int slice = t / PANEL, col = t % PANEL;
+    const bool works = slice < g.abreast;
     const float* w = memory + slice * W_PITCH + col;
-    const float* x = memory + w_size + unit * A_PITCH;
+    const float* x = memory + w_size + slice * A_PITCH;
     const float* const x_last = x + (stages - 1) * stage;
     for (int first = 0; first < slices; first += g.abreast) {
-        float acc[R][C];
-#pragma unroll
-        for (int r = 0; r < R; r++)
-#pragma unroll
-            for (int j = 0; j < C; j++) acc[r][j] = 0.0f;
+        float acc[R] = {};
         for (int chunk = 0; chunk < chunks; chunk++) {
             async_wait<NARROW_AHEAD - 1>();
             __syncthreads();
             if (stages > NARROW_AHEAD) fetch();
             else async_commit();
-            if (unit < units) {
+            if (works) {
                 float4 left[2][R][STEP / 4];
-                float right[2][STEP][C];
-                const auto read = [&](int k, float4 (&rows)[R][STEP / 4], float (&columns)[STEP][C]) {
+                float right[2][STEP];
+                const auto read = [&](int k, float4 (&rows)[R][STEP / 4], float (&column)[STEP]) {
 #pragma unroll
                     for (int r = 0; r < R; r++)
 #pragma unroll
                         for (int q = 0; q < STEP / 4; q++)
                             rows[r][q] = *reinterpret_cast<const float4*>(x + r * NARROW_CHUNK + k + q * 4);
 #pragma unroll
-                    for (int e = 0; e < STEP; e++) read_columns(w + (k + e) * PANEL, columns[e]);
+                    for (int e = 0; e < STEP; e++) column[e] = w[(k + e) * PANEL];
                 };
                 read(0, left[0], right[0]);
 #pragma unroll
@@ -184,8 +179,7 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
                         for (int r = 0; r < R; r++) {
                             const float4 v = left[now][r][e / 4];
                             const float value = e % 4 == 0 ? v.x : e % 4 == 1 ? v.y : e % 4 == 2 ? v.z : v.w;
-#pragma unroll
-                            for (int j = 0; j < C; j++) acc[r][j] = __fmaf_rn(value, right[now][e][j], acc[r][j]);
+                            acc[r] = __fmaf_rn(value, right[now][e], acc[r]);
                         }
                     }
                 }
@@ -194,29 +188,26 @@ __device__ __forceinline__ void gemm_narrow(const float* a, const float* b, cons
             const int onward = wraps ? -(stages - 1) * stage : stage;
             x += onward, w += onward;
         }
-        if (unit < units && first + slice < slices) {
-            const int row = (unit - (slice << unit_shift)) * R;
+        if (works && first + slice < slices) {
 #pragma unroll
-            for (int r = 0; r < R; r++)
-#pragma unroll
-                for (int j = 0; j < C; j++) sums[(((first + slice) << shift) + row + r) * PANEL + col + j] = acc[r][j];
+            for (int r = 0; r < R; r++) sums[((first + slice) * R + r) * PANEL + col] = acc[r];
         }
     }
     __syncthreads();
     if (!has_output) return;
     float y = 0.0f;
 #pragma unroll 4
-    for (int s = 0; s < slices; s++) y = __fadd_rn(y, sums[(s << shift) * PANEL + t]);
+    for (int s = 0; s < slices; s++) y = __fadd_rn(y, sums[s * R * PANEL + t]);
     c[(long long)out_row * g.n + out_col] = finish_one(g.finish, bias != nullptr, add, y);
 }
 
-#define GEMM_NARROW(R, C)                                                                             \
-    extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R##x##C(                         \
+#define GEMM_NARROW(R)                                                                                \
+    extern "C" __global__ void __launch_bounds__(512) gemm_narrow_##R(                         \
         const float* a, const float* b, const float* bias, float* c, const float* b1, const float* bias1, float* c1, \
         const float* b2, const float* bias2, float* c2, const Gemm g) {                              \
         Siblings{b1, bias1, c1, b2, bias2, c2}.choose(b, bias, c);                                   \
-        gemm_narrow<R, C>(a, b, bias, c, g);                                                         \
+        gemm_narrow<R>(a, b, bias, c, g);                                                         \
     }
 
-GEMM_NARROW(1, 1)
-GEMM_NARROW(2, 1)
+GEMM_NARROW(1)
+GEMM_NARROW(2)

@@ -18,7 +18,7 @@ struct Strided {
         for (int i = t; i < T::BM * T::CHUNK; i += T::THREADS) {
             const int row = a_along_k ? i / T::CHUNK : i % T::BM, k = a_along_k ? i % T::CHUNK : i / T::BM;
             const bool there = row < rows && k0 + k < g.k;
-            async_copy1(to_a + row * T::A_PITCH + k,
+            async_copy1(to_a + T::place(row, k),
                         there ? a + (long long)row * g.a_row + (long long)(k0 + k) * g.a_col : a, there);
         }
 #pragma unroll 4
@@ -32,6 +32,6 @@ struct Strided {
 };
 
 GEMM_TILE(Strided, strided, 64, 64, 8, 4, 16, 4, 2, 512, 1)
-GEMM_TILE(Strided, strided, 32, 32, 8, 4, 16, 4, 0, 256, 1)
+GEMM_TILE(Strided, strided, 32, 32, 8, 4, 16, 4, 2, 256, 1)
 GEMM_TILE(Strided, strided, 16, 16, 2, 2, 64, 5, 8, 512, 1)
 GEMM_TILE(Strided, strided, 8, 8, 2, 1, 64, 5, 16, 256, 1)

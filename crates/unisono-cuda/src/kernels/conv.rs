@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn the_parts_of_chunks_are_those_of_the_kernels() {
         let source = include_str!("../../kernels/conv.cu");
-        assert!(source.contains(&format!("PART = {PART};")));
+        assert!(source.contains(&format!("T::CHUNK : {PART};")));
     }
 
     #[test]

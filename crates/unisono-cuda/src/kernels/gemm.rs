@@ -21,6 +21,8 @@ const FEW_SLICES: usize = 4;
 /// `NARROW_CHUNK` and `NARROW_AHEAD` of the kernels.
 const NARROW_CHUNK: usize = 64;
 const NARROW_AHEAD: usize = 4;
+/// The most slices that a block sums side by side: its threads are 512.
+const NARROW_ABREAST: usize = 64;
 /// The threads of its blocks are a multiple of this: one for each output, and one for each quad of a chunk's weights. Those that do
 /// not add help to copy.
 const NARROW_THREADS: usize = NARROW_CHUNK * PANEL / 4;
@@ -293,20 +295,18 @@ struct Narrow {
 impl Narrow {
     /// As many slices side by side as shared memory (`limit` bytes) and a block hold; `None` if not even the sums of all slices fit.
     fn new(m: usize, k: usize, limit: u32) -> Option<Narrow> {
-        // Rows and columns of a thread.
-        let (rows, cols, kernel) = match m {
-            1 => (1, 1, "gemm_narrow_1x1"),
-            _ => (2, 1, "gemm_narrow_2x1"),
+        let (rows, kernel) = match m {
+            1 => (1, "gemm_narrow_1"),
+            NARROW => (NARROW, "gemm_narrow_2"),
+            _ => return None,
         };
-        let lines = m.next_power_of_two().max(rows);
-        let (groups, slices) = (lines / rows, slices(k));
+        let slices = slices(k);
         let shared = |abreast: usize| {
-            let weights = abreast * (NARROW_CHUNK * PANEL + PANEL);
-            let stage = weights + abreast * groups * (rows * NARROW_CHUNK + 4);
+            let stage = abreast * (NARROW_CHUNK * PANEL + PANEL + rows * NARROW_CHUNK + 4);
             let stages = NARROW_AHEAD + usize::from(slices > abreast);
-            (stages * stage + slices * lines * PANEL) * size_of::<f32>()
+            (stages * stage + slices * rows * PANEL) * size_of::<f32>()
         };
-        let most = (1..=slices.min(64 / groups))
+        let most = (1..=slices.min(NARROW_ABREAST))
             .rev()
             .find(|&abreast| shared(abreast) <= NARROW_SHARED.min(limit as usize))?;
         // No more than it takes for so many rounds.
@@ -314,7 +314,7 @@ impl Narrow {
         Some(Narrow {
             kernel,
             abreast,
-            threads: (abreast * groups * PANEL / cols).next_multiple_of(NARROW_THREADS),
+            threads: (abreast * PANEL).next_multiple_of(NARROW_THREADS),
             shared: shared(abreast),
         })
     }
@@ -405,23 +405,21 @@ mod tests {
                     for (batch, packed) in [(1, true), (1, false), (70_000, false)] {
                         let launch =
                             launch(&product(m, n, k, batch, packed), 132, 227 * 1024).unwrap();
-                        let outputs: usize = if let Some(rows) =
-                            launch.kernel.strip_prefix("gemm_narrow_")
-                        {
-                            let (rows, _) = rows.split_once('x').unwrap();
-                            assert!(packed && m <= NARROW && rows.parse::<usize>().unwrap() <= 4);
-                            launch.grid[0] as usize * PANEL * m
-                        } else {
-                            let size = launch.kernel.split('_').nth(2).unwrap();
-                            let (rows, cols) = size.split_once('x').unwrap();
-                            let (rows, cols): (usize, usize) =
-                                (rows.parse().unwrap(), cols.parse().unwrap());
-                            assert!(
-                                launch.grid[0] as usize
-                                    == m.div_ceil(rows) * n.div_ceil(cols) * batch
-                            );
-                            launch.grid[0] as usize * rows * cols
-                        };
+                        let outputs: usize =
+                            if let Some(rows) = launch.kernel.strip_prefix("gemm_narrow_") {
+                                assert!(packed && rows.parse::<usize>().unwrap() == m);
+                                launch.grid[0] as usize * PANEL * m
+                            } else {
+                                let size = launch.kernel.split('_').nth(2).unwrap();
+                                let (rows, cols) = size.split_once('x').unwrap();
+                                let (rows, cols): (usize, usize) =
+                                    (rows.parse().unwrap(), cols.parse().unwrap());
+                                assert!(
+                                    launch.grid[0] as usize
+                                        == m.div_ceil(rows) * n.div_ceil(cols) * batch
+                                );
+                                launch.grid[0] as usize * rows * cols
+                            };
                         assert!(outputs >= m * n * batch);
                         assert_eq!(launch.grid[1..], [1, 1]);
                         assert!(launch.block[0].is_multiple_of(32) && launch.block[0] <= 512);
@@ -440,12 +438,12 @@ mod tests {
                 .kernel
         };
         assert_eq!(kernel(1, 1024), "gemm_tile_8x8_packed");
-        assert_eq!(kernel(1, 4096), "gemm_narrow_1x1");
-        assert_eq!(kernel(2, 4096), "gemm_narrow_2x1");
+        assert_eq!(kernel(1, 4096), "gemm_narrow_1");
+        assert_eq!(kernel(2, 4096), "gemm_narrow_2");
         assert!(kernel(3, 4096).ends_with("_packed"));
         // Rows that cannot be read in quads.
         assert_eq!(kernel(1, 63), "gemm_tile_8x8_packed");
-        assert_eq!(kernel(2, 63), "gemm_narrow_2x1");
+        assert_eq!(kernel(2, 63), "gemm_narrow_2");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Tile {
     chunk: usize,
     /// Chunks that shared memory holds per group.
     stages: usize,
-    /// Values of k whose factors are read while as many others are multiplied; 0 leaves that to the compiler.
+    /// Values of k whose factors are read while as many others are multiplied; 0 is one, from chunk to chunk without a gap.
     step: usize,
     /// The most groups that a block has: `__launch_bounds__` says so too.
     pub most_groups: usize,
@@ -62,9 +62,11 @@ macro_rules! tiles {
 }
 
 tiles! {
+    (128, 128, [8, 16], 8, 4, 0, 1, packed),
+    (64, 128, [8, 16], 8, 4, 0, 2, packed),
     (64, 64, [8, 4], 16, 4, 2, 4, strided),
-    (32, 64, [8, 8], 16, 3, 0, 8, packed),
-    (32, 32, [8, 4], 16, 4, 0, 8, strided),
+    (32, 64, [4, 4], 16, 4, 0, 4, packed),
+    (32, 32, [8, 4], 16, 4, 2, 8, strided),
     (16, 32, [4, 4], 16, 6, 4, 8, packed),
     (16, 16, [2, 2], 64, 5, 8, 8, strided),
     (8, 32, [2, 4], 16, 6, 4, 8, packed),
@@ -112,16 +114,14 @@ impl Copies {
     }
 }
 
-// What cycles are counted with. Fitted to an NVIDIA H100 (132 processors) with `cargo run --release -p unisono-cuda --example cuda_peak --
-// tiles`: 78 layers of transformers, perceptrons and convolutions. What is chosen takes 1 % longer there than the best tile does in the
-// mean, more than 4 % in two of them, and 21 % at most; 8 x 32 was added afterwards, for long sums of few rows.
+// What cycles are counted with. Fitted with `cargo run --release -p unisono-cuda --example cuda_peak -- tiles` on processors of compute
+// capability 9.0: those of tiles that are not turned to an NVIDIA H100 (132 processors; 78 layers of transformers, perceptrons and
+// convolutions), the others to an NVIDIA H200 (as many).
 
 /// What a busy processor takes of the cycles that its multiplications and reads would take one after the other.
 const BUSY: f64 = 0.75;
 /// A value of shared memory takes so much of a cycle of its own.
 const READ: f64 = 0.7;
-/// How much longer multiplications take if nothing is read ahead.
-const UNREAD: f64 = 1.05;
 /// How much longer a block is busy for each group that the first one waits for.
 const WAITING: f64 = 0.02;
 /// Cycles of a scheduler for an instruction of a warp, with waits.
@@ -132,6 +132,17 @@ const LATENCY: f64 = 4.0;
 const BARRIER: f64 = 320.0;
 /// Cycles in which groups add up what they have.
 const JOIN: f64 = 950.0;
+/// Of a turned tile: cycles of a scheduler for an instruction of a warp, and at least so many if it has a single warp.
+const TURNED_ISSUE: f64 = 1.08;
+const TURNED_ALONE: f64 = 1.3;
+/// Of a turned tile: instructions for each row and column of a thread.
+const TURNED_READS: f64 = 1.0;
+/// Of a turned tile: cycles for each value that a warp reads from shared memory; those of the longer side take half of it, because a
+/// warp reads no more than four addresses of them.
+const TURNED_READ: f64 = 1.05;
+/// Of a turned tile: cycles of a chunk's barrier, and of a block until its first factors are there and its outputs are gone.
+const TURNED_BARRIER: f64 = 75.0;
+const TURNED_START: f64 = 2250.0;
 /// Threads that a processor holds, with the registers that they have.
 const THREADS: usize = 1024;
 /// Bytes of shared memory that a block takes beside its own.
@@ -152,6 +163,11 @@ impl Tile {
         self.rows * self.cols / (self.each[0] * self.each[1])
     }
 
+    /// Whether its kernels keep the left operand as k x rows in shared memory, and never wait for what they read there.
+    fn is_turned(&self) -> bool {
+        self.step == 0
+    }
+
     /// Tiles along rows and along columns.
     pub fn count(&self, m: usize, n: usize) -> [usize; 2] {
         [m.div_ceil(self.rows), n.div_ceil(self.cols)]
@@ -161,10 +177,19 @@ impl Tile {
     pub fn shared(&self, groups: usize, k: usize) -> usize {
         let rounds = slices(k).div_ceil(groups);
         let pitch = self.cols + if self.cols == 8 { 0 } else { 8 };
-        let stage = self.rows * (self.chunk + 4) + self.chunk * pitch;
-        let (chunks, sums) = (groups * self.stages * stage, groups * self.rows * self.cols);
-        let totals = if rounds > 1 { self.rows * self.cols } else { 0 };
-        (chunks.max(sums) + totals) * size_of::<f32>()
+        let left = if self.is_turned() {
+            self.chunk * (self.rows + 4)
+        } else {
+            self.rows * (self.chunk + 4)
+        };
+        let chunks = groups * self.stages * (left + self.chunk * pitch);
+        let outputs = self.rows * self.cols;
+        let floats = match (groups, rounds) {
+            (1, 2..) => chunks + outputs,
+            (_, 2..) => chunks.max(groups * outputs) + outputs,
+            _ => chunks.max(groups * outputs),
+        };
+        floats * size_of::<f32>()
     }
 
     /// Roughly the cycles that a product takes with it on a device with so many processors, each with `memory` bytes of shared memory.
@@ -187,14 +212,35 @@ impl Tile {
             .min(THREADS / (groups * self.threads()))
             .max(1);
         let resident = blocks.min(number(places));
-        let waves = (blocks / resident).ceil();
+        // Blocks that are there together, time and again, and those that are left in the end.
+        let rest = blocks % resident;
+        let waves = |cycles: &dyn Fn(f64) -> f64| {
+            let last = if rest > 0.0 { cycles(rest) } else { 0.0 };
+            (blocks / resident).floor() * cycles(resident) + last
+        };
+        let chunk = number(self.chunk);
+        let chunks = (number(k.min(SLICE)) / chunk).ceil();
+        let join = if groups > 1 { JOIN } else { 0.0 };
+        let rounds = number(slices(k).div_ceil(groups));
+        // A scheduler has a share of all warps that are there.
+        let warps = number(self.threads()) / 32.0;
+        let share = |blocks: f64| (blocks * number(groups) * warps / 4.0).ceil();
+        let [down, across] = self.each.map(number);
+
+        if self.is_turned() {
+            let instructions =
+                down * across + copies.instructions(self) + TURNED_READS * (down + across);
+            let read = TURNED_READ * (down.max(across) / 2.0 + down.min(across));
+            return waves(&|blocks| {
+                let issue = (TURNED_ISSUE * share(blocks)).max(TURNED_ALONE) * instructions;
+                let step = issue.max(blocks * number(groups) * warps * read);
+                rounds * (chunks * (chunk * step + TURNED_BARRIER) + join) + TURNED_START
+            });
+        }
 
         // For each value of k: instructions of a warp, and what its group takes of shared memory, which hands a warp one value per thread
         // in a cycle, or takes 32 that arrive.
-        let warps = number(self.threads()) / 32.0;
-        let [down, across] = self.each.map(number);
-        let unread = if self.step == 0 { UNREAD } else { 1.0 };
-        let instructions = down * across * unread + copies.instructions(self);
+        let instructions = down * across + copies.instructions(self);
         let read = READ * (warps * (down + across) + number(self.rows + self.cols) / 64.0);
 
         let multiply = warps * instructions / 4.0;
@@ -203,16 +249,13 @@ impl Tile {
         let work = multiply.max(read) + multiply.min(read) / 2.0;
         let busy = BUSY * waiting * blocks * length * work;
 
-        // A scheduler has a share of all warps that are there, and waits for what they read.
-        let share = (resident * number(groups) * warps / 4.0).ceil();
+        // A scheduler waits for what its warps read.
         let reads = down / 4.0 + across / across.min(4.0);
-        let issue = ISSUE * share * (instructions + 2.0 * reads);
-        let step = issue.max(resident * number(groups) * read).max(LATENCY);
-        let chunk = number(self.chunk);
-        let chunks = (number(k.min(SLICE)) / chunk).ceil();
-        let join = if groups > 1 { JOIN } else { 0.0 };
-        let rounds = number(slices(k).div_ceil(groups));
-        let serial = waves * rounds * (chunks * (chunk * step + BARRIER) + join);
+        let serial = waves(&|blocks| {
+            let issue = ISSUE * share(blocks) * (instructions + 2.0 * reads);
+            let step = issue.max(blocks * number(groups) * read).max(LATENCY);
+            rounds * (chunks * (chunk * step + BARRIER) + join)
+        });
         busy.max(serial) + busy.min(serial) / 20.0
     }
 }
@@ -233,7 +276,9 @@ pub fn choose(
 ) -> Option<Choice> {
     let mut best: Option<(f64, Choice)> = None;
     for (number, tile) in TILES.iter().enumerate() {
-        if !serves(number) {
+        // The few warps of a turned tile cannot hide what scattered values wait for.
+        let hides = !tile.is_turned() || copies != Copies::Taps { whole: false };
+        if !serves(number) || !hides {
             continue;
         }
         for groups in 1..=tile.most_groups.min(slices(extent.k)) {
@@ -302,21 +347,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gathered_value_by_value_takes_tiles_with_more_threads() {
-        let extent = Extent {
-            m: 64,
-            n: 112 * 112,
-            k: 147,
-            batch: 1,
-        };
-        let threads = |copies| {
-            let choice = choose(copies, extent, 132, H100, |_| true).unwrap();
+    fn what_is_gathered_value_by_value_takes_tiles_of_many_threads() {
+        for (m, n, k) in [(64, 112 * 112, 147), (128, 4096, 1024), (512, 65_536, 4608)] {
+            let extent = Extent { m, n, k, batch: 1 };
+            let scattered = Copies::Taps { whole: false };
+            let choice = choose(scattered, extent, 132, H100, |_| true).unwrap();
             let tile = &TILES[choice.tile];
-            tile.threads() as f64 / (tile.rows * tile.cols) as f64
-        };
-        let whole = Copies::Taps { whole: true };
-        let scattered = Copies::Taps { whole: false };
-        assert!(threads(scattered) >= threads(whole) && threads(scattered) >= 1.0 / 32.0);
+            assert!(!tile.is_turned() && 32 * tile.threads() >= tile.rows * tile.cols);
+        }
     }
 
     #[test]

@@ -123,6 +123,23 @@ pub fn products() -> Vec<Case> {
         Some(&[1100]),
         &[2100, 1100],
     ));
+    // Several slices on one processor: totals that outlive a slice, then bias alone or a function.
+    for function in [plain, scaled] {
+        cases.push(product(
+            function,
+            &[250, 516],
+            (&[516, 254], true),
+            Some(&[254]),
+            &[250, 254],
+        ));
+        cases.push(product(
+            function,
+            &[250, 600],
+            (&[600, 254], true),
+            Some(&[254]),
+            &[250, 254],
+        ));
+    }
     cases
 }
 
@@ -230,6 +247,13 @@ pub fn convolutions() -> Vec<Case> {
             [64, 128],
             1,
             (&[14, 14], &[3, 3], one, one, &[1, 1, 1, 1]),
+            true,
+        ),
+        convolution(
+            1,
+            [32, 64],
+            1,
+            (&[40, 39], &[3, 3], one, one, &[1, 1, 1, 1]),
             true,
         ),
         convolution(
