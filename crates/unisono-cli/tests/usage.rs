@@ -139,14 +139,6 @@ fn what_is_wrong_with_the_input_is_said_without_a_backtrace_and_ends_with_2() {
             &["--threads", "for the CPU", "cuda:0"],
         ),
         (
-            &["bench", "--roofline", "--device", "cuda:0"],
-            &["the processor, not cuda:0", "what to do"],
-        ),
-        (
-            &["profile", "model.onnx", "--device", "cuda:0"],
-            &["the processor can do, not cuda:0", "bench"],
-        ),
-        (
             &["run", "model.onnx", "--device", "cuda:x"],
             &["no device \"cuda:x\"", "cuda:0", "\"cpu\""],
         ),

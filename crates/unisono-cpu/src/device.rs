@@ -7,12 +7,14 @@ use unisono_runtime::device::Device;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
 use unisono_runtime::plan::{Backend, DeviceInfo, Executable};
+use unisono_runtime::roofline::Ceilings;
 use unisono_runtime::team::{Team, TeamOptions};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::DeviceId;
 
 use crate::exec::lane::CpuLane;
 use crate::exec::model::{CpuExecutable, CpuModel, Engine};
+use crate::roofline::RooflineProbe;
 use crate::simd::{FpEnv, Isa};
 
 /// How a CPU device is made.
@@ -129,6 +131,11 @@ impl Backend for Cpu {
 
     fn spin(&self) -> Duration {
         self.spin
+    }
+
+    fn ceilings(&self, weight_bytes: usize) -> Result<Ceilings, Error> {
+        let probe = RooflineProbe::new(self.engine.isa, self.engine.team.threads())?;
+        Ok(probe.measure(weight_bytes)?.into())
     }
 
     fn new_lane(&self) -> Result<Box<dyn Lane>, Error> {

@@ -8,10 +8,12 @@ use unisono_runtime::device::Device;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
 use unisono_runtime::plan::{Backend, DeviceInfo, DeviceMemory, Executable};
+use unisono_runtime::roofline::Ceilings;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::DeviceId;
 
 use crate::driver::{Context, DevicePool, Driver, Properties};
+use crate::exec::ceilings::ceilings;
 use crate::exec::engine::Engine;
 use crate::exec::lane::CudaLane;
 use crate::exec::model::CudaExecutable;
@@ -170,6 +172,10 @@ impl Backend for Cuda {
         memory.peak_bytes = pool.peak_bytes;
         memory.pinned_bytes = self.0.context.counts().snapshot().pinned_bytes;
         Some(memory)
+    }
+
+    fn ceilings(&self, weight_bytes: usize) -> Result<Ceilings, Error> {
+        ceilings(&self.0, weight_bytes)
     }
 
     fn check(&self) -> Result<(), Error> {

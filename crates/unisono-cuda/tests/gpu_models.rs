@@ -176,3 +176,21 @@ fn a_profile_tells_every_step() {
     }
     println!("whole {:?}", profile.whole);
 }
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
+fn what_the_device_can_do_at_best_is_within_what_its_clock_allows_and_leaves_nothing_behind() {
+    let bench = Bench::new(perceptron());
+    let device = bench.on_gpu.device();
+    let before = device.memory().unwrap().in_use_bytes;
+    let found = device.ceilings(6 << 20).unwrap();
+    println!("{found:#?}");
+    assert_eq!(found.unit, "processor");
+    // Two operations on 128 lanes in each cycle of at most 3 GHz, and hardly less than half of a gigahertz.
+    let most = found.units as f64 * 128.0 * 2.0 * 3e9;
+    assert!(found.all_units.best < most && found.all_units.best > most / 6.0);
+    assert!(found.one_unit.best * found.units as f64 > found.all_units.best * 0.5);
+    assert!(found.one_unit.best * (found.units as f64) < found.all_units.best * 2.0);
+    assert!(found.weights.best > found.memory.best * 0.9 && found.memory.best > 1e11);
+    assert_eq!(device.memory().unwrap().in_use_bytes, before);
+}

@@ -13,6 +13,7 @@ use crate::fork;
 use crate::lane::{Lane, LanePool};
 use crate::model::ModelGraph;
 use crate::plan::{Backend, DeviceInfo, DeviceMemory, Executable};
+use crate::roofline::Ceilings;
 use crate::session::Scratch;
 use crate::stall::notes::Notes;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -140,6 +141,17 @@ impl Device {
     /// What the device holds of memory of its own; `None` where it has none beside the host's.
     pub fn memory(&self) -> Option<DeviceMemory> {
         self.0.backend.memory()
+    }
+
+    /// Measures what the device can do at best, to set measured speeds beside it. Takes some tenths of a second, in which nothing else
+    /// should run on it. `weight_bytes` is how much the model reads that the ceilings are for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`]: the device has nothing to measure with. [`ErrorKind::OutOfMemory`]: there is not so much memory.
+    /// [`ErrorKind::Device`]: it failed.
+    pub fn ceilings(&self, weight_bytes: usize) -> Result<Ceilings, Error> {
+        self.check_process()?;
+        self.0.backend.ceilings(weight_bytes)
     }
 
     /// Does the device still work? Some errors end it for good: from then on every call on it ends with the same one.

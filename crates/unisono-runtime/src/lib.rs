@@ -33,6 +33,7 @@ pub mod plan_cache;
 pub mod profile;
 pub mod program;
 pub mod request;
+pub mod roofline;
 pub mod session;
 pub mod stall;
 pub mod stats;

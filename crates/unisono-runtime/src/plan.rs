@@ -14,6 +14,7 @@ use crate::lane::Lane;
 use crate::model::ModelGraph;
 use crate::plan_cache::Weigh;
 use crate::profile::Profile;
+use crate::roofline::Ceilings;
 use std::sync::Arc;
 
 /// Stands in a [`PlanKey`] for the length of the rows axis.
@@ -170,6 +171,17 @@ pub trait Backend: Send + Sync + 'static {
     /// What it holds of memory of its own; `None` where it has none beside the host's.
     fn memory(&self) -> Option<DeviceMemory> {
         None
+    }
+
+    /// Measures what it can do at best, which takes some tenths of a second; nothing else should run on it meanwhile. `weight_bytes` is
+    /// how much the model reads that the ceilings are for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if it has nothing to measure with; there is not so much memory; the device failed.
+    fn ceilings(&self, weight_bytes: usize) -> Result<Ceilings, Error> {
+        let _ = weight_bytes;
+        let message = format!("what {} can do at best cannot be measured", self.info().id);
+        Err(Error::new(ErrorKind::Unsupported, message))
     }
 
     /// Does it still work?

@@ -7,6 +7,7 @@ use std::time::Duration;
 use unisono_cpu::{CpuOptions, Isa};
 use unisono_runtime::census::Census;
 use unisono_runtime::plan::{DeviceInfo, DeviceMemory};
+use unisono_runtime::roofline::Ceilings;
 use unisono_runtime::{Error, ErrorKind};
 
 /// A handle to a device. It owns worker threads and memory, which all its sessions share; the last handle (a
@@ -60,6 +61,21 @@ impl Device {
     /// ```
     pub fn memory(&self) -> Option<DeviceMemory> {
         self.0.memory()
+    }
+
+    /// Measures what the device can do at best, to set measured speeds beside it: multiply-adds a second, and bytes read a second from
+    /// memory and from where `weight_bytes` lie. Takes some tenths of a second, in which nothing else should run on it.
+    ///
+    /// ```
+    /// let ceilings = unisono::Device::cpu()?.ceilings(1 << 20)?;
+    /// assert!(ceilings.all_units.best > 0.0);
+    /// # Ok::<(), unisono::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is not so much memory, or the device failed.
+    pub fn ceilings(&self, weight_bytes: usize) -> Result<Ceilings, Error> {
+        self.0.ceilings(weight_bytes)
     }
 
     /// Does the device still work? Some errors of a GPU end it for this process: from then on every call on it ends with the same

@@ -201,7 +201,8 @@ pub mod graph {
 
 /// What the processor can do at best, to set measured speeds beside it.
 pub mod roofline {
-    pub use unisono_cpu::roofline::{MEMORY_STREAM_BYTES, Rate, Roofline, RooflineProbe};
+    pub use unisono_cpu::roofline::{MEMORY_STREAM_BYTES, Roofline, RooflineProbe};
+    pub use unisono_runtime::roofline::{Ceilings, Rate};
 }
 
 /// What a request's time went into, step by step: what [`Session::profile`] tells.

@@ -54,17 +54,6 @@ impl DeviceArgs {
         self.device == "cpu"
     }
 
-    /// Refuses what only the CPU can do.
-    ///
-    /// # Errors
-    /// Another device was asked for.
-    pub fn only_cpu(&self, what: &str, help: &str) -> Result<(), Failure> {
-        if self.is_cpu() {
-            return Ok(());
-        }
-        Err(Failure::bad_input(format!("{what}, not {}", plain(&self.device))).help(help))
-    }
-
     /// The device.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ mod loops;
 
 use std::time::Instant;
 
+use unisono_runtime::roofline::Ceilings;
+pub use unisono_runtime::roofline::Rate;
 use unisono_runtime::team::{Team, TeamOptions};
 use unisono_runtime::{Error, ErrorKind};
 
@@ -25,30 +27,6 @@ pub const MEMORY_STREAM_BYTES: usize = 256 << 20;
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 7;
-
-/// A rate over some rounds, in units per second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// The slowest round.
-    pub lowest: f64,
-    /// The round in the middle.
-    pub median: f64,
-    /// The fastest round: what the machine can do when nobody disturbs it.
-    pub best: f64,
-}
-
-impl Rate {
-    fn over(rounds: usize, mut round: impl FnMut() -> f64) -> Rate {
-        let mut rates: Vec<f64> = (0..rounds.max(1)).map(|_| round()).collect();
-        rates.sort_by(f64::total_cmp);
-        let at = |i: usize| rates.get(i).copied().unwrap_or(0.0);
-        Rate {
-            lowest: at(0),
-            median: at(rates.len() / 2),
-            best: at(rates.len().saturating_sub(1)),
-        }
-    }
-}
 
 /// The ceilings of a machine for one instruction set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +45,26 @@ pub struct Roofline {
     pub weights: Rate,
     /// The length of that stream.
     pub weight_bytes: usize,
+}
+
+impl From<Roofline> for Ceilings {
+    fn from(roofline: Roofline) -> Ceilings {
+        Ceilings {
+            isa: roofline.isa.name().to_owned(),
+            unit: "thread",
+            units: roofline.threads,
+            one_unit: roofline.one_thread,
+            all_units: roofline.all_threads,
+            memory: roofline.memory,
+            memory_bytes: MEMORY_STREAM_BYTES,
+            weights: roofline.weights,
+            weight_bytes: roofline.weight_bytes,
+        }
+    }
+}
+
+fn over_rounds(round: impl FnMut() -> f64) -> Rate {
+    Rate::of(std::iter::repeat_with(round).take(ROUNDS))
 }
 
 /// Threads of its own to measure with. They should be the only ones that are busy.
@@ -126,7 +124,7 @@ impl RooflineProbe {
         let passes = passes.max(1);
         // Untimed: what is left of other data in the caches makes room.
         self.read(&stream, 1);
-        Ok(Rate::over(ROUNDS, || {
+        Ok(over_rounds(|| {
             let start = Instant::now();
             self.read(&stream, passes);
             (stream.bytes() * passes) as f64 / start.elapsed().as_secs_f64()
@@ -151,8 +149,8 @@ impl RooflineProbe {
         Ok(Roofline {
             isa: self.isa,
             threads: self.threads(),
-            one_thread: Rate::over(ROUNDS, || peak(self.isa, &self.one)),
-            all_threads: Rate::over(ROUNDS, || self.peak()),
+            one_thread: over_rounds(|| peak(self.isa, &self.one)),
+            all_threads: over_rounds(|| self.peak()),
             memory: self.read_rate(MEMORY_STREAM_BYTES, 1)?,
             weights: self.read_rate(weight_bytes, ROUND_BYTES / weight_bytes.max(1))?,
             weight_bytes,

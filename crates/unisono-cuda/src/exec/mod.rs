@@ -5,9 +5,10 @@
 //! cannot run on the device runs on the processor, with the same bits: single nodes between two graphs ([`run`]), and whole plans
 //! ([`plan`]).
 //!
-//! All `unsafe` of this crate outside of the driver is in [`run`].
+//! All `unsafe` of this crate outside of the driver is in [`run`], and in [`ceilings`], which only measures.
 
 pub(crate) mod bucket;
+pub(crate) mod ceilings;
 pub(crate) mod cost;
 pub(crate) mod engine;
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod gemm;
 pub mod map;
 pub mod movement;
 pub mod pool;
+pub mod roof;
 pub mod rows;
 pub mod tile;
 
@@ -32,6 +33,7 @@ pub const SOURCES: &[Source] = &[
     source!("gemm_strided"),
     source!("movement"),
     source!("pool"),
+    source!("roof"),
     source!("rows"),
     source!("through_f64"),
 ];

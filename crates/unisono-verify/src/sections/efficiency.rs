@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use unisono::Error;
-use unisono::roofline::{Roofline, RooflineProbe};
+use unisono::roofline::Ceilings;
 
 use super::speed::judge::{ALLOWANCE, Turn, judge};
 use super::speed::{Quantile, Work, batch, median, quantile, singles, timed, wake_up};
@@ -109,9 +109,7 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
         Ok(measured) => measured,
         Err(error) => return vec![running.could_not_run(&error)].into(),
     };
-    // Of another device nobody has measured what it can do.
-    let is_cpu = case.machine.is_cpu();
-    let roofline = is_cpu.then(|| measured.roofline(case));
+    let roofline = measured.roofline(case);
     for round in 0..work.rounds {
         running.step(round as u64, work.rounds as u64);
         if let Err(why) = measured.round(case, &work) {
@@ -126,20 +124,14 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
     if sound {
         measured.tell(
             running.check(),
-            roofline.as_ref().and_then(|r| r.as_ref().ok()),
+            roofline.as_ref().and_then(|found| found.as_ref().ok()),
             case.flops_per_row,
         );
         charts = measured.charts(&case.name, running.check());
     }
-    let unmeasured = match &roofline {
-        None => {
-            Some("the device's peak is not measured: rates have no roof beside them".to_owned())
-        }
-        Some(Err(error)) => Some(format!(
-            "the processor's peak could not be measured: {error}"
-        )),
-        Some(Ok(_)) => None,
-    };
+    let unmeasured = roofline.and_then(Result::err);
+    let unmeasured =
+        unmeasured.map(|error| format!("the device's peak could not be measured: {error}"));
     running.check().warnings.extend(unmeasured);
     let mut checks = vec![running.tallied(tally.answers, tally)];
     // Times of wrong answers, or of a subject in which calls hang, say nothing.
@@ -159,7 +151,7 @@ pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
 struct Measured {
     subject: Arc<dyn Subject>,
     /// Keeps the device.
-    _rig: Box<dyn crate::subject::Rig>,
+    rig: Box<dyn crate::subject::Rig>,
     singles: Vec<Arc<Job>>,
     batches: BTreeMap<usize, Arc<Job>>,
     points: BTreeMap<usize, Point>,
@@ -171,7 +163,7 @@ impl Measured {
         let rig = case.lab.rig(Setup::DEFAULT)?;
         let mut measured = Measured {
             subject: rig.open()?,
-            _rig: rig,
+            rig,
             singles: Vec::new(),
             batches: BTreeMap::new(),
             points: BTreeMap::new(),
@@ -196,15 +188,11 @@ impl Measured {
         Ok(measured)
     }
 
-    fn roofline(&self, case: &Case) -> Result<Roofline, Error> {
-        let isa = case.machine.isas.last().copied();
-        let isa = isa.filter(|isa| isa.is_available());
-        let probe = RooflineProbe::new(
-            isa.unwrap_or_else(unisono::Isa::detect),
-            case.machine.threads,
-        )?;
+    /// Of the device, if it is a real one.
+    fn roofline(&self, case: &Case) -> Option<Result<Ceilings, Error>> {
         let weights = usize::try_from(case.record.parameters).unwrap_or(usize::MAX / 8);
-        probe.measure(weights.max(1 << 14) * size_of::<f32>())
+        let bytes = weights.max(1 << 14) * size_of::<f32>();
+        Some(self.rig.device()?.ceilings(bytes))
     }
 
     /// Seconds of a cycle of callers, and of each call.
@@ -311,7 +299,7 @@ impl Measured {
         fit(&self.points.keys().filter_map(rate).collect::<Vec<_>>())
     }
 
-    fn tell(&self, check: &mut Check, roofline: Option<&Roofline>, flops: u64) {
+    fn tell(&self, check: &mut Check, roofline: Option<&Ceilings>, flops: u64) {
         let mut best = 0.0f64;
         for (&n, point) in &self.points {
             if let Some(rate) = self.rate(n) {
@@ -348,11 +336,11 @@ impl Measured {
         }
         if let Some(roofline) = roofline {
             let giga = |rate: unisono::roofline::Rate| rate.best / 1e9;
-            check.figure(figures::PEAK, giga(roofline.all_threads), "GFLOP/s");
-            check.figure(figures::PEAK_OF_ONE, giga(roofline.one_thread), "GFLOP/s");
+            check.figure(figures::PEAK, giga(roofline.all_units), "GFLOP/s");
+            check.figure(figures::PEAK_OF_ONE, giga(roofline.one_unit), "GFLOP/s");
             check.figure("reading the weights", giga(roofline.weights), "GB/s");
             check.figure("reading memory", giga(roofline.memory), "GB/s");
-            let share = best * flops as f64 / roofline.all_threads.best;
+            let share = best * flops as f64 / roofline.all_units.best;
             check.figure("best rate, share of the peak", share * 100.0, "%");
         }
         check.notes.push(format!(

@@ -77,7 +77,8 @@ and with --rate:
   backlog_at_opening, ..._at_end outstanding when the measurement began, and at least in its last quarter
   sent_late_p99_ms               how late the sender was; if much of p50_ms, the sender is what was measured
 and with --roofline, one object for each instruction set:
-  gflops, gflops_one_thread      multiply-adds in registers, f32, each two operations
+  gflops, gflops_one_thread      multiply-adds in registers, f32, each two operations; where unit is
+                                 processor, a thread is one of the GPU's
   weights_gb_per_s               reading weight_bytes over and over, all threads, each its part
   memory_gb_per_s                reading what no cache holds
   ..._median                     the median of the rounds of which the others are the best";
@@ -90,7 +91,7 @@ pub struct BenchArgs {
     #[arg(required_unless_present = "roofline")]
     model: Option<PathBuf>,
 
-    /// Measure instead what the processor can do at best: multiply-adds a second, and bytes read a second from memory
+    /// Measure instead what the device can do at best: multiply-adds a second, and bytes read a second from memory
     /// and from where the model's weights lie (those of a small transformer if no model is given)
     #[arg(long, conflicts_with_all = ["callers", "in_flight", "rate", "rows", "no_coalesce", "shapes"])]
     roofline: bool,
@@ -176,12 +177,8 @@ pub fn bench(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     }
 }
 
-/// What the processor can do at best.
+/// What the device can do at best.
 fn ceilings(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    args.device.only_cpu(
-        "--roofline measures the processor",
-        "leave --device out, or give a model to measure",
-    )?;
     let (name, parameters) = match &args.model {
         Some(path) => {
             let parameters = load(path)?.summary_as_loaded().parameters;
@@ -193,12 +190,13 @@ fn ceilings(args: &BenchArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let subject = roofline::Subject {
         isas: match args.device.isa() {
             Some(isa) => vec![isa],
+            None if !args.device.is_cpu() => Vec::new(),
             // Without vectors only where there are none.
             None => Isa::available()
                 .filter(|isa| *isa != Isa::Scalar || Isa::detect() == Isa::Scalar)
                 .collect(),
         },
-        threads: args.device.build()?.info().threads,
+        device: args.device.build()?,
         model: &plain(&name),
         weight_bytes: usize::try_from(parameters).unwrap_or(usize::MAX / 8) * size_of::<f32>(),
     };

@@ -1,10 +1,10 @@
-//! `unisono bench --roofline`: what the processor can do at best, to set measured speeds beside it.
+//! `unisono bench --roofline`: what the device can do at best, to set measured speeds beside it.
 
 use std::io::Write;
 
 use serde::Serialize;
-use unisono::Isa;
-use unisono::roofline::{MEMORY_STREAM_BYTES, Rate, Roofline, RooflineProbe};
+use unisono::roofline::{Ceilings, Rate, RooflineProbe};
+use unisono::{Device, Isa};
 
 use super::super::json_line;
 use crate::console::{Progress, Table, bytes, three_digits};
@@ -12,8 +12,9 @@ use crate::failure::Failure;
 
 /// Of whom the ceilings are.
 pub struct Subject<'a> {
+    pub device: Device,
+    /// Instruction sets of the processor that are measured one by one; none, if the device has no choice.
     pub isas: Vec<Isa>,
-    pub threads: usize,
     /// Whose weights are read.
     pub model: &'a str,
     pub weight_bytes: usize,
@@ -22,7 +23,9 @@ pub struct Subject<'a> {
 /// A line of JSON. Rates are the best of some rounds, medians stand beside them.
 #[derive(Serialize)]
 struct Line<'a> {
-    isa: &'static str,
+    device: String,
+    isa: &'a str,
+    unit: &'static str,
     threads: usize,
     gflops_one_thread: f64,
     gflops_one_thread_median: f64,
@@ -38,15 +41,17 @@ struct Line<'a> {
 
 const GIGA: f64 = 1e9;
 
-fn line<'a>(roofline: &Roofline, model: &'a str) -> Line<'a> {
+fn line<'a>(found: &'a Ceilings, subject: &Subject<'a>) -> Line<'a> {
     let giga = |rate: &Rate| (rate.best / GIGA, rate.median / GIGA);
-    let (gflops_one_thread, gflops_one_thread_median) = giga(&roofline.one_thread);
-    let (gflops, gflops_median) = giga(&roofline.all_threads);
-    let (memory_gb_per_s, memory_gb_per_s_median) = giga(&roofline.memory);
-    let (weights_gb_per_s, weights_gb_per_s_median) = giga(&roofline.weights);
+    let (gflops_one_thread, gflops_one_thread_median) = giga(&found.one_unit);
+    let (gflops, gflops_median) = giga(&found.all_units);
+    let (memory_gb_per_s, memory_gb_per_s_median) = giga(&found.memory);
+    let (weights_gb_per_s, weights_gb_per_s_median) = giga(&found.weights);
     Line {
-        isa: roofline.isa.name(),
-        threads: roofline.threads,
+        device: subject.device.info().id.to_string(),
+        isa: &found.isa,
+        unit: found.unit,
+        threads: found.units,
         gflops_one_thread,
         gflops_one_thread_median,
         gflops,
@@ -55,8 +60,8 @@ fn line<'a>(roofline: &Roofline, model: &'a str) -> Line<'a> {
         memory_gb_per_s_median,
         weights_gb_per_s,
         weights_gb_per_s_median,
-        weights: model,
-        weight_bytes: roofline.weight_bytes,
+        weights: subject.model,
+        weight_bytes: found.weight_bytes,
     }
 }
 
@@ -67,29 +72,38 @@ fn line<'a>(roofline: &Roofline, model: &'a str) -> Line<'a> {
 pub fn roofline(subject: &Subject<'_>, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let mut found = Vec::new();
+    let info = subject.device.info();
     for &isa in &subject.isas {
         progress.show(&format!("roofline of {isa}"));
-        let probe = RooflineProbe::new(isa, subject.threads)?;
-        found.push(probe.measure(subject.weight_bytes)?);
+        let probe = RooflineProbe::new(isa, info.threads)?;
+        found.push(Ceilings::from(probe.measure(subject.weight_bytes)?));
+    }
+    if subject.isas.is_empty() {
+        progress.show(&format!("roofline of {}", info.id));
+        found.push(subject.device.ceilings(subject.weight_bytes)?);
     }
     progress.clear();
     if json {
         for roofline in &found {
-            writeln!(out, "{}", json_line(&line(roofline, subject.model))?)?;
+            writeln!(out, "{}", json_line(&line(roofline, subject))?)?;
         }
         return Ok(());
     }
-    let all = format!(">{} threads", subject.threads);
-    let mut table = Table::new(&["isa", ">1 thread", &all, ">weights", ">memory"]);
+    let Some(first) = found.first() else {
+        return Ok(());
+    };
+    let (unit, memory_bytes) = (first.unit, first.memory_bytes);
+    let (one, all) = (format!(">1 {unit}"), format!(">{} {unit}s", first.units));
+    let mut table = Table::new(&["isa", &one, &all, ">weights", ">memory"]);
     for roofline in &found {
         let cell = |rate: &Rate, unit: &str| {
             let [best, median] = [rate.best, rate.median].map(|r| three_digits(r / GIGA));
             format!("{best} {unit} ({median})")
         };
         table.row([
-            roofline.isa.name().to_owned(),
-            cell(&roofline.one_thread, "GFLOP/s"),
-            cell(&roofline.all_threads, "GFLOP/s"),
+            roofline.isa.clone(),
+            cell(&roofline.one_unit, "GFLOP/s"),
+            cell(&roofline.all_units, "GFLOP/s"),
             cell(&roofline.weights, "GB/s"),
             cell(&roofline.memory, "GB/s"),
         ]);
@@ -98,10 +112,10 @@ pub fn roofline(subject: &Subject<'_>, json: bool, out: &mut dyn Write) -> Resul
     writeln!(
         out,
         "Best of some rounds, with the median in parentheses. FLOP/s: multiply-adds in registers, f32, each two operations.\n\
-         GB/s: all threads read, over and over, as much as the weights of {} ({}), and {} of memory.",
+         GB/s: all {unit}s read, over and over, as much as the weights of {} ({}), and {} of memory.",
         subject.model,
-        bytes(subject.weight_bytes as u64),
-        bytes(MEMORY_STREAM_BYTES as u64),
+        bytes(first.weight_bytes as u64),
+        bytes(memory_bytes as u64),
     )?;
     Ok(())
 }

@@ -4,14 +4,16 @@
 //! reading; the longer of both is the roof's (Williams, Waterman, Patterson: "Roofline", 2009). What it takes beyond that is lost.
 
 use unisono::profile::Times;
-use unisono::roofline::{Rate, Roofline};
+use unisono::roofline::{Ceilings, Rate};
 
 /// The two rates.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceiling {
-    /// Operations per nanosecond on all threads.
+    /// What computes beside each other: a thread, or a processor of a GPU.
+    pub unit: &'static str,
+    /// Operations per nanosecond on all of them.
     pub flops_per_ns: f64,
-    /// Operations per nanosecond on one: if all have far less than their number times this, they share units or cores.
+    /// Operations per nanosecond on one: if all threads have far less than their number times this, they share units or cores.
     pub one_thread_flops_per_ns: f64,
     /// Bytes per nanosecond that all threads read, from as many bytes as the run works on.
     pub bytes_per_ns: f64,
@@ -23,8 +25,8 @@ pub struct Ceiling {
 
 /// Did something else want the cores? The arithmetic peak needs nothing but them, so it should not move; and half of the runs
 /// should not take much longer than the fastest.
-pub fn disturbed(before: &Roofline, after: &Roofline, runs: &Times) -> bool {
-    let (a, b) = (before.all_threads.best, after.all_threads.best);
+pub fn disturbed(before: &Ceilings, after: &Ceilings, runs: &Times) -> bool {
+    let (a, b) = (before.all_units.best, after.all_units.best);
     let moved = (a - b).abs() > 0.15 * a.max(b);
     moved || runs.median_ns as f64 > 1.25 * runs.lowest_ns as f64
 }
@@ -64,12 +66,13 @@ impl Work {
 
 impl Ceiling {
     /// The best that was measured before and after: a neighbour on the same cores only ever makes it lower.
-    pub fn of(before: &Roofline, after: &Roofline) -> Ceiling {
+    pub fn of(before: &Ceilings, after: &Ceilings) -> Ceiling {
         const NS: f64 = 1e9;
-        let best = |of: fn(&Roofline) -> &Rate| of(before).best.max(of(after).best) / NS;
+        let best = |of: fn(&Ceilings) -> &Rate| of(before).best.max(of(after).best) / NS;
         Ceiling {
-            flops_per_ns: best(|r| &r.all_threads),
-            one_thread_flops_per_ns: best(|r| &r.one_thread),
+            unit: before.unit,
+            flops_per_ns: best(|r| &r.all_units),
+            one_thread_flops_per_ns: best(|r| &r.one_unit),
             bytes_per_ns: best(|r| &r.weights),
             of_bytes: before.weight_bytes,
             memory_bytes_per_ns: best(|r| &r.memory),
@@ -118,6 +121,7 @@ mod tests {
     use super::*;
 
     const CEILING: Ceiling = Ceiling {
+        unit: "thread",
         flops_per_ns: 100.0,
         one_thread_flops_per_ns: 60.0,
         bytes_per_ns: 10.0,

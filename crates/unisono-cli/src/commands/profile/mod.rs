@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use unisono::SessionOptions;
-use unisono::roofline::RooflineProbe;
 
 use super::{DeviceArgs, load};
 use crate::console::{Progress, plain};
@@ -32,6 +31,9 @@ Operations and bytes are counted from shapes: what the step cannot do without. A
 scale that is fused into another node has that node's step, which is named after the last of the nodes. Nodes that only
 change the shape, and what follows from shapes and constants, take no time and are not listed.
 
+On a GPU a run is a captured graph with both copies, as it is for every request; its steps are timed one by one, by the device's clock,
+outside of a graph, where they start further apart. What lies between the steps is the copies and what the processor does.
+
 Examples:
   unisono profile model.onnx
   unisono profile model.onnx --rows 8 --threads 1 --top 40
@@ -39,13 +41,14 @@ Examples:
   unisono profile silero_vad.onnx --shapes 'input=1,512' --fill sr=16000
   unisono profile model.onnx --by operator
   unisono profile model.onnx --isa avx2                      what would a smaller machine do?
+  unisono profile model.onnx --rows 64 --device cuda:0
   unisono profile model.onnx --json | jq '.steps | max_by(.lost_ms)'
 
 The table:
   share        of the time of the run
   GFLOP/s, of peak  operations a second, and their share of the measured peak
   GB/s, of read     bytes read and written a second, and their share of the measured rate of reading
-  thr          threads that worked on it
+  thr          threads that worked on it; on a GPU always 1
   by           the kernel, which is told below the table
 
 With --json, one object:
@@ -53,7 +56,8 @@ With --json, one object:
   run_ms, run_lowest_ms, run_highest_ms                   a whole run
   steps_ms, between_steps_ms                              all its steps, and what lies between them
   disturbed                                               true if something else seems to have wanted the cores
-  gflops_peak, gflops_peak_one_thread                     what the machine can do, on all threads and on one,
+  unit, gflops_peak, gflops_peak_one_thread               what the machine can do, on all threads and on one (a GPU's
+                                                          processors, if unit says so),
   read_gb_per_s, read_bytes, memory_gb_per_s              and how fast it reads so many bytes, and from memory
   roof_share                                              of the run: the time that the roof allows, over the time taken
   time_by_roof_share                                      how much of the time is spent in steps from .. to of the roof
@@ -121,10 +125,6 @@ pub enum By {
 /// # Errors
 /// The model or the options do not work, the request failed, or the chart cannot be written.
 pub fn profile(args: &ProfileArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    args.device.only_cpu(
-        "profile sets steps beside what the processor can do",
-        "leave --device out; for a device as a whole, see bench",
-    )?;
     let model = load(&args.model)?;
     let given = GivenShapes::merged(&args.shapes)?;
     let mut lengths = args.made_up.assumptions.lengths(&model, &given)?;
@@ -147,17 +147,15 @@ pub fn profile(args: &ProfileArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let info = device.info();
     let mut progress = Progress::new();
     progress.show("measuring what the machine can do");
-    let isa = args.device.isa().unwrap_or_else(unisono::Isa::detect);
-    let probe = RooflineProbe::new(isa, info.threads)?;
     let works_on = first.weight_bytes().saturating_add(first.arena_bytes);
     let works_on = usize::try_from(works_on).unwrap_or(usize::MAX / 8);
-    let before = probe.measure(works_on)?;
+    let before = device.ceilings(works_on)?;
     progress.show(&format!("running it {} times", args.runs));
     let profile = session
         .profile(&request, args.runs as usize)
         .map_err(of_model)?;
     progress.show("measuring again what the machine can do");
-    let after = probe.measure(works_on)?;
+    let after = device.ceilings(works_on)?;
     progress.clear();
 
     let name = args.model.display().to_string();

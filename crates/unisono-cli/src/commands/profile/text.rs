@@ -154,8 +154,9 @@ fn total(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "roofline  {} GFLOP/s (one thread {}), {} GB/s read from {} (from memory {} GB/s)",
+        "roofline  {} GFLOP/s (one {} {}), {} GB/s read from {} (from memory {} GB/s)",
         three_digits(report.gflops_peak),
+        report.unit,
         three_digits(report.gflops_peak_one_thread),
         three_digits(report.read_gb_per_s),
         bytes(report.read_bytes as u64),
