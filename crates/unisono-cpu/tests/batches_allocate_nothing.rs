@@ -120,8 +120,9 @@ fn a_batch_that_was_seen_before_allocates_nothing() {
             rows: count * rows,
         });
     }
+    let mut lent: Vec<&mut Member> = members.iter_mut().collect();
     let mut run = |groups: &[Group]| {
-        let result = executable.run_batch(&mut *lane, &mut members, groups);
+        let result = executable.run_batch(&mut *lane, &mut lent, groups);
         result.unwrap();
     };
     for groups in [&groups[..], &groups[..1], &groups[5..6], &groups[2..9]] {

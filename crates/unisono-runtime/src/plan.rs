@@ -229,7 +229,7 @@ pub trait Executable: Send + Sync {
     fn run_batch(
         &self,
         lane: &mut dyn Lane,
-        members: &mut [Member],
+        members: &mut [&mut Member],
         groups: &[Group],
     ) -> Result<(), Error>;
 }

@@ -135,9 +135,10 @@ fn main() {
             })
             .collect();
 
+        let mut lent: Vec<&mut Member> = together.iter_mut().collect();
         let mut batch = || {
             team.executable
-                .run_batch(&mut *lane, &mut together, &groups)
+                .run_batch(&mut *lane, &mut lent, &groups)
                 .expect("the batch is good");
         };
         batch();

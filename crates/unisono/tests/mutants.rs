@@ -898,7 +898,7 @@ impl Executable for FragileModel {
     fn run_batch(
         &self,
         lane: &mut dyn Lane,
-        members: &mut [Member],
+        members: &mut [&mut Member],
         groups: &[Group],
     ) -> Result<(), Error> {
         if self.armed.swap(false, Ordering::SeqCst) {

@@ -155,7 +155,7 @@ impl Executable for CpuExecutable {
     fn run_batch(
         &self,
         lane: &mut dyn Lane,
-        members: &mut [Member],
+        members: &mut [&mut Member],
         groups: &[Group],
     ) -> Result<(), Error> {
         let _default_rounding = FpEnv::new();

@@ -61,7 +61,7 @@ impl Executable for CudaExecutable {
     fn run_batch(
         &self,
         lane: &mut dyn Lane,
-        members: &mut [Member],
+        members: &mut [&mut Member],
         groups: &[Group],
     ) -> Result<(), Error> {
         let lane = lane.downcast_mut::<CudaLane>().ok_or_else(other_device)?;
@@ -74,7 +74,7 @@ impl Executable for CudaExecutable {
 }
 
 /// Runs members that have one plan: together, as far as one program has room and the device has memory.
-fn run_group(lane: &mut CudaLane, members: &mut [Member]) -> Result<(), Error> {
+fn run_group(lane: &mut CudaLane, members: &mut [&mut Member]) -> Result<(), Error> {
     let Some(plan) = members.first().map(|member| Arc::clone(&member.plan)) else {
         return Ok(());
     };
@@ -83,7 +83,7 @@ fn run_group(lane: &mut CudaLane, members: &mut [Member]) -> Result<(), Error> {
     if let [member] = members {
         let Member {
             inputs, outputs, ..
-        } = member;
+        } = &mut **member;
         return plan.run_one(lane, rows, inputs, outputs);
     }
     let most = plan.model().engine.options.max_bucket_rows;
@@ -102,7 +102,7 @@ fn run_group(lane: &mut CudaLane, members: &mut [Member]) -> Result<(), Error> {
 fn run_together(
     lane: &mut CudaLane,
     plan: &CudaPlan,
-    members: &mut [Member],
+    members: &mut [&mut Member],
     rows: usize,
 ) -> Result<(), Error> {
     let bucket = match plan.bucket_for(rows)? {
@@ -116,7 +116,7 @@ fn run_together(
 fn run_on_host(
     lane: &mut CudaLane,
     plan: &CudaPlan,
-    members: &mut [Member],
+    members: &mut [&mut Member],
     rows: usize,
 ) -> Result<(), Error> {
     let on_host = plan.on_host()?;

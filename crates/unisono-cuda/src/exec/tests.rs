@@ -24,6 +24,11 @@ use crate::testing::{
     triangle,
 };
 
+/// As an executable takes them.
+fn lent(members: &mut [Member]) -> Vec<&mut Member> {
+    members.iter_mut().collect()
+}
+
 fn state(memory: usize) -> State {
     State {
         devices: vec![FakeDevice {
@@ -140,7 +145,7 @@ impl Bench {
             rows: members.iter().map(|member| member.rows).sum(),
         };
         self.executable
-            .run_batch(&mut *self.lane, &mut members, &[group])?;
+            .run_batch(&mut *self.lane, &mut lent(&mut members), &[group])?;
         let outputs = members.into_iter().map(|member| {
             let outputs = member.outputs.into_iter();
             outputs.map(Option::unwrap).collect()
@@ -257,7 +262,7 @@ fn outputs_that_callers_allocate_have_the_shapes_of_their_answers_and_are_writte
     };
     let executable = Arc::clone(&bench.executable);
     executable
-        .run_batch(&mut *bench.lane, &mut members, &[group])
+        .run_batch(&mut *bench.lane, &mut lent(&mut members), &[group])
         .unwrap();
     for ((member, request), before) in members.iter().zip(&requests).zip(before) {
         // All but the constant, which has no rows.

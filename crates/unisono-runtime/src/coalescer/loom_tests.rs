@@ -37,7 +37,10 @@ fn lead_once<'a>(
         own.map(|ticket| (ticket, TRAITS)),
         &RULES,
         &mut Vec::new(),
-        |claim, x| claims.push((claim, x + 100)),
+        |mut claim| {
+            *claim.request_mut() += 100;
+            claims.push(claim);
+        },
     );
     leadership.finish(claims.into_iter(), wake_ups);
     own_is_in

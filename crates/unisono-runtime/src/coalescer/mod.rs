@@ -442,23 +442,23 @@ impl<R: Send> Coalescer<R> {
         self.queue.look(&mut list);
         let mut bells = Bells::default();
         for waiting in &list {
-            if let Some((claim, mut request)) = self.queue.claim(waiting) {
-                refuse(&mut request);
-                self.finish(claim, request, &mut bells);
+            if let Some(mut claim) = self.queue.claim(waiting) {
+                refuse(claim.request_mut());
+                self.finish(claim, &mut bells);
             }
         }
         self.queue.ring(bells);
         self.queue.wake_room();
     }
 
-    fn finish(&self, claim: Claim, request: R, bells: &mut Bells) {
+    fn finish(&self, claim: Claim<'_, R>, bells: &mut Bells) {
         // Before the owner can pick it up.
         self.returning.fetch_add(1, Ordering::Relaxed);
         let by_thread = claim.is_by_thread();
         if by_thread {
             self.waking.fetch_add(1, Ordering::Relaxed);
         }
-        if !self.queue.finish(claim, request, bells) {
+        if !claim.finish(bells) {
             self.picked_up();
         }
     }
@@ -496,7 +496,7 @@ impl<R: Send> Coalescer<R> {
     }
 }
 
-impl<R: Send> Leadership<'_, R> {
+impl<'c, R: Send> Leadership<'c, R> {
     /// Hands leadership on and wakes those who were answered. Where several may lead, they do so while this thread is busy with waking.
     /// Where it is the only one, the next leader would wait for those who wake up in any case, and leave this thread behind.
     pub fn end(self, wake_ups: WakeUps<'_, R>) {
@@ -567,7 +567,7 @@ impl<R: Send> Leadership<'_, R> {
         own: Option<(u64, Traits)>,
         rules: &Rules,
         list: &mut Vec<Waiting>,
-        mut take: impl FnMut(Claim, R),
+        mut take: impl FnMut(Claim<'c, R>),
     ) -> bool {
         let queue = &self.coalescer.queue;
         list.clear();
@@ -583,23 +583,25 @@ impl<R: Send> Leadership<'_, R> {
         for waiting in &list[..chosen] {
             if waiting.is_own() {
                 own_is_in = true;
-            } else if let Some((claim, request)) = queue.claim(waiting) {
-                take(claim, request);
+            } else if let Some(claim) = queue.claim(waiting) {
+                take(claim);
             }
         }
         own_is_in
     }
 
     /// Hands answered requests back to their owners. Threads among them that sleep are woken by `wake_ups`.
-    pub fn finish(
+    pub fn finish<'q>(
         &self,
-        answered: impl Iterator<Item = (Claim, R)>,
+        answered: impl Iterator<Item = Claim<'q, R>>,
         wake_ups: &mut WakeUps<'_, R>,
-    ) {
+    ) where
+        R: 'q,
+    {
         let mut callers = 1;
-        for (claim, request) in answered {
+        for claim in answered {
             callers += usize::from(claim.is_by_thread());
-            self.coalescer.finish(claim, request, &mut wake_ups.bells);
+            self.coalescer.finish(claim, &mut wake_ups.bells);
         }
         // Relaxed: hints about who is near.
         callers += self.coalescer.queue.waiting();

@@ -19,7 +19,11 @@
 //! Its invariant, on which its unsafe code rests: a slot's cells belong to the owner from the moment it takes the slot until it stores
 //! `queued`; from then on to whoever takes the word away from `queued`; after `done` or `appointed` to the owner
 //! again; in `abandoned` to the claimer.
+//!
+//! A claimed request stays where it is: a [`Claim`] lends it. Moved out and back it would pass through the caches of two cores twice,
+//! all of it, where a leader looks at little of it.
 
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -106,20 +110,72 @@ impl Waiting {
     }
 }
 
-/// A request taken out of the queue: it is to be answered with [`Queue::finish`], whatever happens.
-#[derive(Debug)]
+/// A request taken out of the queue: it is to be answered with [`Claim::finish`], whatever happens.
 #[must_use = "a claimed request whose claim is lost is never answered"]
-pub struct Claim {
+pub struct Claim<'q, R> {
+    queue: &'q Queue<R>,
     slot: usize,
     ticket: u64,
     owner: Owner,
     bell: usize,
+    /// It is to be sent and shared between threads as the request itself is.
+    _lends: PhantomData<&'q mut R>,
 }
 
-impl Claim {
+impl<R: Send> Claim<'_, R> {
     /// Does a thread wait for it?
     pub fn is_by_thread(&self) -> bool {
         self.owner == Owner::Thread
+    }
+
+    /// The request.
+    pub fn request(&self) -> &R {
+        let slot = self.queue.slot(self.slot);
+        // SAFETY: a claimed slot's cells are the claimer's, of whom there is one, until `finish`, which takes the claim; nobody
+        // writes as long as it is borrowed for reading.
+        let request = slot.request.with(|p| unsafe { (*p).as_ref() });
+        request.unwrap_or_else(|| unreachable!("a claimed slot holds its request"))
+    }
+
+    /// The request, to be answered in its place.
+    pub fn request_mut(&mut self) -> &mut R {
+        let slot = self.queue.slot(self.slot);
+        // SAFETY: as above, and the claim is borrowed exclusively.
+        let request = slot.request.with_mut(|p| unsafe { (*p).as_mut() });
+        request.unwrap_or_else(|| unreachable!("a claimed slot holds its request"))
+    }
+
+    /// Hands the answered request back to its owner. A future is woken at once, a thread when `bells` is rung. `false` if the
+    /// owner has left.
+    pub fn finish(self, bells: &mut Bells) -> bool {
+        let slot = self.queue.slot(self.slot);
+        let done = || slot.change(self.ticket, CLAIMED, DONE).is_ok();
+        match self.owner {
+            Owner::Thread => {
+                if done() {
+                    bells.0[self.bell] = true;
+                    return true;
+                }
+            }
+            Owner::Future => {
+                // With the lock held, so that a future that polls meanwhile either has left its waker, or sees `done`.
+                let mut left = lock(&slot.waker);
+                if done() {
+                    let waker = left.take();
+                    drop(left);
+                    if let Some(waker) = waker {
+                        Notify::Waker(waker).now();
+                    }
+                    return true;
+                }
+            }
+        }
+        // Abandoned: the owner gave the cells up when it left.
+        // SAFETY: so they are ours.
+        drop(unsafe { slot.take() });
+        *lock(&slot.waker) = None;
+        self.queue.free(self.slot);
+        false
     }
 }
 
@@ -413,13 +469,12 @@ impl<R: Send> Queue<R> {
     }
 
     /// Takes a request out of the queue. `None` if it is not there any more.
-    pub fn claim(&self, waiting: &Waiting) -> Option<(Claim, R)> {
+    pub fn claim(&self, waiting: &Waiting) -> Option<Claim<'_, R>> {
         let slot = self.slot(waiting.slot);
         slot.change(waiting.ticket, QUEUED, CLAIMED).ok()?;
         self.unlist(waiting.slot);
-        // SAFETY: we took the word away from `queued`, so the cells are ours.
-        let request = unsafe { slot.take() }?;
-        let claim = Claim {
+        Some(Claim {
+            queue: self,
             slot: waiting.slot,
             ticket: waiting.ticket,
             // Relaxed: written before the word that was claimed.
@@ -428,43 +483,8 @@ impl<R: Send> Queue<R> {
                 false => Owner::Future,
             },
             bell: slot.bell.load(Ordering::Relaxed),
-        };
-        Some((claim, request))
-    }
-
-    /// Hands an answered request back to its owner. A future is woken at once, a thread when `bells` is rung. `false` if the
-    /// owner has left.
-    pub fn finish(&self, claim: Claim, answered: R, bells: &mut Bells) -> bool {
-        let slot = self.slot(claim.slot);
-        // SAFETY: a claimed slot's cells are the claimer's.
-        unsafe { slot.store(answered) };
-        let done = || slot.change(claim.ticket, CLAIMED, DONE).is_ok();
-        match claim.owner {
-            Owner::Thread => {
-                if done() {
-                    bells.0[claim.bell] = true;
-                    return true;
-                }
-            }
-            Owner::Future => {
-                // With the lock held, so that a future that polls meanwhile either has left its waker, or sees `done`.
-                let mut left = lock(&slot.waker);
-                if done() {
-                    let waker = left.take();
-                    drop(left);
-                    if let Some(waker) = waker {
-                        Notify::Waker(waker).now();
-                    }
-                    return true;
-                }
-            }
-        }
-        // Abandoned: the owner gave the cells up when it left.
-        // SAFETY: so they are ours.
-        drop(unsafe { slot.take() });
-        *lock(&slot.waker) = None;
-        self.free(claim.slot);
-        false
+            _lends: PhantomData,
+        })
     }
 
     /// Does anybody wait? Exact, where [`Queue::waiting`] may be off by those that come and go at this moment.

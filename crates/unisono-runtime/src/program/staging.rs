@@ -176,6 +176,20 @@ impl Asks for Member {
     }
 }
 
+impl<A: Asks> Asks for &mut A {
+    fn rows(&self) -> usize {
+        (**self).rows()
+    }
+
+    fn inputs(&self) -> &[Tensor] {
+        (**self).inputs()
+    }
+
+    fn request(&mut self) -> Request<'_> {
+        (**self).request()
+    }
+}
+
 impl Asks for Request<'_> {
     fn rows(&self) -> usize {
         self.rows
@@ -297,7 +311,7 @@ impl Staging {
     /// An input as its program sees it; `staging` begins where staging memory does.
     pub fn input<'a>(
         &'a self,
-        members: &'a [Member],
+        members: &'a [&mut Member],
         index: usize,
         staging: &'a [u8],
     ) -> Result<TensorRef<'a>, Error> {

@@ -3,6 +3,7 @@
 //! The one idea: whatever happens in between, everybody who was claimed is answered. A batch that fails is run again request by
 //! request, so that only the guilty one gets the error; a panic on the way answers those who have no answer yet.
 
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -31,8 +32,7 @@ const COMPARED_BYTES: usize = 4 << 10;
 
 /// A request on its way through the queue, and back with its answer.
 pub(crate) struct Request {
-    /// There but for the time in which it runs.
-    member: Option<Member>,
+    member: Member,
     /// Keeps the plan in the census.
     _plan: CountedPlan,
     deadline: Option<Instant>,
@@ -54,12 +54,12 @@ impl Request {
         tag: Option<&Tag>,
     ) -> Request {
         Request {
-            member: Some(Member {
+            member: Member {
                 plan: plan.plan.clone(),
                 rows: admitted.rows,
                 inputs: admitted.tensors,
                 outputs,
-            }),
+            },
             _plan: plan,
             deadline,
             asked: Instant::now(),
@@ -81,7 +81,7 @@ impl Request {
     }
 
     pub(super) fn into_outputs(self) -> Vec<Option<Tensor>> {
-        self.member.map(|m| m.outputs).unwrap_or_default()
+        self.member.outputs
     }
 
     /// The answer. One that comes too late is none.
@@ -90,25 +90,84 @@ impl Request {
             Ok(()) => in_time(self.deadline),
             Err(error) => Err(error),
         };
-        (result, self.member.map(|m| m.outputs).unwrap_or_default())
+        (result, self.member.outputs)
+    }
+}
+
+/// A request in a batch, where it lies.
+enum Held<'a> {
+    /// In the queue.
+    Claimed(Claim<'a, Request>),
+    /// The leader's own.
+    Own(&'a mut Request),
+}
+
+impl Held<'_> {
+    fn is_own(&self) -> bool {
+        matches!(self, Held::Own(_))
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        match self {
+            Held::Claimed(claim) => claim.request(),
+            Held::Own(request) => request,
+        }
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Request {
+        match self {
+            Held::Claimed(claim) => claim.request_mut(),
+            Held::Own(request) => request,
+        }
     }
 }
 
 /// One place in a batch.
-struct Seat {
-    request: Request,
-    /// `None` for the leader's own request.
-    claim: Option<Claim>,
+struct Seat<'a> {
+    request: Held<'a>,
     group: usize,
+}
+
+/// A leader's own request, which is in no queue.
+struct Own<'a> {
+    request: &'a mut Request,
+    ticket: u64,
+    traits: Traits,
 }
 
 /// Memory that a leader works with, kept in its lane so that the steady state allocates nothing.
 #[derive(Default)]
 pub(crate) struct Scratch {
     waiting: Vec<Waiting>,
-    seats: Vec<Seat>,
-    members: Vec<Member>,
+    /// Empty between batches, as are the members: nobody is borrowed from.
+    seats: Vec<Seat<'static>>,
+    members: Vec<&'static mut Member>,
     groups: Vec<Group>,
+}
+
+impl Scratch {
+    /// Memory for seats, until [`Scratch::give_back`].
+    fn take_seats<'a>(&mut self) -> Vec<Seat<'a>> {
+        std::mem::take(&mut self.seats)
+    }
+
+    fn give_back(&mut self, mut seats: Vec<Seat<'_>>) {
+        seats.clear();
+        // Collecting in place keeps the memory.
+        self.seats = seats.into_iter().filter_map(|_| None).collect();
+    }
+}
+
+/// The memory of a list of members, empty, for a list of others. Collecting in place keeps it.
+fn emptied<'b>(mut members: Vec<&mut Member>) -> Vec<&'b mut Member> {
+    members.clear();
+    members.into_iter().filter_map(|_| None).collect()
 }
 
 /// A closed batch. However it goes out of scope, those in it are answered.
@@ -116,20 +175,23 @@ struct Flight<'a, 'l> {
     leadership: &'a Leadership<'l, Request>,
     wake_ups: &'a mut WakeUps<'l, Request>,
     scratch: &'a mut Scratch,
+    seats: Vec<Seat<'a>>,
 }
 
 impl Drop for Flight<'_, '_> {
     fn drop(&mut self) {
         if mutant!(FollowersLeftAsleep) && std::thread::panicking() {
-            return self.scratch.seats.clear();
+            return self.seats.clear();
         }
-        let seats = self.scratch.seats.drain(..);
-        let answered = seats.filter_map(|mut seat| {
+        let answered = self.seats.drain(..).filter_map(|mut seat| {
             seat.request.answered();
-            Some((seat.claim?, seat.request))
+            match seat.request {
+                Held::Claimed(claim) => Some(claim),
+                Held::Own(_) => None,
+            }
         });
         self.leadership.finish(answered, self.wake_ups);
-        self.scratch.members.clear();
+        self.scratch.give_back(std::mem::take(&mut self.seats));
     }
 }
 
@@ -226,33 +288,34 @@ impl Inner {
     pub(super) fn lead(
         &self,
         leadership: Leadership<'_, Request>,
-        request: Request,
+        mut request: Request,
         ticket: u64,
         traits: Traits,
     ) -> Request {
-        let mut own = Some(request);
         loop {
             let mut wake_ups = self.coalescer.wake_ups();
-            let answered = self.lead_one(&leadership, &mut own, ticket, traits, &mut wake_ups);
-            if let Some(answered) = answered {
+            let own = Own {
+                request: &mut request,
+                ticket,
+                traits,
+            };
+            if self.lead_one(&leadership, Some(own), &mut wake_ups) {
                 leadership.end(wake_ups);
-                return answered;
+                return request;
             }
         }
     }
 
-    /// One batch. `own` is taken if it is in it, and returned answered.
+    /// One batch. Whether `own` is answered.
     fn lead_one<'l>(
         &self,
         leadership: &Leadership<'l, Request>,
-        own: &mut Option<Request>,
-        ticket: u64,
-        traits: Traits,
+        own: Option<Own<'_>>,
         wake_ups: &mut WakeUps<'l, Request>,
-    ) -> Option<Request> {
+    ) -> bool {
         leadership.recall();
-        let deadline = own.as_ref().and_then(|request| request.deadline);
-        let tag = own.as_ref().and_then(|request| request.tag.as_ref());
+        let deadline = own.as_ref().and_then(|own| own.request.deadline);
+        let tag = own.as_ref().and_then(|own| own.request.tag.as_ref());
         note_stage(tag, Stage::Lane);
         // One who leads for others, which cannot be seen from any request of its own.
         let leader = match own {
@@ -264,9 +327,9 @@ impl Inner {
         };
         let Some(mut lane) = self.device.lanes().acquire_until(deadline) else {
             // Those who wait go on with the next leader.
-            return own.take().map(|mut request| {
-                request.result = Err(late());
-                request
+            return own.is_some_and(|own| {
+                own.request.result = Err(late());
+                true
             });
         };
         let rules = Rules {
@@ -274,111 +337,100 @@ impl Inner {
             max_kinds: MAX_KINDS,
         };
         let lane = &mut *lane;
-        let Scratch { waiting, seats, .. } = &mut lane.scratch;
-        let own_place = own.as_ref().map(|_| (ticket, traits));
-        let own_is_in = leadership.close(own_place, &rules, waiting, |claim, request| {
+        let mut seats = lane.scratch.take_seats();
+        let waiting = &mut lane.scratch.waiting;
+        let own_place = own.as_ref().map(|own| (own.ticket, own.traits));
+        let own_is_in = leadership.close(own_place, &rules, waiting, |claim| {
             seats.push(Seat {
-                request,
-                claim: Some(claim),
+                request: Held::Claimed(claim),
                 group: 0,
             });
         });
         // Declared before the flight: it ends after all in it are answered.
         let _note;
-        let flight = Flight {
+        let mut flight = Flight {
             leadership,
             wake_ups,
             scratch: &mut lane.scratch,
+            seats,
         };
         drop(leader);
-        if let Some(request) = own.take_if(|_| own_is_in) {
-            flight.scratch.seats.push(Seat {
-                request,
-                claim: None,
+        match own {
+            Some(own) if own_is_in => flight.seats.push(Seat {
+                request: Held::Own(own.request),
                 group: 0,
-            });
-        }
-        if let Some(request) = own {
+            }),
             // Older ones go first.
-            note_stage(request.tag.as_ref(), Stage::Queue);
+            Some(own) => note_stage(own.request.tag.as_ref(), Stage::Queue),
+            None => {}
         }
-        if flight.scratch.seats.is_empty() {
-            return None;
+        if flight.seats.is_empty() {
+            return false;
         }
-        _note = self.note_batch(&flight.scratch.seats);
-        self.run_batch(&mut *lane.lane, flight.scratch);
-        let seats = &mut flight.scratch.seats;
-        let own_seat = seats.iter().position(|seat| seat.claim.is_none());
-        let answered = own_seat.map(|seat| seats.swap_remove(seat).request);
+        _note = self.note_batch(&flight.seats);
+        self.run_batch(&mut *lane.lane, &mut flight.seats, flight.scratch);
+        // It is not handed back through the queue.
+        let own_seat = flight.seats.iter().position(|seat| seat.request.is_own());
+        let answered = own_seat.map(|seat| flight.seats.swap_remove(seat));
         lane.token.set_bytes(lane.lane.bytes());
         self.prepared.recount();
-        answered
+        answered.is_some()
     }
 
-    fn note_batch(&self, seats: &[Seat]) -> Option<BatchNote> {
+    fn note_batch(&self, seats: &[Seat<'_>]) -> Option<BatchNote> {
         let tags = || seats.iter().filter_map(|seat| seat.request.tag.as_ref());
         let first = tags().next()?;
-        let members = seats.iter().filter_map(|s| s.request.member.as_ref());
-        let rows = members.map(|m| m.rows).sum();
+        let rows = seats.iter().map(|seat| seat.request.member.rows).sum();
         Some(first.begin_batch(seats.len(), rows, tags()))
     }
 
-    fn run_batch(&self, lane: &mut dyn Lane, scratch: &mut Scratch) {
+    fn run_batch(&self, lane: &mut dyn Lane, seats: &mut Vec<Seat<'_>>, scratch: &mut Scratch) {
         let began = Instant::now();
         let _batch = self.device.census().count(Resource::Batch, 0);
         let refusing = self.refusing.load(Ordering::Relaxed);
-        for seat in &mut scratch.seats {
-            let request = &mut seat.request;
+        for seat in &mut *seats {
+            let request = &mut *seat.request;
             request.result = match refusing {
                 true => Err(shut_down()),
                 false => in_time_at(began, request.deadline),
             };
         }
-        let waits = scratch.seats.iter();
+        let waits = seats.iter();
         let waits = waits.map(|seat| nanoseconds(seat.request.asked, began));
         self.stats.queue_ns.count_all(waits);
-        self.group(scratch);
-        let Scratch {
-            seats,
-            members,
-            groups,
-            ..
-        } = scratch;
-        let runs = |seat: &&mut Seat| seat.request.result.is_ok();
-        members.clear();
-        members.extend(
-            seats
-                .iter_mut()
-                .filter(runs)
-                .filter_map(|seat| seat.request.member.take()),
-        );
+        let groups = &mut scratch.groups;
+        self.group(seats, groups);
+        let mut members = emptied(std::mem::take(&mut scratch.members));
+        let running = seats.iter_mut().map(|seat| &mut *seat.request);
+        let running = running.filter(|request| request.result.is_ok());
+        members.extend(running.map(|request| &mut request.member));
         let rows: usize = members.iter().map(|m| m.rows).sum();
         let whole = match &mut members[..] {
             [] => Ok(()),
             [member] => run_member(lane, member),
-            _ => together(|| self.prepared.executable.run_batch(lane, members, groups)),
+            members => together(|| self.prepared.executable.run_batch(lane, members, groups)),
         };
         let count = members.len();
+        scratch.members = emptied(members);
         let singly = whole.is_err() && count > 1;
         if singly {
             tick(&self.stats.rerun_batches);
         }
         if mutant!(FollowersLeftAsleep) && singly && is_panic(&whole) {
             // Their claims are lost, and with them whoever could answer.
-            members.clear();
-            seats.retain(|seat| seat.claim.is_none());
+            seats.retain(|seat| seat.request.is_own());
             return seats
                 .iter_mut()
                 .for_each(|seat| seat.request.result = whole.clone());
         }
-        let running = seats.iter_mut().filter(runs);
-        for (seat, mut member) in running.zip(members.drain(..)) {
-            let request = &mut seat.request;
+        let requests = seats.iter_mut().map(|seat| &mut *seat.request);
+        for request in requests.filter(|request| request.result.is_ok()) {
             request.result = match singly {
-                true => in_time(request.deadline).and_then(|()| run_member(lane, &mut member)),
+                true => {
+                    in_time(request.deadline).and_then(|()| run_member(lane, &mut request.member))
+                }
                 false => whole.clone(),
             };
-            request.member = Some(member);
         }
         if count > 0 {
             self.stats.batch_requests.count(count as u64);
@@ -388,8 +440,7 @@ impl Inner {
     }
 
     /// Sorts the seats by group, and says where the groups are among those that run.
-    fn group(&self, scratch: &mut Scratch) {
-        let Scratch { seats, groups, .. } = scratch;
+    fn group(&self, seats: &mut [Seat<'_>], groups: &mut Vec<Group>) {
         groups.clear();
         let mut count = 0;
         for i in 0..seats.len() {
@@ -415,7 +466,7 @@ impl Inner {
         let mut previous = None;
         let mut members = 0;
         for seat in seats.iter().filter(|s| s.request.result.is_ok()) {
-            let rows = seat.request.member.as_ref().map_or(0, |m| m.rows);
+            let rows = seat.request.member.rows;
             if previous != Some(seat.group) {
                 previous = Some(seat.group);
                 groups.push(Group {
@@ -433,9 +484,7 @@ impl Inner {
 
     /// May the rows of two requests stand behind each other? One plan, and what has no rows is equal.
     fn stand_together(&self, a: &Request, b: &Request) -> bool {
-        let (Some(a), Some(b)) = (&a.member, &b.member) else {
-            return false;
-        };
+        let (a, b) = (&a.member, &b.member);
         let one_plan = std::ptr::addr_eq(&*a.plan, &*b.plan);
         let equal = |(port, (a, b)): (&crate::model::Port, (&Tensor, &Tensor))| {
             port.rows_axis.is_some()
@@ -452,14 +501,8 @@ impl Inner {
 impl Post for Inner {
     fn lead(self: std::sync::Arc<Self>) {
         let leadership = self.coalescer.lead_on();
-        let nobody = Traits {
-            kind: 0,
-            rows: 0,
-            row_limit: 0,
-            mixes: false,
-        };
         let mut wake_ups = self.coalescer.wake_ups();
-        self.lead_one(&leadership, &mut None, 0, nobody, &mut wake_ups);
+        self.lead_one(&leadership, None, &mut wake_ups);
         drop(wake_ups);
         // A thread that would only sleep now can as well see who comes back.
         leadership.recall();

@@ -171,7 +171,7 @@ impl Executable for MockExecutable {
     fn run_batch(
         &self,
         _lane: &mut dyn Lane,
-        members: &mut [Member],
+        members: &mut [&mut Member],
         groups: &[Group],
     ) -> Result<(), Error> {
         let covered: usize = groups.iter().map(|g| g.members.len()).sum();

@@ -41,7 +41,7 @@ struct Alone {
 pub(super) fn run_apart(
     model: &CpuModel,
     lane: &mut CpuLane,
-    members: &mut [Member],
+    members: &mut [&mut Member],
 ) -> Result<bool, Error> {
     let engine = &model.engine;
     if !keeps_busy(engine.team.threads(), members.len()) {
@@ -72,7 +72,7 @@ pub(super) fn run_apart(
 /// Runs at most [`LISTED`] members that have been looked at, in arenas that are large enough.
 fn run_some(
     engine: &Arc<Engine>,
-    members: &mut [Member],
+    members: &mut [&mut Member],
     arenas: SharedMut<'_, u8>,
     of_a_seat: usize,
 ) -> Result<(), Error> {
@@ -92,7 +92,7 @@ fn run_some(
     engine.team.run(list.len(), total, |tile, seat| {
         let alone = &list[by_weight(tile, list.len())];
         // SAFETY: the list names each member once, and a tile is done once.
-        let member = unsafe { &mut *members.ptr().add(alone.member) };
+        let member = unsafe { &mut **members.ptr().add(alone.member) };
         // SAFETY: seats are no more than threads, and one has one holder at a time; each has room for the largest arena.
         let done = unsafe {
             let arena = arenas.ptr().add(seat * of_a_seat);

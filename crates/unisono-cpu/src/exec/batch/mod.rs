@@ -35,7 +35,7 @@ use crate::exec::run::{MOST_RUNS, Run, RunMemory, can_join, execute_views, run_j
 pub(crate) fn run_batch(
     model: &CpuModel,
     lane: &mut CpuLane,
-    members: &mut [Member],
+    members: &mut [&mut Member],
     groups: &[Group],
 ) -> Result<(), Error> {
     if apart::run_apart(model, lane, members)? {
@@ -57,7 +57,7 @@ pub(crate) fn run_batch(
 fn run_together(
     model: &CpuModel,
     lane: &mut CpuLane,
-    members: &mut [Member],
+    members: &mut [&mut Member],
     groups: &[Group],
 ) -> Result<bool, Error> {
     let mut parts: SmallVec<[(Part, Range<usize>); MOST_RUNS]> = SmallVec::new();
@@ -135,7 +135,7 @@ fn run_together(
 fn run_group(
     model: &CpuModel,
     lane: &mut CpuLane,
-    members: &mut [Member],
+    members: &mut [&mut Member],
     rows: usize,
 ) -> Result<(), Error> {
     let part = match members {
@@ -150,7 +150,7 @@ fn run_group(
                 rows,
                 inputs,
                 outputs,
-            } = member;
+            } = &mut **member;
             let Some(plan) = plan.downcast_ref::<CpuPlan>() else {
                 return Err(foreign());
             };
@@ -219,7 +219,7 @@ impl Sink for StagedSink<'_> {
 }
 
 /// The inputs of every member.
-fn inputs_of(members: &[Member]) -> impl Iterator<Item = &[Tensor]> + Clone {
+fn inputs_of<'a>(members: &'a [&mut Member]) -> impl Iterator<Item = &'a [Tensor]> + Clone {
     members.iter().map(|member| &member.inputs[..])
 }
 

@@ -108,7 +108,9 @@ impl Bench {
                 }),
             }
         }
-        self.executable.run_batch(&mut self.lane, members, &groups)
+        let mut members: Vec<&mut Member> = members.iter_mut().collect();
+        self.executable
+            .run_batch(&mut self.lane, &mut members, &groups)
     }
 
     /// Runs the requests alone and as a batch, and compares.

@@ -121,6 +121,7 @@ fn members_that_do_not_add_up_to_their_group_are_an_error() {
             members: 0..2,
             rows,
         }];
+        let mut members: Vec<_> = members.iter_mut().collect();
         let result = bench
             .executable
             .run_batch(&mut bench.lane, &mut members, &groups);
