@@ -157,6 +157,10 @@ impl Scratch {
         std::mem::take(&mut self.seats)
     }
 
+    #[expect(
+        clippy::unnecessary_filter_map,
+        reason = "no filter changes a lifetime"
+    )]
     fn give_back(&mut self, mut seats: Vec<Seat<'_>>) {
         seats.clear();
         // Collecting in place keeps the memory.
@@ -165,6 +169,10 @@ impl Scratch {
 }
 
 /// The memory of a list of members, empty, for a list of others. Collecting in place keeps it.
+#[expect(
+    clippy::unnecessary_filter_map,
+    reason = "no filter changes a lifetime"
+)]
 fn emptied<'b>(mut members: Vec<&mut Member>) -> Vec<&'b mut Member> {
     members.clear();
     members.into_iter().filter_map(|_| None).collect()
