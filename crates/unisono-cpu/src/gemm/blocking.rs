@@ -19,6 +19,16 @@ const GROUP_SLICES: usize = 8;
 /// Rows below which a tile is not cut in order to get more tiles, in strips: with fewer, fetching a panel is no longer free.
 const LEAST_STRIPS: usize = 4;
 
+/// What a tile's time is made of, in proportion: for each strip and panel the products, for each strip packing or fetching its rows of A, for
+/// each panel fetching it. A product with one panel runs at nine tenths of its rate with twelve, one with two strips at nine tenths of its
+/// rate with eleven.
+const PAIR: u64 = 16;
+const STRIP: u64 = 2;
+const PANEL: u64 = 4;
+
+/// Numbers of row tiles that are compared: it is done for every product.
+const MOST_CUTS: usize = 16;
+
 /// Work of a tile below which cutting further costs more than an even load gains.
 const LEAST_TILE_NS: u64 = 12_000;
 
@@ -146,10 +156,13 @@ impl JointBlocking {
         let group = k_group.min(k);
         let estimated_ns = estimated_ns(cores.isa, m, n, k);
         let wanted = wanted_tiles(cores.team.threads(), estimated_ns);
-        // Rows first: what tiles side by side would do again, packing the same rows, costs more than reading the same panels.
         let fewest = strips.div_ceil(strips_that_fit(kernels, group)).max(1);
-        let row_tiles = wanted.min(strips.div_ceil(LEAST_STRIPS)).max(fewest);
-        let col_tiles = wanted.div_ceil(row_tiles).clamp(1, panels);
+        let grid = Grid {
+            threads: cores.team.threads(),
+            strips,
+            panels,
+        };
+        let [row_tiles, col_tiles] = grid.cut(fewest, wanted);
         let most_rows = (strips.div_ceil(row_tiles) * kernels.rows()).min(m);
         Self {
             n,
@@ -180,6 +193,66 @@ impl JointBlocking {
     }
 }
 
+/// The strips by panels of a product that several threads are to share.
+struct Grid {
+    threads: usize,
+    strips: usize,
+    panels: usize,
+}
+
+impl Grid {
+    /// Into how many tiles rows and columns are cut: about `wanted` in all and rows into `fewest` at least, so that the threads finish
+    /// together and little is done twice. Nine tiles would keep one of two threads busy for five tiles' time.
+    fn cut(&self, fewest: usize, wanted: usize) -> [usize; 2] {
+        if self.threads == 1 || wanted == 1 {
+            return [fewest, 1];
+        }
+        let most = wanted
+            .min(self.strips.div_ceil(LEAST_STRIPS))
+            .max(fewest + self.threads - 1)
+            .min(self.strips.max(fewest));
+        let mut best = (u64::MAX, [fewest, 1]);
+        let step = ((most - fewest) / MOST_CUTS).max(1);
+        for rows in (fewest..=most).step_by(step) {
+            // Columns that make the tiles a multiple of the threads.
+            let even = self.threads / gcd(rows, self.threads);
+            let least = wanted.div_ceil(rows);
+            for cols in [least, least.next_multiple_of(even)] {
+                let cols = cols.clamp(1, self.panels.max(1));
+                let time = self.time(rows, cols);
+                if time < best.0 {
+                    best = (time, [rows, cols]);
+                }
+            }
+        }
+        best.1
+    }
+
+    /// How long the threads need for so many tiles, in a unit of its own.
+    fn time(&self, row_tiles: usize, col_tiles: usize) -> u64 {
+        let [rows, cols] = [row_tiles as u64, col_tiles as u64];
+        let [strips, panels] = [self.strips as u64, self.panels as u64];
+        let tiles = rows * cols;
+        let all = PAIR * strips * panels + STRIP * strips * cols + PANEL * panels * rows;
+        let largest = {
+            let (strips, panels) = (strips.div_ceil(rows), panels.div_ceil(cols));
+            PAIR * strips * panels + STRIP * strips + PANEL * panels
+        };
+        // Tiles in turn, of which some are larger than others.
+        let turns = tiles.div_ceil(self.threads as u64);
+        let usual = all / tiles;
+        turns * usual + (largest - usual.min(largest))
+    }
+}
+
+/// The greatest common divisor of two numbers above 0.
+fn gcd(a: usize, b: usize) -> usize {
+    match b {
+        0 => a,
+        _ => gcd(b, a % b),
+    }
+}
+
 /// Part `i` of `parts` nearly equal ones of `0..n`.
 fn cut(i: usize, n: usize, parts: usize) -> Range<usize> {
     i * n / parts..(i + 1) * n / parts
@@ -200,5 +273,56 @@ pub(crate) fn products_per_ns(isa: Isa) -> u64 {
         Isa::Avx2 => 32,
         Isa::Neon => 16,
         Isa::Scalar => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(threads: usize, strips: usize, panels: usize) -> Grid {
+        Grid {
+            threads,
+            strips,
+            panels,
+        }
+    }
+
+    #[test]
+    fn threads_finish_together_wherever_there_is_enough_to_cut() {
+        for threads in [2, 3, 4] {
+            for (strips, panels) in [(86, 32), (11, 24), (16, 32), (43, 48), (22, 24), (64, 8)] {
+                for wanted in [threads * TILES_PER_THREAD, threads * TILES_PER_THREAD - 1] {
+                    let [rows, cols] = grid(threads, strips, panels).cut(1, wanted);
+                    let tiles = rows * cols;
+                    assert!(
+                        tiles.is_multiple_of(threads) || tiles > 8 * threads,
+                        "{strips} x {panels} into {rows} x {cols} for {threads}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_keeps_to_what_there_is_and_to_blocks_that_fit() {
+        for threads in [1, 2, 7, 64] {
+            for strips in [0, 1, 2, 5, 86, 10_000] {
+                for panels in [0, 1, 3, 32, 4_000] {
+                    for fewest in [1, 2, strips.max(1)] {
+                        for wanted in [1, 2, 9, threads * TILES_PER_THREAD] {
+                            let [rows, cols] = grid(threads, strips, panels).cut(fewest, wanted);
+                            assert!((fewest..=strips.max(fewest)).contains(&rows));
+                            assert!((1..=panels.max(1)).contains(&cols));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_thread_does_nothing_twice() {
+        assert_eq!(grid(1, 86, 32).cut(3, 1), [3, 1]);
     }
 }
