@@ -291,7 +291,15 @@ mod tests {
     #[test]
     fn threads_finish_together_wherever_there_is_enough_to_cut() {
         for threads in [2, 3, 4] {
-            for (strips, panels) in [(86, 32), (11, 24), (16, 32), (43, 48), (22, 24), (64, 8)] {
+            for (strips, panels) in [
+                (86, 32),
+                (11, 24),
+                (16, 32),
+                (43, 48),
+                (22, 24),
+                (64, 8),
+                (1, 96),
+            ] {
                 for wanted in [threads * TILES_PER_THREAD, threads * TILES_PER_THREAD - 1] {
                     let [rows, cols] = grid(threads, strips, panels).cut(1, wanted);
                     let tiles = rows * cols;
