@@ -19,6 +19,7 @@
 //! bindings of `cudarc` panic where a library or a symbol is missing, and hold a status in an enum, which is undefined
 //! behaviour for a status that a newer driver adds.
 
+mod allowance;
 mod context;
 mod counts;
 mod event;

@@ -3,10 +3,10 @@
 use std::ffi::{CString, c_int, c_uint, c_void};
 use std::fmt;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use unisono_runtime::{Error, ErrorKind};
 
+use super::allowance::Allowance;
 use super::context::Context;
 use super::counts::{down, up};
 use super::status::Status;
@@ -107,7 +107,7 @@ impl Module {
         Ok(Function {
             raw,
             registers: u32::try_from(registers).unwrap_or(0),
-            shared: AtomicU32::new(Function::SHARED_WITHOUT_ASKING),
+            shared: Allowance::new(Function::SHARED_WITHOUT_ASKING),
         })
     }
 }
@@ -133,7 +133,7 @@ pub struct Function {
     raw: Handle,
     registers: u32,
     /// The most dynamic shared memory that it may be launched with so far.
-    shared: AtomicU32,
+    shared: Allowance,
 }
 
 // SAFETY: the driver's functions may be used from all threads; the handle is never looked into here.
@@ -161,10 +161,6 @@ impl Function {
         kernel: &str,
         bytes: u32,
     ) -> Result<(), Error> {
-        // Relaxed: at worst two threads tell the driver the same.
-        if bytes <= self.shared.load(Ordering::Relaxed) {
-            return Ok(());
-        }
         let most = context.properties().shared_bytes;
         if bytes > most {
             return Err(Error::new(
@@ -175,21 +171,21 @@ impl Function {
                 ),
             ));
         }
-        context.call(
-            format_args!("give kernel {kernel} {bytes} bytes of shared memory"),
-            |api| {
-                // SAFETY: the handle is alive.
-                unsafe {
-                    (api.set_function_attribute)(
-                        self.raw,
-                        function_attribute::LARGEST_DYNAMIC_SHARED_MEMORY,
-                        c_int::try_from(bytes).unwrap_or(c_int::MAX),
-                    )
-                }
-            },
-        )?;
-        self.shared.fetch_max(bytes, Ordering::Relaxed);
-        Ok(())
+        self.shared.at_least(bytes, || {
+            context.call(
+                format_args!("give kernel {kernel} {bytes} bytes of shared memory"),
+                |api| {
+                    // SAFETY: the handle is alive.
+                    unsafe {
+                        (api.set_function_attribute)(
+                            self.raw,
+                            function_attribute::LARGEST_DYNAMIC_SHARED_MEMORY,
+                            c_int::try_from(bytes).unwrap_or(c_int::MAX),
+                        )
+                    }
+                },
+            )
+        })
     }
 }
 
