@@ -63,6 +63,7 @@ With --json, one object a line:
   coalesce                       false with --no-coalesce
   batches, mean_batch_rows       batches run meanwhile, and the rows of one in the mean
   batch_rows_p50, batch_rows_max rows of batches, rounded down by at most a fifth
+  rerun_batches                  batches that failed as a whole and ran again, request by request
   mean_queue_ms                  time from a request's arrival to the start of its batch
   mean_run_ms, run_p99_ms        time that a batch ran
   compiles, evictions            plans made and forgotten meanwhile: 0 once all shapes have been seen

@@ -73,6 +73,7 @@ pub struct Line<'a> {
     mean_batch_rows: f64,
     batch_rows_p50: u64,
     batch_rows_max: u64,
+    rerun_batches: u64,
     mean_queue_ms: f64,
     mean_run_ms: f64,
     run_p99_ms: f64,
@@ -190,6 +191,7 @@ impl Measurement {
             mean_batch_rows: self.stats.mean_batch_rows(),
             batch_rows_p50: least(&self.stats.batch_rows, 0.5),
             batch_rows_max: least(&self.stats.batch_rows, 1.0),
+            rerun_batches: self.stats.rerun_batches,
             mean_queue_ms: ms(self.stats.mean_queue_time()),
             mean_run_ms: self.stats.run_ns.mean() / 1e6,
             run_p99_ms: ms(Duration::from_nanos(self.stats.run_ns.quantile(0.99))),
@@ -216,17 +218,26 @@ impl Measurement {
         let (p50, p99) = (quantile(0.5), quantile(0.99));
         let batch = three_digits(self.stats.mean_batch_rows());
         let (rows, requests) = (self.rows, self.seen.requests());
+        let reruns = told(self.stats.rerun_batches);
         let Some(offered) = &self.offered else {
             return format!(
-                "{load:>9} {rows:>5} {rows_per_s:>12} {p50:>11} {p99:>11} {batch:>10} {requests:>9}"
+                "{load:>9} {rows:>5} {rows_per_s:>12} {p50:>11} {p99:>11} {batch:>10} {requests:>9}{reruns}"
             );
         };
         let came = per_second(self.per_s(offered.offered));
         let achieved = per_second(self.rate());
         let max = quantile(1.0);
         format!(
-            "{load:>9} {rows:>5} {came:>10} {achieved:>10} {p50:>11} {p99:>11} {max:>11} {batch:>10} {requests:>9}"
+            "{load:>9} {rows:>5} {came:>10} {achieved:>10} {p50:>11} {p99:>11} {max:>11} {batch:>10} {requests:>9}{reruns}"
         )
+    }
+}
+
+/// What stands behind a line if batches failed as a whole: their requests were answered, but slowly.
+fn told(reruns: u64) -> String {
+    match reruns {
+        0 => String::new(),
+        n => format!("  {n} batches ran again, request by request"),
     }
 }
 
@@ -296,4 +307,15 @@ fn least(sizes: &Histogram, share: f64) -> u64 {
     let largest = sizes.quantile(share);
     let bucket = sizes.buckets().find(|(_, most, _)| *most == largest);
     bucket.map_or(0, |(least, _, _)| least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn batches_that_failed_as_a_whole_are_told_and_others_are_not() {
+        assert_eq!(told(0), "");
+        assert!(told(847).contains("847 batches ran again"));
+    }
 }
