@@ -16,7 +16,7 @@ const COMMIT: &str = "commit.txt";
 /// What PyTorch's engines are made of.
 const SCRIPTS: [&str; 2] = ["bench_torch_cuda.py", "torch_engine.py"];
 
-/// The driver's shared libraries keep no other name.
+/// The folder of the driver's shared libraries, each named like the variable that tells of it.
 const LIBRARIES: &str = "libraries";
 
 /// Puts all of it into a folder.

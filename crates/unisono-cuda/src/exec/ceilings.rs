@@ -99,6 +99,13 @@ impl Probe<'_> {
 /// # Errors
 /// There is not so much device memory, or the device failed.
 pub(crate) fn ceilings(engine: &Engine, weight_bytes: usize) -> Result<Ceilings, Error> {
+    let found = measure(engine, weight_bytes);
+    // So much is not to be kept for later.
+    engine.pool.trim();
+    found
+}
+
+fn measure(engine: &Engine, weight_bytes: usize) -> Result<Ceilings, Error> {
     let _current = engine.context.enter()?;
     let weight_bytes = weight_bytes.max(LEAST_BYTES).next_multiple_of(16);
     let probe = Probe {
