@@ -93,6 +93,22 @@ struct Cell {
     bytes: AtomicU64,
 }
 
+/// Most of what comes and goes at every request holds no bytes, or as many as before: nothing is written then, since
+/// everybody writes to the same place.
+impl Cell {
+    fn add_bytes(&self, bytes: u64) {
+        if bytes > 0 {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn subtract_bytes(&self, bytes: u64) {
+        if bytes > 0 {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The counters of one device.
 #[derive(Clone, Default)]
 pub struct Census(Arc<[Cell; Resource::ALL.len()]>);
@@ -109,7 +125,7 @@ impl Census {
         // Relaxed: a reader that must see exact counts has joined or otherwise synchronised with the threads that counted,
         // which makes their relaxed additions visible to it. For all others see `get`.
         cell.created.fetch_add(1, Ordering::Relaxed);
-        cell.bytes.fetch_add(bytes, Ordering::Relaxed);
+        cell.add_bytes(bytes);
         Token {
             census: self.clone(),
             resource,
@@ -151,12 +167,9 @@ pub struct Token {
 impl Token {
     /// States the bytes that the resource holds now.
     pub fn set_bytes(&mut self, bytes: u64) {
-        let cell = &self.census.0[self.resource.index()].bytes;
-        if bytes >= self.bytes {
-            cell.fetch_add(bytes - self.bytes, Ordering::Relaxed);
-        } else {
-            cell.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
-        }
+        let cell = &self.census.0[self.resource.index()];
+        cell.add_bytes(bytes.saturating_sub(self.bytes));
+        cell.subtract_bytes(self.bytes.saturating_sub(bytes));
         self.bytes = bytes;
     }
 }
@@ -165,7 +178,7 @@ impl Token {
     /// Counts the release; once, or what was counted is not what there is.
     pub(crate) fn release(&self) {
         let cell = &self.census.0[self.resource.index()];
-        cell.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        cell.subtract_bytes(self.bytes);
         // Release: who sees this one as released sees it as created. See `Census::get`.
         cell.released.fetch_add(1, Ordering::Release);
     }
