@@ -121,11 +121,8 @@ impl Census {
 
     /// Counts one resource of this many bytes until the token is dropped.
     pub fn count(&self, resource: Resource, bytes: u64) -> Token {
-        let cell = &self.0[resource.index()];
-        // Relaxed: a reader that must see exact counts has joined or otherwise synchronised with the threads that counted,
-        // which makes their relaxed additions visible to it. For all others see `get`.
-        cell.created.fetch_add(1, Ordering::Relaxed);
-        cell.add_bytes(bytes);
+        self.created(resource);
+        self.0[resource.index()].add_bytes(bytes);
         Token {
             census: self.clone(),
             resource,
@@ -133,11 +130,26 @@ impl Census {
         }
     }
 
+    /// Counts one resource without bytes, for an owner whose own drop sees to [`Census::released`].
+    pub(crate) fn created(&self, resource: Resource) {
+        let cell = &self.0[resource.index()];
+        // Relaxed: a reader that must see exact counts has joined or otherwise synchronised with the threads that counted,
+        // which makes their relaxed additions visible to it. For all others see `get`.
+        cell.created.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the release of so many.
+    pub(crate) fn released(&self, resource: Resource, count: u64) {
+        let cell = &self.0[resource.index()];
+        // Release: who sees one as released sees it as created. See `get`.
+        cell.released.fetch_add(count, Ordering::Release);
+    }
+
     /// The counts of one class.
     pub fn get(&self, resource: Resource) -> Count {
         let cell = &self.0[resource.index()];
         // Released first: a resource that is made and unmade in between is then seen as alive, never as released
-        // without having been created. Acquire pairs with the Release in `Token::release`: without it, the older number
+        // without having been created. Acquire pairs with the Release in `released`: without it, the older number
         // of those created could still be read after a newer one of those released.
         let released = cell.released.load(Ordering::Acquire);
         Count {
@@ -177,10 +189,8 @@ impl Token {
 impl Token {
     /// Counts the release; once, or what was counted is not what there is.
     pub(crate) fn release(&self) {
-        let cell = &self.census.0[self.resource.index()];
-        cell.subtract_bytes(self.bytes);
-        // Release: who sees this one as released sees it as created. See `Census::get`.
-        cell.released.fetch_add(1, Ordering::Release);
+        self.census.0[self.resource.index()].subtract_bytes(self.bytes);
+        self.census.released(self.resource, 1);
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 use unisono_tensor::{Tensor, mutant};
 
-use crate::census::{Resource, Token};
+use crate::census::{Census, Resource, Token};
 use crate::coalescer::{Coalescer, Meanwhile, Refusal, Room, Spin, Turn};
 use crate::device::{Device, Prepared};
 use crate::error::{Error, ErrorKind};
@@ -68,6 +68,7 @@ struct Inner {
     /// Places for those who are in no queue and wait for a lane.
     line: LanePool<()>,
     gate: Arc<Gate>,
+    door: Arc<Door>,
     /// Requests that have not begun are refused.
     refusing: AtomicBool,
     stats: Stats,
@@ -77,18 +78,31 @@ struct Inner {
     _token: Token,
 }
 
-/// One request inside; leaving is its drop.
-struct Visit {
+/// Where requests are counted as they come and go. In one piece, so that a visit has one count of owners to write.
+struct Door {
     gate: Arc<Gate>,
-    /// There until the drop.
-    token: Option<Token>,
+    census: Census,
+}
+
+/// One request inside; leaving is its drop.
+struct Visit(Arc<Door>);
+
+impl Visit {
+    /// `None` if nobody is let in any more.
+    fn begin(door: &Arc<Door>) -> Option<Visit> {
+        if !door.gate.enter() {
+            return None;
+        }
+        door.census.created(Resource::Request);
+        Some(Visit(Arc::clone(door)))
+    }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
         // Before the gate: who waited for the last one to leave finds it released in the census.
-        drop(self.token.take());
-        self.gate.leave();
+        self.0.census.released(Resource::Request, 1);
+        self.0.gate.leave();
     }
 }
 
@@ -129,6 +143,10 @@ impl Session {
             watchdog = Some(Watchdog::start(watched, older_than, on_stall)?);
         }
         let token = device.census().count(Resource::Session, 0);
+        let door = Arc::new(Door {
+            gate: Arc::clone(&gate),
+            census: device.census().clone(),
+        });
         let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
             let weak = Weak::clone(weak);
             let background = move || {
@@ -155,6 +173,7 @@ impl Session {
                 ),
                 line: LanePool::new(vec![(); options.queue_capacity.max(1)]),
                 gate,
+                door,
                 refusing: AtomicBool::new(false),
                 stats: Stats::new(),
                 options: options.clone(),
@@ -356,13 +375,7 @@ impl Inner {
     }
 
     fn visit(&self) -> Result<Visit, Error> {
-        if !self.gate.enter() {
-            return Err(shut_down());
-        }
-        Ok(Visit {
-            gate: Arc::clone(&self.gate),
-            token: Some(self.device.census().count(Resource::Request, 0)),
-        })
+        Visit::begin(&self.door).ok_or_else(shut_down)
     }
 
     /// Notes a request, if anybody watches.
