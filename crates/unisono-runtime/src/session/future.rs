@@ -14,6 +14,7 @@ use crate::coalescer::Refusal;
 use crate::coalescer::queue::{Owner, Place, Traits};
 use crate::coalescer::room::RoomPlace;
 use crate::error::Error;
+use crate::plan::Plan;
 use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stall::notes::{Note, Stage, Tag, Who};
 use crate::stats::tick;
@@ -86,7 +87,7 @@ impl RunFuture {
         session.permit(&plan);
         let mut outputs = Outputs::new();
         outputs.prepare(&session.model);
-        plan.plan.allocate(admitted.rows, &mut outputs.tensors);
+        plan.allocate(admitted.rows, &mut outputs.tensors);
         let outputs = outputs.tensors;
         let request = Request::new(plan, admitted, outputs, options.deadline, Some(visit), tag);
         // Before it can be claimed: from then on, whoever claims it knows better.

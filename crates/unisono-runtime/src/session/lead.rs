@@ -18,7 +18,7 @@ use crate::coalescer::{Leadership, Refusal, WakeUps};
 use crate::device::CountedLane;
 use crate::error::{Error, ErrorKind};
 use crate::lane::{Lane, LaneGuard};
-use crate::plan::{CountedPlan, Group, Member};
+use crate::plan::{CountedPlan, Group, Member, Plan, PlanHandle};
 use crate::request::RunOptions;
 use crate::stall::notes::{BatchNote, Stage, Tag, Who};
 use crate::stats::tick;
@@ -33,8 +33,6 @@ const COMPARED_BYTES: usize = 4 << 10;
 /// A request on its way through the queue, and back with its answer.
 pub(crate) struct Request {
     member: Member,
-    /// Keeps the plan in the census.
-    _plan: CountedPlan,
     deadline: Option<Instant>,
     asked: Instant,
     /// A future's place in the session, given up with the answer: it may be looked at much later. A thread's is on its stack.
@@ -46,7 +44,7 @@ pub(crate) struct Request {
 
 impl Request {
     pub(super) fn new(
-        plan: CountedPlan,
+        plan: PlanHandle,
         admitted: Admitted,
         outputs: Vec<Option<Tensor>>,
         deadline: Option<Instant>,
@@ -55,12 +53,11 @@ impl Request {
     ) -> Request {
         Request {
             member: Member {
-                plan: plan.plan.clone(),
+                plan: plan.0,
                 rows: admitted.rows,
                 inputs: admitted.tensors,
                 outputs,
             },
-            _plan: plan,
             deadline,
             asked: Instant::now(),
             visit,
@@ -213,9 +210,8 @@ impl Inner {
     ) -> Traits {
         let own_limit = options.max_batch_rows.unwrap_or(usize::MAX);
         Traits {
-            // The address of a plan that lives as long as the request.
             kind: match admitted.shares && !mutant!(NeverCoalesced) {
-                true => std::ptr::from_ref(&*plan.plan).cast::<()>().addr(),
+                true => (plan as &dyn Plan).identity(),
                 false => 0,
             },
             rows: admitted.rows,
@@ -493,7 +489,7 @@ impl Inner {
     /// May the rows of two requests stand behind each other? One plan, and what has no rows is equal.
     fn stand_together(&self, a: &Request, b: &Request) -> bool {
         let (a, b) = (&a.member, &b.member);
-        let one_plan = std::ptr::addr_eq(&*a.plan, &*b.plan);
+        let one_plan = a.plan.identity() == b.plan.identity();
         let equal = |(port, (a, b)): (&crate::model::Port, (&Tensor, &Tensor))| {
             port.rows_axis.is_some()
                 || (a.bytes().as_ptr() == b.bytes().as_ptr() && a.strings().is_none())
@@ -534,7 +530,7 @@ fn run_one(
     inputs: &[Tensor],
     outputs: &mut [Option<Tensor>],
 ) -> Result<(), Error> {
-    together(|| plan.plan.run(lane, rows, inputs, outputs))
+    together(|| plan.run(lane, rows, inputs, outputs))
 }
 
 /// Did it end by a panic?

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::gate::Gate;
 use crate::lane::LanePool;
 use crate::model::ModelGraph;
-use crate::plan::{CountedPlan, NodePlacement, PlanInfo, PlanKey};
+use crate::plan::{CountedPlan, NodePlacement, Plan, PlanHandle, PlanInfo, PlanKey};
 use crate::plan_cache::{CacheCounts, PlanCache};
 use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stall::notes::{Note, Stage, Tag, Watching, Who};
@@ -63,7 +63,7 @@ struct Inner {
     model: Arc<ModelGraph>,
     device: Device,
     prepared: Arc<Prepared>,
-    plans: PlanCache<PlanKey, CountedPlan, Error>,
+    plans: PlanCache<PlanKey, PlanHandle, Error>,
     coalescer: Coalescer<Request>,
     /// Places for those who are in no queue and wait for a lane.
     line: LanePool<()>,
@@ -225,8 +225,8 @@ impl Session {
         let plan = inner.plan(&admitted.key, None)?;
         let traits = inner.traits(&plan, &admitted, &RunOptions::default());
         Ok(PlanInfo {
-            bytes: plan.plan.bytes(),
-            cost: plan.plan.cost(),
+            bytes: plan.bytes(),
+            cost: plan.cost(),
             rows: admitted.rows,
             shares: admitted.shares,
             row_limit: traits.row_limit,
@@ -246,7 +246,7 @@ impl Session {
         let admitted = inner.admit(inputs.into())?;
         let _visit = inner.visit()?;
         let plan = inner.plan(&admitted.key, None)?;
-        plan.plan.placement(admitted.rows)
+        plan.placement(admitted.rows)
     }
 
     /// What has made no progress for so long, and what it waits for. Any thread may ask at any time, and waits for nobody.
@@ -413,7 +413,7 @@ impl Inner {
             return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options, tag);
         }
         let traits = self.traits(&plan, &admitted, options);
-        plan.plan.allocate(admitted.rows, &mut outputs.tensors);
+        plan.allocate(admitted.rows, &mut outputs.tensors);
         let tensors = std::mem::take(&mut outputs.tensors);
         let request = Request::new(plan, admitted, tensors, options.deadline, None, tag);
         // Before it can be claimed: from then on, whoever claims it knows better.
@@ -475,7 +475,7 @@ impl Inner {
         }
     }
 
-    fn plan(&self, key: &PlanKey, tag: Option<&Tag>) -> Result<CountedPlan, Error> {
+    fn plan(&self, key: &PlanKey, tag: Option<&Tag>) -> Result<PlanHandle, Error> {
         let orphaned = || {
             Error::new(
                 ErrorKind::Panic,
@@ -491,7 +491,7 @@ impl Inner {
                 compiled.unwrap_or_else(|panic| Err(panicked("compiling a plan", &*panic)))?;
             self.prepared.recount();
             let token = self.device.census().count(Resource::Plan, plan.bytes());
-            let plan = CountedPlan::new(plan, token);
+            let plan = PlanHandle(Arc::new(CountedPlan::new(plan, token)));
             self.coalescer.set_asking(self.device.asking());
             Ok(plan)
         };
