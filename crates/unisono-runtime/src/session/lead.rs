@@ -39,7 +39,8 @@ pub(crate) struct Request {
     pub(super) visit: Option<Visit>,
     /// Where its stage is noted, if anybody watches.
     tag: Option<Tag>,
-    pub(super) result: Result<(), Error>,
+    /// None yet, or the answer's. Not an error in advance: that is memory which one thread takes and another gives back.
+    pub(super) result: Option<Result<(), Error>>,
 }
 
 impl Request {
@@ -62,8 +63,13 @@ impl Request {
             asked: Instant::now(),
             visit,
             tag: tag.cloned(),
-            result: Err(unanswered()),
+            result: None,
         }
+    }
+
+    /// May it run, as far as is known?
+    fn is_well(&self) -> bool {
+        matches!(self.result, Some(Ok(())))
     }
 
     /// Gives up its place in the session.
@@ -84,8 +90,9 @@ impl Request {
     /// The answer. One that comes too late is none.
     pub(super) fn into_answer(self) -> (Result<(), Error>, Vec<Option<Tensor>>) {
         let result = match self.result {
-            Ok(()) => in_time(self.deadline),
-            Err(error) => Err(error),
+            Some(Ok(())) => in_time(self.deadline),
+            Some(Err(error)) => Err(error),
+            None => Err(unanswered()),
         };
         (result, self.member.outputs)
     }
@@ -332,7 +339,7 @@ impl Inner {
         let Some(mut lane) = self.device.lanes().acquire_until(deadline) else {
             // Those who wait go on with the next leader.
             return own.is_some_and(|own| {
-                own.request.result = Err(late());
+                own.request.result = Some(Err(late()));
                 true
             });
         };
@@ -394,10 +401,10 @@ impl Inner {
         let refusing = self.refusing.load(Ordering::Relaxed);
         for seat in &mut *seats {
             let request = &mut *seat.request;
-            request.result = match refusing {
+            request.result = Some(match refusing {
                 true => Err(shut_down()),
                 false => in_time_at(began, request.deadline),
-            };
+            });
         }
         let waits = seats.iter();
         let waits = waits.map(|seat| nanoseconds(seat.request.asked, began));
@@ -406,7 +413,7 @@ impl Inner {
         self.group(seats, groups);
         let mut members = emptied(std::mem::take(&mut scratch.members));
         let running = seats.iter_mut().map(|seat| &mut *seat.request);
-        let running = running.filter(|request| request.result.is_ok());
+        let running = running.filter(|request| request.is_well());
         members.extend(running.map(|request| &mut request.member));
         let rows: usize = members.iter().map(|m| m.rows).sum();
         let whole = match &mut members[..] {
@@ -425,16 +432,16 @@ impl Inner {
             seats.retain(|seat| seat.request.is_own());
             return seats
                 .iter_mut()
-                .for_each(|seat| seat.request.result = whole.clone());
+                .for_each(|seat| seat.request.result = Some(whole.clone()));
         }
         let requests = seats.iter_mut().map(|seat| &mut *seat.request);
-        for request in requests.filter(|request| request.result.is_ok()) {
-            request.result = match singly {
+        for request in requests.filter(|request| request.is_well()) {
+            request.result = Some(match singly {
                 true => {
                     in_time(request.deadline).and_then(|()| run_member(lane, &mut request.member))
                 }
                 false => whole.clone(),
-            };
+            });
         }
         if count > 0 {
             self.stats.batch_requests.count(count as u64);
@@ -469,7 +476,7 @@ impl Inner {
         }
         let mut previous = None;
         let mut members = 0;
-        for seat in seats.iter().filter(|s| s.request.result.is_ok()) {
+        for seat in seats.iter().filter(|s| s.request.is_well()) {
             let rows = seat.request.member.rows;
             if previous != Some(seat.group) {
                 previous = Some(seat.group);

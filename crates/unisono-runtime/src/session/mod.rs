@@ -347,7 +347,7 @@ impl Inner {
             // Relaxed: a request that does not see it yet is one that has just begun.
             self.refusing.store(true, Ordering::Relaxed);
             self.coalescer.refuse_all(|request| {
-                request.result = Err(shut_down());
+                request.result = Some(Err(shut_down()));
                 request.answered();
             });
         }
