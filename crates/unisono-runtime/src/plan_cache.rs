@@ -13,6 +13,7 @@ use std::hash::Hash;
 
 use unisono_tensor::mutant;
 
+use crate::stripes::Striped;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, read, wait, write};
 
@@ -68,7 +69,7 @@ struct Table<K, V, E> {
     entries: HashMap<K, Entry<V, E>>,
     /// The clock of "least recently used": goes on when another value than the last one is used.
     now: AtomicU64,
-    hits: AtomicU64,
+    hits: Striped<AtomicU64>,
     bytes: u64,
     counts: CacheCounts,
 }
@@ -84,7 +85,7 @@ impl<K: Eq + Hash, V: Clone, E> Table<K, V, E> {
         if used.load(Ordering::Relaxed) != self.now.load(Ordering::Relaxed) {
             used.store(self.tick(), Ordering::Relaxed);
         }
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.hits.own().fetch_add(1, Ordering::Relaxed);
         Some(value.clone())
     }
 
@@ -107,7 +108,7 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
             table: RwLock::new(Table {
                 entries: HashMap::new(),
                 now: AtomicU64::new(0),
-                hits: AtomicU64::new(0),
+                hits: Striped::default(),
                 bytes: 0,
                 counts: CacheCounts::default(),
             }),
@@ -208,7 +209,7 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
         CacheCounts {
             plans: plans as u64,
             bytes: table.bytes,
-            hits: table.hits.load(Ordering::Relaxed),
+            hits: table.hits.iter().map(|n| n.load(Ordering::Relaxed)).sum(),
             ..table.counts
         }
     }

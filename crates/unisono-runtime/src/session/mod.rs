@@ -369,8 +369,7 @@ impl Inner {
 
     fn enter(&self, rows: usize) -> Result<Visit, Error> {
         let visit = self.visit()?;
-        tick(&self.stats.requests);
-        self.stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.stats.arrival(rows);
         Ok(visit)
     }
 
