@@ -3,6 +3,7 @@
 //! The one idea: one counter whose top bit says that the gate is closed. Entering and leaving are one addition each;
 //! only who waits for the last one to leave takes a lock.
 
+use crate::stripes::Padded;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, lock, wait};
 
@@ -10,7 +11,8 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 
 /// See the [module](self).
 pub struct Gate {
-    inside: AtomicUsize,
+    /// Everybody writes it, and nothing else lies beside it.
+    inside: Padded<AtomicUsize>,
     door: Mutex<()>,
     empty: Condvar,
 }
@@ -25,7 +27,7 @@ impl Gate {
     /// Open, with nobody inside.
     pub fn new() -> Gate {
         Gate {
-            inside: AtomicUsize::new(0),
+            inside: Padded::default(),
             door: Mutex::new(()),
             empty: Condvar::new(),
         }

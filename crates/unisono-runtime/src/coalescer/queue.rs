@@ -31,6 +31,7 @@ use std::time::Instant;
 use super::bell::{ALL, Bell};
 use super::room::{Left, Notify, Room, RoomPlace};
 
+use crate::stripes::Padded;
 use crate::sync::atomic::{
     AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
@@ -210,42 +211,47 @@ pub enum News {
     Lead,
 }
 
+/// In this order, and in cache lines of its own: what a leader looks at before it claims lies together, and comes to it by one
+/// transfer.
+#[repr(C, align(128))]
 struct Slot<R> {
     /// `ticket << 3 | state`.
     word: AtomicU64,
-    request: UnsafeCell<Option<R>>,
-    /// At which bell the owner sleeps.
-    bell: AtomicUsize,
-    /// The future's waker. Locked, since a future may bring another one at any time.
-    waker: Mutex<Option<Waker>>,
     // Traits, so that a leader can choose before it claims. Written by the owner before `queued`.
     kind: AtomicUsize,
     rows: AtomicUsize,
     row_limit: AtomicUsize,
+    overtaken: AtomicU32,
     mixes: AtomicBool,
     by_thread: AtomicBool,
-    overtaken: AtomicU32,
+    /// At which bell the owner sleeps.
+    bell: AtomicUsize,
+    /// The future's waker. Locked, since a future may bring another one at any time.
+    waker: Mutex<Option<Waker>>,
+    request: UnsafeCell<Option<R>>,
 }
 
 /// So many slots as [`BLOCK`] says.
 type Block<R> = Box<[Slot<R>]>;
 
 /// See the [module](self).
+///
+/// What every caller writes has cache lines of its own, so that what is only read stays in everybody's cache.
 pub struct Queue<R> {
-    used: Box<[AtomicU64]>,
-    queued: Box<[AtomicU64]>,
+    used: Box<[Padded<AtomicU64>]>,
+    queued: Box<[Padded<AtomicU64>]>,
     /// Blocks of slots. All but the first are made when they are first needed.
     blocks: Box<[OnceLock<Block<R>>]>,
     capacity: usize,
-    tickets: AtomicU64,
+    tickets: Padded<AtomicU64>,
     bells: [Bell; BELLS],
     /// Batches closed so far: tells those who come at which bell to sleep.
-    closed: AtomicUsize,
+    closed: Padded<AtomicUsize>,
     /// How many are queued. Counted after the fact by whoever puts and before it by whoever claims, so it may be off by those
     /// under way, and below zero for a moment.
-    waiting: AtomicIsize,
+    waiting: Padded<AtomicIsize>,
     /// Who waits for a free slot.
-    room: Mutex<Room>,
+    room: Padded<Mutex<Room>>,
     /// How many wait there, for who looks without the lock.
     room_wanted: AtomicUsize,
 }
@@ -260,15 +266,15 @@ impl<R> Slot<R> {
     fn new() -> Slot<R> {
         Slot {
             word: AtomicU64::new(EMPTY),
-            request: UnsafeCell::new(None),
-            bell: AtomicUsize::new(0),
-            waker: Mutex::new(None),
             kind: AtomicUsize::new(0),
             rows: AtomicUsize::new(0),
             row_limit: AtomicUsize::new(0),
+            overtaken: AtomicU32::new(0),
             mixes: AtomicBool::new(false),
             by_thread: AtomicBool::new(false),
-            overtaken: AtomicU32::new(0),
+            bell: AtomicUsize::new(0),
+            waker: Mutex::new(None),
+            request: UnsafeCell::new(None),
         }
     }
 
@@ -301,17 +307,17 @@ impl<R: Send> Queue<R> {
     /// An empty table of at least `capacity` places (and at least one), rounded up to whole blocks of 64.
     pub fn new(capacity: usize) -> Queue<R> {
         let blocks = capacity.max(1).div_ceil(BLOCK);
-        let zeros = || (0..blocks).map(|_| AtomicU64::new(0)).collect();
+        let zeros = || (0..blocks).map(|_| Padded(AtomicU64::new(0))).collect();
         let queue = Queue {
             used: zeros(),
             queued: zeros(),
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
             capacity: capacity.max(1),
-            tickets: AtomicU64::new(1),
+            tickets: Padded(AtomicU64::new(1)),
             bells: std::array::from_fn(|_| Bell::new()),
-            closed: AtomicUsize::new(0),
-            waiting: AtomicIsize::new(0),
-            room: Mutex::new(Room::default()),
+            closed: Padded(AtomicUsize::new(0)),
+            waiting: Padded(AtomicIsize::new(0)),
+            room: Padded(Mutex::new(Room::default())),
             room_wanted: AtomicUsize::new(0),
         };
         queue.block(0);

@@ -28,6 +28,7 @@ use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stall::notes::{Note, Stage, Tag, Watching, Who};
 use crate::stall::{StallReport, Watchdog, Watched};
 use crate::stats::{SessionStats, Stats, tick};
+use crate::stripes::Padded;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -71,7 +72,7 @@ struct Inner {
     door: Arc<Door>,
     /// Requests that have not begun are refused.
     refusing: AtomicBool,
-    stats: Stats,
+    stats: Padded<Stats>,
     options: SessionOptions,
     /// Has the model inputs without rows, which must be equal for requests to stand behind each other?
     shares_inputs: bool,
@@ -175,7 +176,7 @@ impl Session {
                 gate,
                 door,
                 refusing: AtomicBool::new(false),
-                stats: Stats::new(),
+                stats: Padded(Stats::new()),
                 options: options.clone(),
                 _token: token,
             }
