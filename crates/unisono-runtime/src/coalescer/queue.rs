@@ -16,6 +16,10 @@
 //! Two bitmaps say which slots are in use and which are queued. The first is how slots are handed out; the second is
 //! only an index for whoever looks for work: the word decides.
 //!
+//! Threads that wait take the lowest free slot: there are few of them, they are seen with few looks, and sleep at few places. Futures may
+//! be in their thousands, put in by a few threads that do nothing else. Each of those begins at a *home* block of its own and goes
+//! round from there, so that they meet in one word, and in slots that another has just used, only where the table is nearly full.
+//!
 //! Its invariant, on which its unsafe code rests: a slot's cells belong to the owner from the moment it takes the slot until it stores
 //! `queued`; from then on to whoever takes the word away from `queued`; after `done` or `appointed` to the owner
 //! again; in `abandoned` to the claimer.
@@ -31,7 +35,7 @@ use std::time::Instant;
 use super::bell::{ALL, Bell};
 use super::room::{Left, Notify, Room, RoomPlace};
 
-use crate::stripes::Padded;
+use crate::stripes::{Padded, thread_number};
 use crate::sync::atomic::{
     AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
@@ -355,7 +359,11 @@ impl<R: Send> Queue<R> {
         if self.room_wanted.load(Ordering::Relaxed) > 0 {
             return Err(request);
         }
-        match self.reserve() {
+        let home = match owner {
+            Owner::Thread => 0,
+            Owner::Future => home(thread_number(), self.used.len()),
+        };
+        match self.reserve(home) {
             Some(slot) => Ok(self.put_into(slot, request, traits, owner)),
             None => Err(request),
         }
@@ -388,29 +396,34 @@ impl<R: Send> Queue<R> {
         }
     }
 
-    /// Takes the lowest free slot, so that whoever looks for work looks at few words.
-    fn reserve(&self) -> Option<usize> {
-        for (w, word) in self.used.iter().enumerate() {
-            let in_block = (self.capacity - w * BLOCK).min(BLOCK);
-            let mut used = word.load(Ordering::Relaxed);
-            loop {
-                let free = (!used).trailing_zeros() as usize;
-                if free >= in_block {
-                    break;
-                }
-                // Acquire pairs with the Release in `free`: the last owner's use of the cells is over.
-                match word.compare_exchange_weak(
-                    used,
-                    used | 1 << free,
-                    Ordering::Acquire,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return Some(w * BLOCK + free),
-                    Err(now) => used = now,
-                }
+    /// Takes the first free slot from this block on, round to the one before it: so none is free only if all are taken.
+    fn reserve(&self, home: usize) -> Option<usize> {
+        (home..self.used.len())
+            .chain(0..home)
+            .find_map(|block| self.reserve_in(block))
+    }
+
+    /// Takes the lowest free slot of a block.
+    fn reserve_in(&self, block: usize) -> Option<usize> {
+        let word = &self.used[block];
+        let in_block = (self.capacity - block * BLOCK).min(BLOCK);
+        let mut used = word.load(Ordering::Relaxed);
+        loop {
+            let free = (!used).trailing_zeros() as usize;
+            if free >= in_block {
+                return None;
+            }
+            // Acquire pairs with the Release in `free`: the last owner's use of the cells is over.
+            match word.compare_exchange_weak(
+                used,
+                used | 1 << free,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(block * BLOCK + free),
+                Err(now) => used = now,
             }
         }
-        None
     }
 
     /// Gives a slot back. Its cells are empty and belong to the caller.
@@ -688,7 +701,7 @@ impl<R: Send> Queue<R> {
                 if room.is_empty() {
                     return;
                 }
-                let Some(slot) = self.reserve() else { return };
+                let Some(slot) = self.reserve(0) else { return };
                 self.room_wanted.fetch_sub(1, Ordering::Relaxed);
                 room.grant(slot)
             };
@@ -699,6 +712,14 @@ impl<R: Send> Queue<R> {
     }
 }
 
+/// The block at which the thread of this number begins to look for a slot for a future. Threads that put futures in have started one
+/// after the other as a rule, and numbers that follow each other lie far apart here: it is van der Corput's sequence (1935), the
+/// number's bits read backwards as a fraction.
+fn home(number: usize, blocks: usize) -> usize {
+    let fraction = u64::from((number as u32).reverse_bits());
+    (fraction * blocks as u64 >> 32) as usize
+}
+
 /// By which one owner can be woken, with few others.
 fn mask(slot: usize) -> u32 {
     1 << (slot % 32)
@@ -707,3 +728,6 @@ fn mask(slot: usize) -> u32 {
 fn bit(index: usize) -> u64 {
     1 << (index % BLOCK)
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
