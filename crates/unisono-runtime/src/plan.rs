@@ -431,7 +431,7 @@ pub(crate) struct CountedPlan {
     /// See [`Cost::mixes`].
     pub(crate) mixes: bool,
     /// Of the plan and not of this handle, which may have copies.
-    _token: Arc<crate::census::Token>,
+    token: Arc<crate::census::Token>,
 }
 
 impl CountedPlan {
@@ -441,7 +441,7 @@ impl CountedPlan {
             plan,
             worthwhile_rows: cost.worthwhile_rows(),
             mixes: cost.mixes(),
-            _token: Arc::new(token),
+            token: Arc::new(token),
         }
     }
 }
@@ -503,11 +503,20 @@ impl Weigh for PlanHandle {
         self.plan.bytes()
     }
 
+    fn own_handle(&self) -> PlanHandle {
+        PlanHandle(Arc::new(CountedPlan {
+            plan: Arc::clone(&self.plan),
+            worthwhile_rows: self.worthwhile_rows,
+            mixes: self.mixes,
+            token: Arc::clone(&self.token),
+        }))
+    }
+
     #[cfg(feature = "mutants")]
     fn revoke(&self) {
         // The one in hand comes from the cache; any other is somebody's who runs it.
-        if Arc::strong_count(&self.0) > 1 || Arc::strong_count(&self._token) > 1 {
-            self._token.release();
+        if Arc::strong_count(&self.0) > 1 || Arc::strong_count(&self.token) > 1 {
+            self.token.release();
         }
     }
 }
