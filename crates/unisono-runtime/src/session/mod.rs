@@ -28,7 +28,7 @@ use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stall::notes::{Note, Stage, Tag, Watching, Who};
 use crate::stall::{StallReport, Watchdog, Watched};
 use crate::stats::{SessionStats, Stats, tick};
-use crate::stripes::Padded;
+use crate::stripes::{Padded, Striped};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -43,15 +43,31 @@ pub struct Session(Arc<Handle>);
 
 /// What all clones of a session share. When the last of them goes, the session is shut down; futures that are still waiting keep
 /// what they need.
-struct Handle(Arc<Inner>);
+struct Handle {
+    inner: Arc<Inner>,
+    /// What a future keeps of the session.
+    kept: Striped<Arc<Kept>>,
+}
+
+/// Keeps the session. There is one for each stripe, so that futures which come and go in many threads do not all write to one count
+/// of owners.
+struct Kept(Arc<Inner>);
+
+impl std::ops::Deref for Kept {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
         if mutant!(SessionKept) {
-            std::mem::forget(Arc::clone(&self.0));
+            std::mem::forget(Arc::clone(&self.inner));
         }
         // Nobody is inside but futures, and nothing is to be waited for.
-        self.0.close(self.0.options.on_drop);
+        self.inner.close(self.inner.options.on_drop);
     }
 }
 
@@ -69,7 +85,8 @@ struct Inner {
     /// Places for those who are in no queue and wait for a lane.
     line: LanePool<()>,
     gate: Arc<Gate>,
-    door: Arc<Door>,
+    /// One for each stripe, for the counts of their owners.
+    doors: Striped<Arc<Door>>,
     /// Requests that have not begun are refused.
     refusing: AtomicBool,
     stats: Padded<Stats>,
@@ -144,9 +161,11 @@ impl Session {
             watchdog = Some(Watchdog::start(watched, older_than, on_stall)?);
         }
         let token = device.census().count(Resource::Session, 0);
-        let door = Arc::new(Door {
-            gate: Arc::clone(&gate),
-            census: device.census().clone(),
+        let doors = Striped::new(|| {
+            Arc::new(Door {
+                gate: Arc::clone(&gate),
+                census: device.census().clone(),
+            })
         });
         let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
             let weak = Weak::clone(weak);
@@ -174,18 +193,19 @@ impl Session {
                 ),
                 line: LanePool::new(vec![(); options.queue_capacity.max(1)]),
                 gate,
-                door,
+                doors,
                 refusing: AtomicBool::new(false),
                 stats: Padded(Stats::new()),
                 options: options.clone(),
                 _token: token,
             }
         });
-        Ok(Session(Arc::new(Handle(inner))))
+        let kept = Striped::new(|| Arc::new(Kept(Arc::clone(&inner))));
+        Ok(Session(Arc::new(Handle { inner, kept })))
     }
 
     fn inner(&self) -> &Arc<Inner> {
-        &self.0.0
+        &self.0.inner
     }
 
     /// The model.
@@ -325,7 +345,7 @@ impl Session {
         inputs: impl Into<Inputs<'a>>,
         options: &RunOptions,
     ) -> RunFuture {
-        RunFuture::new(self.inner(), inputs.into(), options)
+        RunFuture::new(self.0.kept.own(), inputs.into(), options)
     }
 
     /// Closes the session for all its handles: calls that come from now on are refused with
@@ -375,7 +395,7 @@ impl Inner {
     }
 
     fn visit(&self) -> Result<Visit, Error> {
-        Visit::begin(&self.door).ok_or_else(shut_down)
+        Visit::begin(self.doors.own()).ok_or_else(shut_down)
     }
 
     /// Notes a request, if anybody watches.
