@@ -45,8 +45,13 @@ impl Gate {
 
     /// Leaves.
     pub fn leave(&self) {
+        self.leave_together(1);
+    }
+
+    /// So many leave, each of whom has entered.
+    pub fn leave_together(&self, count: usize) {
         // Release: what was done inside is seen by who waits in `wait_until_empty`.
-        if self.inside.fetch_sub(1, Ordering::Release) == CLOSED | 1 {
+        if self.inside.fetch_sub(count, Ordering::Release) == CLOSED | count {
             // Through the lock: who waits either sleeps by now, or has yet to look at the counter.
             drop(lock(&self.door));
             self.empty.notify_all();
@@ -77,6 +82,20 @@ impl Gate {
 mod loom_tests {
     use super::*;
     use crate::sync::Arc;
+
+    #[test]
+    fn who_waits_is_woken_when_the_last_ones_leave_together() {
+        loom::model(|| {
+            let gate = Arc::new(Gate::new());
+            assert!(gate.enter() && gate.enter());
+            let other = Arc::clone(&gate);
+            let leaves = loom::thread::spawn(move || other.leave_together(2));
+            gate.close();
+            gate.wait_until_empty();
+            leaves.join().unwrap();
+            assert_eq!(gate.inside(), 0);
+        });
+    }
 
     #[test]
     fn who_waits_for_the_last_one_is_woken_and_nobody_enters_afterwards() {

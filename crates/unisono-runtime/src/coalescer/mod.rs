@@ -447,19 +447,17 @@ impl<R: Send> Coalescer<R> {
         let mut list = Vec::new();
         self.queue.look(&mut list);
         let mut bells = Bells::default();
-        for waiting in &list {
-            if let Some(mut claim) = self.queue.claim(waiting) {
-                refuse(claim.request_mut());
-                self.finish(claim, &mut bells);
-            }
-        }
+        self.queue.claim_all(&mut list, |mut claim| {
+            refuse(claim.request_mut());
+            self.returning.fetch_add(1, Ordering::Relaxed);
+            self.finish(claim, &mut bells);
+        });
         self.queue.ring(bells);
         self.queue.wake_room();
     }
 
+    /// It is counted as returning already: before its owner can pick it up.
     fn finish(&self, claim: Claim<'_, R>, bells: &mut Bells) {
-        // Before the owner can pick it up.
-        self.returning.fetch_add(1, Ordering::Relaxed);
         let by_thread = claim.is_by_thread();
         if by_thread {
             self.waking.fetch_add(1, Ordering::Relaxed);
@@ -573,7 +571,7 @@ impl<'c, R: Send> Leadership<'c, R> {
         own: Option<(u64, Traits)>,
         rules: &Rules,
         list: &mut Vec<Waiting>,
-        mut take: impl FnMut(Claim<'c, R>),
+        take: impl FnMut(Claim<'c, R>),
     ) -> bool {
         let queue = &self.coalescer.queue;
         list.clear();
@@ -584,15 +582,10 @@ impl<'c, R: Send> Leadership<'c, R> {
                 queue.overtake(w);
             }
         });
-        let mut own_is_in = false;
+        let batch = &mut list[..chosen];
+        let own_is_in = batch.iter().any(Waiting::is_own);
         queue.note_close();
-        for waiting in &list[..chosen] {
-            if waiting.is_own() {
-                own_is_in = true;
-            } else if let Some(claim) = queue.claim(waiting) {
-                take(claim);
-            }
-        }
+        queue.claim_all(batch, take);
         own_is_in
     }
 
@@ -604,10 +597,23 @@ impl<'c, R: Send> Leadership<'c, R> {
     ) where
         R: 'q,
     {
-        let mut callers = 1;
+        let returning = &self.coalescer.returning;
+        let (least, most) = answered.size_hint();
+        // All at once, as many as they may be: everybody writes to this.
+        let mut counted = most.unwrap_or(least);
+        returning.fetch_add(counted, Ordering::Relaxed);
+        let (mut callers, mut finished) = (1, 0);
         for claim in answered {
+            finished += 1;
+            if finished > counted {
+                counted = finished;
+                returning.fetch_add(1, Ordering::Relaxed);
+            }
             callers += usize::from(claim.is_by_thread());
             self.coalescer.finish(claim, &mut wake_ups.bells);
+        }
+        if finished < counted {
+            returning.fetch_sub(counted - finished, Ordering::Relaxed);
         }
         // Relaxed: hints about who is near.
         callers += self.coalescer.queue.waiting();

@@ -438,10 +438,34 @@ impl<R: Send> Queue<R> {
         }
     }
 
-    /// Out of the index, after the word was taken away from `queued`.
+    /// Out of the index, after the word was taken away from `queued` and before anybody else can have the slot: what is queued in it
+    /// then is not to be lost.
     fn unlist(&self, index: usize) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.queued[index / BLOCK].fetch_and(!bit(index), Ordering::Relaxed);
+    }
+
+    /// The same for many, with one subtraction and one write to each word of the index.
+    fn unlist_all(&self, claimed: &[Waiting]) {
+        if claimed.is_empty() {
+            return;
+        }
+        // So many words at a time, to need no memory that grows with the table.
+        const WORDS: usize = 32;
+        self.waiting
+            .fetch_sub(claimed.len() as isize, Ordering::Relaxed);
+        for (i, words) in self.queued.chunks(WORDS).enumerate() {
+            let mut gone = [0; WORDS];
+            for one in claimed {
+                let word = (one.slot / BLOCK).checked_sub(i * WORDS);
+                if let Some(bits) = word.and_then(|word| gone.get_mut(word)) {
+                    *bits |= bit(one.slot);
+                }
+            }
+            for (word, bits) in words.iter().zip(gone).filter(|(_, bits)| *bits != 0) {
+                word.fetch_and(!bits, Ordering::Relaxed);
+            }
+        }
     }
 
     /// What waits now, put behind what `list` holds; in no order.
@@ -450,6 +474,14 @@ impl<R: Send> Queue<R> {
     }
 
     fn each(&self, mut f: impl FnMut(Waiting, bool)) {
+        self.find_any(|waiting, by_thread| {
+            f(waiting, by_thread);
+            false
+        });
+    }
+
+    /// Is there one of which `f` says so? It is shown no more after that.
+    fn find_any(&self, mut f: impl FnMut(Waiting, bool) -> bool) -> bool {
         for (w, word) in self.queued.iter().enumerate() {
             let mut bits = word.load(Ordering::Acquire);
             while bits != 0 {
@@ -473,9 +505,12 @@ impl<R: Send> Queue<R> {
                     },
                     overtaken: slot.overtaken.load(Ordering::Relaxed),
                 };
-                f(waiting, slot.by_thread.load(Ordering::Relaxed));
+                if f(waiting, slot.by_thread.load(Ordering::Relaxed)) {
+                    return true;
+                }
             }
         }
+        false
     }
 
     /// Notes that a later request was taken before this one.
@@ -492,10 +527,37 @@ impl<R: Send> Queue<R> {
         let slot = self.slot(waiting.slot);
         slot.change(waiting.ticket, QUEUED, CLAIMED).ok()?;
         self.unlist(waiting.slot);
-        Some(Claim {
+        Some(self.claim_of(waiting))
+    }
+
+    /// Takes all of these that are still there out of the queue, in their order, and hands each to `take`. A leader's own is passed
+    /// over.
+    pub fn claim_all<'q>(&'q self, waiting: &mut [Waiting], take: impl FnMut(Claim<'q, R>)) {
+        let mut claimed = 0;
+        for i in 0..waiting.len() {
+            let one = waiting[i];
+            let is_ours = !one.is_own() && {
+                let slot = self.slot(one.slot);
+                slot.change(one.ticket, QUEUED, CLAIMED).is_ok()
+            };
+            if is_ours {
+                waiting.swap(claimed, i);
+                claimed += 1;
+            }
+        }
+        let claimed = &waiting[..claimed];
+        // Before there are claims, which can end.
+        self.unlist_all(claimed);
+        claimed.iter().map(|one| self.claim_of(one)).for_each(take);
+    }
+
+    /// The word is ours.
+    fn claim_of(&self, claimed: &Waiting) -> Claim<'_, R> {
+        let slot = self.slot(claimed.slot);
+        Claim {
             queue: self,
-            slot: waiting.slot,
-            ticket: waiting.ticket,
+            slot: claimed.slot,
+            ticket: claimed.ticket,
             // Relaxed: written before the word that was claimed.
             owner: match slot.by_thread.load(Ordering::Relaxed) {
                 true => Owner::Thread,
@@ -503,14 +565,12 @@ impl<R: Send> Queue<R> {
             },
             bell: slot.bell.load(Ordering::Relaxed),
             _lends: PhantomData,
-        })
+        }
     }
 
     /// Does anybody wait? Exact, where [`Queue::waiting`] may be off by those that come and go at this moment.
     pub fn is_waited_in(&self) -> bool {
-        let mut anybody = false;
-        self.each(|_, _| anybody = true);
-        anybody
+        self.find_any(|_, _| true)
     }
 
     /// Takes the oldest request that a thread waits for out of the queue and makes its owner the leader: it will find

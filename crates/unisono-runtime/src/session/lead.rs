@@ -184,6 +184,7 @@ fn emptied<'b>(mut members: Vec<&mut Member>) -> Vec<&'b mut Member> {
 
 /// A closed batch. However it goes out of scope, those in it are answered.
 struct Flight<'a, 'l> {
+    session: &'a Inner,
     leadership: &'a Leadership<'l, Request>,
     wake_ups: &'a mut WakeUps<'l, Request>,
     scratch: &'a mut Scratch,
@@ -195,12 +196,15 @@ impl Drop for Flight<'_, '_> {
         if mutant!(FollowersLeftAsleep) && std::thread::panicking() {
             return self.seats.clear();
         }
-        let answered = self.seats.drain(..).filter_map(|mut seat| {
-            seat.request.answered();
-            match seat.request {
-                Held::Claimed(claim) => Some(claim),
-                Held::Own(_) => None,
-            }
+        let visits = self.seats.iter_mut().filter_map(|seat| {
+            let request = &mut *seat.request;
+            note_stage(request.tag.as_ref(), Stage::Answered);
+            request.visit.as_mut()
+        });
+        Visit::end_all(self.session.doors.own(), visits);
+        let answered = self.seats.drain(..).filter_map(|seat| match seat.request {
+            Held::Claimed(claim) => Some(claim),
+            Held::Own(_) => None,
         });
         self.leadership.finish(answered, self.wake_ups);
         self.scratch.give_back(std::mem::take(&mut self.seats));
@@ -360,6 +364,7 @@ impl Inner {
         // Declared before the flight: it ends after all in it are answered.
         let _note;
         let mut flight = Flight {
+            session: self,
             leadership,
             wake_ups,
             scratch: &mut lane.scratch,

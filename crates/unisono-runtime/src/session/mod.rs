@@ -102,8 +102,19 @@ struct Door {
     census: Census,
 }
 
-/// One request inside; leaving is its drop.
-struct Visit(Arc<Door>);
+impl Door {
+    fn leave(&self, count: usize) {
+        // Before the gate: who waited for the last one to leave finds it released in the census.
+        self.census.released(Resource::Request, count as u64);
+        self.gate.leave_together(count);
+    }
+}
+
+/// One request inside. It leaves at the latest when this is dropped.
+struct Visit {
+    door: Arc<Door>,
+    is_inside: bool,
+}
 
 impl Visit {
     /// `None` if nobody is let in any more.
@@ -112,15 +123,30 @@ impl Visit {
             return None;
         }
         door.census.created(Resource::Request);
-        Some(Visit(Arc::clone(door)))
+        Some(Visit {
+            door: Arc::clone(door),
+            is_inside: true,
+        })
+    }
+
+    /// All of these leave, which have come in by doors to the same gate.
+    fn end_all<'v>(door: &Door, visits: impl Iterator<Item = &'v mut Visit>) {
+        let mut count = 0;
+        for visit in visits {
+            // Its handle stays with it, for the thread of its stripe to give back.
+            count += usize::from(std::mem::take(&mut visit.is_inside));
+        }
+        if count > 0 {
+            door.leave(count);
+        }
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        // Before the gate: who waited for the last one to leave finds it released in the census.
-        self.0.census.released(Resource::Request, 1);
-        self.0.gate.leave();
+        if self.is_inside {
+            self.door.leave(1);
+        }
     }
 }
 

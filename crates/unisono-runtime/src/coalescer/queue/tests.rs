@@ -75,3 +75,42 @@ fn senders_of_many_homes_get_no_more_slots_than_there_are() {
     assert_eq!(taken, CAPACITY);
     assert_eq!(queue.waiting(), CAPACITY);
 }
+
+/// More than the words of the index that are written at a time.
+#[test]
+fn those_claimed_together_are_out_of_the_index_and_the_others_still_in_it() {
+    let queue = Queue::new(40 * BLOCK);
+    let places: Vec<Place> = std::iter::from_fn(|| put(&queue, 7, Owner::Future)).collect();
+    assert_eq!(places.len(), 40 * BLOCK);
+    let mut list = Vec::new();
+    queue.look(&mut list);
+    list.sort_unstable_by_key(|one| one.ticket);
+    // Every third, the first of which has been taken back meanwhile, and one that is in no queue.
+    let mut batch: Vec<Waiting> = list.iter().copied().step_by(3).collect();
+    batch.insert(5, Waiting::new(0, TRAITS));
+    let expected: Vec<u64> = batch[1..]
+        .iter()
+        .map(|one| one.ticket)
+        .filter(|t| *t != 0)
+        .collect();
+    let mut places = places.into_iter();
+    assert!(queue.withdraw(places.next().unwrap()).is_ok());
+    let mut claims = Vec::new();
+    queue.claim_all(&mut batch, |claim| claims.push(claim));
+    assert!(claims.iter().map(|claim| claim.ticket).eq(expected));
+    assert_eq!(queue.waiting(), 40 * BLOCK - 1 - claims.len());
+    list.clear();
+    queue.look(&mut list);
+    assert_eq!(list.len(), queue.waiting());
+    let mut bells = Bells::default();
+    claims
+        .into_iter()
+        .for_each(|claim| assert!(claim.finish(&mut bells)));
+    for place in places {
+        if let Err(answered) = queue.withdraw(place) {
+            assert!(queue.collect(answered).is_some());
+        }
+    }
+    assert_eq!(queue.waiting(), 0);
+    assert!(!queue.is_waited_in());
+}
