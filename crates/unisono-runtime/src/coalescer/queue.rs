@@ -235,6 +235,23 @@ struct Slot<R> {
     request: UnsafeCell<Option<R>>,
 }
 
+/// How many are queued. Counted after the fact by whoever puts and soon after it by whoever claims, so they may be off by those
+/// under way, and below zero for a moment.
+#[derive(Default)]
+struct Numbers {
+    threads: AtomicIsize,
+    futures: AtomicIsize,
+}
+
+impl Numbers {
+    fn of(&self, owner: Owner) -> &AtomicIsize {
+        match owner {
+            Owner::Thread => &self.threads,
+            Owner::Future => &self.futures,
+        }
+    }
+}
+
 /// So many slots as [`BLOCK`] says.
 type Block<R> = Box<[Slot<R>]>;
 
@@ -251,9 +268,7 @@ pub struct Queue<R> {
     bells: [Bell; BELLS],
     /// Batches closed so far: tells those who come at which bell to sleep.
     closed: Padded<AtomicUsize>,
-    /// How many are queued. Counted after the fact by whoever puts and before it by whoever claims, so it may be off by those
-    /// under way, and below zero for a moment.
-    waiting: Padded<AtomicIsize>,
+    waiting: Padded<Numbers>,
     /// Who waits for a free slot.
     room: Padded<Mutex<Room>>,
     /// How many wait there, for who looks without the lock.
@@ -296,6 +311,15 @@ impl<R> Slot<R> {
         self.request.with_mut(|p| unsafe { (*p).take() })
     }
 
+    /// Who waits for the answer, where the word is known to be somebody's.
+    fn owner(&self) -> Owner {
+        // Relaxed: written before the word.
+        match self.by_thread.load(Ordering::Relaxed) {
+            true => Owner::Thread,
+            false => Owner::Future,
+        }
+    }
+
     fn change(&self, ticket: u64, from: u64, to: u64) -> Result<(), u64> {
         let word = |state| ticket << TICKET_SHIFT | state;
         // Acquire: whoever wins the cells sees what was put into them. Release: what it did with them is seen by who wins
@@ -320,7 +344,7 @@ impl<R: Send> Queue<R> {
             tickets: Padded(AtomicU64::new(1)),
             bells: std::array::from_fn(|_| Bell::new()),
             closed: Padded(AtomicUsize::new(0)),
-            waiting: Padded(AtomicIsize::new(0)),
+            waiting: Padded::default(),
             room: Padded(Mutex::new(Room::default())),
             room_wanted: AtomicUsize::new(0),
         };
@@ -344,7 +368,8 @@ impl<R: Send> Queue<R> {
     /// How many wait, roughly: those that are being put or claimed at this moment count or not.
     pub fn waiting(&self) -> usize {
         // Acquire: who sees a request counted also finds its bit.
-        self.waiting.load(Ordering::Acquire).max(0) as usize
+        let number = |owner| self.waiting.of(owner).load(Ordering::Acquire);
+        (number(Owner::Thread) + number(Owner::Future)).max(0) as usize
     }
 
     /// The next place in the order of arrival.
@@ -382,14 +407,16 @@ impl<R: Send> Queue<R> {
         slot.overtaken.store(0, Ordering::Relaxed);
         // SAFETY: the slot is reserved for us and not queued yet: its cells are ours.
         unsafe { slot.store(request) };
-        // Relaxed throughout: a hint that spreads sleepers over bells.
-        let bell = self.closed.load(Ordering::Relaxed) % BELLS;
-        slot.bell.store(bell, Ordering::Relaxed);
+        if owner == Owner::Thread {
+            // Relaxed throughout: a hint that spreads sleepers over bells.
+            let bell = self.closed.load(Ordering::Relaxed) % BELLS;
+            slot.bell.store(bell, Ordering::Relaxed);
+        }
         // Release: whoever claims sees the cells and the traits.
         slot.word
             .store(ticket << TICKET_SHIFT | QUEUED, Ordering::Release);
         self.queued[slot_index / BLOCK].fetch_or(bit(slot_index), Ordering::Release);
-        self.waiting.fetch_add(1, Ordering::Release);
+        self.waiting.of(owner).fetch_add(1, Ordering::Release);
         Place {
             slot: slot_index,
             ticket,
@@ -441,7 +468,8 @@ impl<R: Send> Queue<R> {
     /// Out of the index, after the word was taken away from `queued` and before anybody else can have the slot: what is queued in it
     /// then is not to be lost.
     fn unlist(&self, index: usize) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let owner = self.slot(index).owner();
+        self.waiting.of(owner).fetch_sub(1, Ordering::Relaxed);
         self.queued[index / BLOCK].fetch_and(!bit(index), Ordering::Relaxed);
     }
 
@@ -452,8 +480,16 @@ impl<R: Send> Queue<R> {
         }
         // So many words at a time, to need no memory that grows with the table.
         const WORDS: usize = 32;
-        self.waiting
-            .fetch_sub(claimed.len() as isize, Ordering::Relaxed);
+        let by_thread = |one: &&Waiting| self.slot(one.slot).owner() == Owner::Thread;
+        let threads = claimed.iter().filter(by_thread).count();
+        let numbers = [
+            (Owner::Thread, threads),
+            (Owner::Future, claimed.len() - threads),
+        ];
+        for (owner, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
+            let waiting = self.waiting.of(owner);
+            waiting.fetch_sub(number as isize, Ordering::Relaxed);
+        }
         for (i, words) in self.queued.chunks(WORDS).enumerate() {
             let mut gone = [0; WORDS];
             for one in claimed {
@@ -558,11 +594,7 @@ impl<R: Send> Queue<R> {
             queue: self,
             slot: claimed.slot,
             ticket: claimed.ticket,
-            // Relaxed: written before the word that was claimed.
-            owner: match slot.by_thread.load(Ordering::Relaxed) {
-                true => Owner::Thread,
-                false => Owner::Future,
-            },
+            owner: slot.owner(),
             bell: slot.bell.load(Ordering::Relaxed),
             _lends: PhantomData,
         }
@@ -576,6 +608,12 @@ impl<R: Send> Queue<R> {
     /// Takes the oldest request that a thread waits for out of the queue and makes its owner the leader: it will find
     /// [`News::Lead`].
     pub fn appoint(&self) -> Appointed {
+        // The oldest is found by a look at everybody, which a thousand futures make long. They can be told from the numbers. A thread
+        // that is not counted yet is led for with them: what matters to it is that somebody leads.
+        let number = |owner| self.waiting.of(owner).load(Ordering::Relaxed);
+        if number(Owner::Thread) <= 0 && number(Owner::Future) > 0 && self.is_waited_in() {
+            return Appointed::NoThreadWaits;
+        }
         let mut futures = false;
         loop {
             let mut oldest: Option<Waiting> = None;
@@ -639,8 +677,12 @@ impl<R: Send> Queue<R> {
 
     /// The same for a future, whose waker is kept until there is news.
     pub fn poll_news(&self, place: &Place, cx: &Context<'_>) -> Poll<()> {
+        if self.news(place) != News::None {
+            return Poll::Ready(());
+        }
         let slot = self.slot(place.slot);
         let mut waker = lock(&slot.waker);
+        // Once more: see `Claim::finish`.
         if self.news(place) != News::None {
             return Poll::Ready(());
         }
@@ -659,7 +701,8 @@ impl<R: Send> Queue<R> {
         let slot = self.slot(place.slot);
         // SAFETY: after `done` and `appointed` the cells are the owner's.
         let request = unsafe { slot.take() }?;
-        *lock(&slot.waker) = None;
+        // No waker is left behind: a thread has none, and who answers a future holds the lock from before `done` until it has taken
+        // the waker. If it has not by now, the slot's next owner waits for the lock before it leaves its own.
         self.free(place.slot);
         Some((request, place.ticket))
     }

@@ -114,3 +114,20 @@ fn those_claimed_together_are_out_of_the_index_and_the_others_still_in_it() {
     assert_eq!(queue.waiting(), 0);
     assert!(!queue.is_waited_in());
 }
+
+#[test]
+fn a_thread_is_appointed_if_one_waits_among_however_many_futures() {
+    let queue = Queue::new(8);
+    assert_eq!(queue.appoint(), Appointed::NobodyWaits);
+    let futures = [(); 3].map(|()| put(&queue, 7, Owner::Future).unwrap());
+    assert_eq!(queue.appoint(), Appointed::NoThreadWaits);
+    let thread = put(&queue, 8, Owner::Thread).unwrap();
+    assert_eq!(queue.appoint(), Appointed::Thread);
+    assert_eq!(queue.news(&thread), News::Lead);
+    assert_eq!(queue.appoint(), Appointed::NoThreadWaits);
+    assert!(queue.collect(thread).is_some());
+    for place in futures {
+        assert!(queue.withdraw(place).is_ok());
+    }
+    assert_eq!(queue.appoint(), Appointed::NobodyWaits);
+}
