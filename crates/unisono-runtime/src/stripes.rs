@@ -130,13 +130,15 @@ mod loom_tests {
             let threads: Vec<_> = (1..3)
                 .map(|n| {
                     let striped = Arc::clone(&striped);
-                    loom::thread::spawn(move || striped.own().fetch_add(n, Ordering::Relaxed))
+                    loom::thread::spawn(move || {
+                        striped.own().fetch_add(n, Ordering::Relaxed);
+                    })
                 })
                 .collect();
             striped.own().fetch_add(4, Ordering::Relaxed);
             let sum = || -> u64 { striped.iter().map(|n| n.load(Ordering::Relaxed)).sum() };
             assert!((4..=7).contains(&sum()));
-            threads.into_iter().for_each(|t| drop(t.join().unwrap()));
+            threads.into_iter().for_each(|t| t.join().unwrap());
             assert_eq!(sum(), 7);
         });
     }
