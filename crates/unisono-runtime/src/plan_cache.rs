@@ -364,23 +364,26 @@ impl Weigh for u64 {
 /// A value whose handles for fronts are told apart from the table's.
 #[cfg(test)]
 #[derive(Clone)]
-struct Handle(std::sync::Arc<std::sync::Arc<u64>>);
+struct Handle(std::sync::Arc<Held>);
+
+#[cfg(test)]
+struct Held(std::sync::Arc<u64>);
 
 #[cfg(test)]
 impl Handle {
     fn new(bytes: u64) -> Handle {
-        Handle(std::sync::Arc::new(std::sync::Arc::new(bytes)))
+        Handle(std::sync::Arc::new(Held(std::sync::Arc::new(bytes))))
     }
 }
 
 #[cfg(test)]
 impl Weigh for Handle {
     fn bytes(&self) -> u64 {
-        **self.0
+        *self.0.0
     }
 
     fn own_handle(&self) -> Handle {
-        Handle(std::sync::Arc::new(std::sync::Arc::clone(&self.0)))
+        Handle(std::sync::Arc::new(Held(std::sync::Arc::clone(&self.0.0))))
     }
 }
 
@@ -462,7 +465,7 @@ mod tests {
         look_up(1);
         assert_eq!((cache.counts().compiles, cache.counts().hits), (1, 8));
         let used = get(1);
-        let value = std::sync::Arc::downgrade(&*used.0);
+        let value = std::sync::Arc::downgrade(&used.0.0);
         get(2);
         assert_eq!(
             value.strong_count(),
@@ -472,7 +475,7 @@ mod tests {
         drop(used);
         assert_eq!(value.strong_count(), 0);
         look_up(2);
-        let cleared = std::sync::Arc::downgrade(&*get(2).0);
+        let cleared = std::sync::Arc::downgrade(&get(2).0.0);
         cache.clear();
         assert_eq!(cleared.strong_count(), 0);
         get(2);
@@ -564,7 +567,7 @@ mod loom_tests {
                 let compile = || Ok(Handle::new(60));
                 cache.get_or_compile(&key, compile, || "orphaned".into())
             };
-            let evicted = std::sync::Arc::downgrade(&*get(&cache, 1).unwrap().0);
+            let evicted = std::sync::Arc::downgrade(&get(&cache, 1).unwrap().0.0);
             let other = Arc::clone(&cache);
             let looks_up = loom::thread::spawn(move || {
                 // Not compiled anew: that would evict the other one.

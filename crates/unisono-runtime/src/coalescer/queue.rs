@@ -820,7 +820,7 @@ impl<R: Send> Queue<R> {
 /// number's bits read backwards as a fraction.
 fn home(number: usize, blocks: usize) -> usize {
     let fraction = u64::from((number as u32).reverse_bits());
-    (fraction * blocks as u64 >> 32) as usize
+    ((fraction * blocks as u64) >> 32) as usize
 }
 
 /// By which one owner can be woken, with few others.
