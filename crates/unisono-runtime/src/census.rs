@@ -6,6 +6,7 @@
 //! Counts are exact for who has joined, or otherwise synchronised with, those that counted. Read in between, they may be behind, but never
 //! show more released than created.
 
+use crate::stripes::Striped;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -86,11 +87,34 @@ impl Count {
     }
 }
 
+/// What has come and gone, as far as the threads of one stripe have counted it. Who releases may be of another stripe than who created,
+/// so that in one stripe alone more may have gone than came.
 #[derive(Default)]
-struct Cell {
+struct Tally {
     created: AtomicU64,
     released: AtomicU64,
+}
+
+#[derive(Default)]
+struct Cell {
+    tallies: Striped<Tally>,
     bytes: AtomicU64,
+}
+
+/// Most of what comes and goes at every request holds no bytes, or as many as before: nothing is written then, since
+/// everybody writes to the same place.
+impl Cell {
+    fn add_bytes(&self, bytes: u64) {
+        if bytes > 0 {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn subtract_bytes(&self, bytes: u64) {
+        if bytes > 0 {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The counters of one device.
@@ -105,11 +129,8 @@ impl Census {
 
     /// Counts one resource of this many bytes until the token is dropped.
     pub fn count(&self, resource: Resource, bytes: u64) -> Token {
-        let cell = &self.0[resource.index()];
-        // Relaxed: a reader that must see exact counts has joined or otherwise synchronised with the threads that counted,
-        // which makes their relaxed additions visible to it. For all others see `get`.
-        cell.created.fetch_add(1, Ordering::Relaxed);
-        cell.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.created(resource);
+        self.0[resource.index()].add_bytes(bytes);
         Token {
             census: self.clone(),
             resource,
@@ -117,16 +138,34 @@ impl Census {
         }
     }
 
+    /// Counts one resource without bytes, for an owner whose own drop sees to [`Census::released`].
+    pub(crate) fn created(&self, resource: Resource) {
+        let tally = self.0[resource.index()].tallies.own();
+        // Relaxed: a reader that must see exact counts has joined or otherwise synchronised with the threads that counted,
+        // which makes their relaxed additions visible to it. For all others see `get`.
+        tally.created.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the release of so many.
+    pub(crate) fn released(&self, resource: Resource, count: u64) {
+        let tally = self.0[resource.index()].tallies.own();
+        // Release: who sees one as released sees it as created. See `get`.
+        tally.released.fetch_add(count, Ordering::Release);
+    }
+
     /// The counts of one class.
     pub fn get(&self, resource: Resource) -> Count {
         let cell = &self.0[resource.index()];
-        // Released first: a resource that is made and unmade in between is then seen as alive, never as released
-        // without having been created. Acquire pairs with the Release in `Token::release`: without it, the older number
-        // of those created could still be read after a newer one of those released.
-        let released = cell.released.load(Ordering::Acquire);
+        // All stripes' released first: a resource that is made and unmade in between is then seen as alive, never as released
+        // without having been created. Acquire pairs with the Release in `released`: each one that is seen as released was
+        // counted as created, in whichever stripe, before that, so the additions below find it there. Without it, or with the
+        // two sums taken stripe by stripe, the creation of one that another stripe has released could be missed.
+        let tallies = || cell.tallies.iter();
+        let released = tallies().map(|t| t.released.load(Ordering::Acquire)).sum();
+        let created = tallies().map(|t| t.created.load(Ordering::Relaxed)).sum();
         Count {
             released,
-            created: cell.created.load(Ordering::Relaxed),
+            created,
             bytes: cell.bytes.load(Ordering::Relaxed),
         }
     }
@@ -151,12 +190,9 @@ pub struct Token {
 impl Token {
     /// States the bytes that the resource holds now.
     pub fn set_bytes(&mut self, bytes: u64) {
-        let cell = &self.census.0[self.resource.index()].bytes;
-        if bytes >= self.bytes {
-            cell.fetch_add(bytes - self.bytes, Ordering::Relaxed);
-        } else {
-            cell.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
-        }
+        let cell = &self.census.0[self.resource.index()];
+        cell.add_bytes(bytes.saturating_sub(self.bytes));
+        cell.subtract_bytes(self.bytes.saturating_sub(bytes));
         self.bytes = bytes;
     }
 }
@@ -164,10 +200,8 @@ impl Token {
 impl Token {
     /// Counts the release; once, or what was counted is not what there is.
     pub(crate) fn release(&self) {
-        let cell = &self.census.0[self.resource.index()];
-        cell.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        // Release: who sees this one as released sees it as created. See `Census::get`.
-        cell.released.fetch_add(1, Ordering::Release);
+        self.census.0[self.resource.index()].subtract_bytes(self.bytes);
+        self.census.released(self.resource, 1);
     }
 }
 
@@ -233,6 +267,24 @@ mod loom_tests {
             loom::thread::spawn(move || drop(first)),
             loom::thread::spawn(move || drop(census.count(Resource::Plan, BYTES))),
         ]
+    }
+
+    /// The threads of a model are numbered: the third counts in the reader's stripe, the second in the other one.
+    #[test]
+    fn what_one_stripe_created_and_another_released_is_never_seen_released_alone() {
+        check(|| {
+            let census = Census::new();
+            let counted = census.clone();
+            let releases = loom::thread::spawn(move || {
+                let creates = loom::thread::spawn(move || counted.count(Resource::Plan, 0));
+                drop(creates.join().unwrap());
+            });
+            let count = census.get(Resource::Plan);
+            assert!(count.released <= count.created, "{count:?}");
+            releases.join().unwrap();
+            let count = census.get(Resource::Plan);
+            assert_eq!((count.created, count.released), (1, 1));
+        });
     }
 
     fn check(f: impl Fn() + Sync + Send + 'static) {

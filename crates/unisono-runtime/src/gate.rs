@@ -3,6 +3,7 @@
 //! The one idea: one counter whose top bit says that the gate is closed. Entering and leaving are one addition each;
 //! only who waits for the last one to leave takes a lock.
 
+use crate::stripes::Padded;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, lock, wait};
 
@@ -10,7 +11,8 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 
 /// See the [module](self).
 pub struct Gate {
-    inside: AtomicUsize,
+    /// Everybody writes it, and nothing else lies beside it.
+    inside: Padded<AtomicUsize>,
     door: Mutex<()>,
     empty: Condvar,
 }
@@ -25,7 +27,7 @@ impl Gate {
     /// Open, with nobody inside.
     pub fn new() -> Gate {
         Gate {
-            inside: AtomicUsize::new(0),
+            inside: Padded::default(),
             door: Mutex::new(()),
             empty: Condvar::new(),
         }
@@ -43,8 +45,13 @@ impl Gate {
 
     /// Leaves.
     pub fn leave(&self) {
+        self.leave_together(1);
+    }
+
+    /// So many leave, each of whom has entered.
+    pub fn leave_together(&self, count: usize) {
         // Release: what was done inside is seen by who waits in `wait_until_empty`.
-        if self.inside.fetch_sub(1, Ordering::Release) == CLOSED | 1 {
+        if self.inside.fetch_sub(count, Ordering::Release) == CLOSED | count {
             // Through the lock: who waits either sleeps by now, or has yet to look at the counter.
             drop(lock(&self.door));
             self.empty.notify_all();
@@ -75,6 +82,20 @@ impl Gate {
 mod loom_tests {
     use super::*;
     use crate::sync::Arc;
+
+    #[test]
+    fn who_waits_is_woken_when_the_last_ones_leave_together() {
+        loom::model(|| {
+            let gate = Arc::new(Gate::new());
+            assert!(gate.enter() && gate.enter());
+            let other = Arc::clone(&gate);
+            let leaves = loom::thread::spawn(move || other.leave_together(2));
+            gate.close();
+            gate.wait_until_empty();
+            leaves.join().unwrap();
+            assert_eq!(gate.inside(), 0);
+        });
+    }
 
     #[test]
     fn who_waits_for_the_last_one_is_woken_and_nobody_enters_afterwards() {

@@ -37,6 +37,7 @@ pub mod roofline;
 pub mod session;
 pub mod stall;
 pub mod stats;
+mod stripes;
 pub mod sync;
 pub mod team;
 

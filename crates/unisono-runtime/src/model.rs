@@ -8,6 +8,7 @@ use unisono_tensor::{DType, Tensor};
 
 use crate::error::{Error, ErrorKind};
 use crate::plan::PlanKey;
+use crate::stripes::Striped;
 
 /// One named input or output.
 #[derive(Clone, Debug)]
@@ -28,7 +29,8 @@ pub struct ModelGraph {
     contract: Contract,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    output_names: Arc<[Arc<str>]>,
+    /// One list for each stripe: every answer holds one.
+    output_names: Striped<Arc<[Arc<str>]>>,
 }
 
 impl ModelGraph {
@@ -90,7 +92,7 @@ impl ModelGraph {
                 },
             });
         }
-        let output_names = outputs.iter().map(|p| Arc::clone(&p.name)).collect();
+        let output_names = Striped::new(|| outputs.iter().map(|p| Arc::clone(&p.name)).collect());
         Ok(ModelGraph {
             graph,
             contract,
@@ -121,7 +123,7 @@ impl ModelGraph {
     }
 
     pub(crate) fn output_names(&self) -> &Arc<[Arc<str>]> {
-        &self.output_names
+        self.output_names.own()
     }
 
     /// Checks a request's tensors, in the order of the inputs, and says which plan serves it and with how many rows.

@@ -406,33 +406,32 @@ pub trait Plan: Any + Send + Sync {
 impl dyn Plan {
     /// The device's own type.
     pub fn downcast_ref<T: Plan>(&self) -> Option<&T> {
-        (self as &dyn Any).downcast_ref()
-    }
-}
-
-impl Weigh for CountedPlan {
-    fn bytes(&self) -> u64 {
-        self.plan.bytes()
+        match (self as &dyn Any).downcast_ref::<CountedPlan>() {
+            Some(counted) => counted.plan.downcast_ref(),
+            None => (self as &dyn Any).downcast_ref(),
+        }
     }
 
-    #[cfg(feature = "mutants")]
-    fn revoke(&self) {
-        // The one in hand comes from the cache; any other is somebody's who runs it.
-        if Arc::strong_count(&self._token) > 1 {
-            self._token.release();
+    /// A number that no other plan has as long as this one lives, whichever handle it is seen through.
+    pub(crate) fn identity(&self) -> usize {
+        match (self as &dyn Any).downcast_ref::<CountedPlan>() {
+            Some(counted) => counted.plan.identity(),
+            None => std::ptr::from_ref(self).cast::<()>().addr(),
         }
     }
 }
 
 /// A plan with its entry in the census, released with the last handle.
-#[derive(Clone)]
+///
+/// It is a plan itself, so that a request which runs by it keeps it in the census through the one handle that it needs anyway.
 pub(crate) struct CountedPlan {
-    pub(crate) plan: Arc<dyn Plan>,
+    plan: Arc<dyn Plan>,
     /// See [`Cost::worthwhile_rows`].
     pub(crate) worthwhile_rows: usize,
     /// See [`Cost::mixes`].
     pub(crate) mixes: bool,
-    _token: Arc<crate::census::Token>,
+    /// Of the plan and not of this handle, which may have copies.
+    token: Arc<crate::census::Token>,
 }
 
 impl CountedPlan {
@@ -442,7 +441,82 @@ impl CountedPlan {
             plan,
             worthwhile_rows: cost.worthwhile_rows(),
             mixes: cost.mixes(),
-            _token: Arc::new(token),
+            token: Arc::new(token),
+        }
+    }
+}
+
+/// All of it is the plan's, defaults too.
+impl Plan for CountedPlan {
+    fn run(
+        &self,
+        lane: &mut dyn Lane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+    ) -> Result<(), Error> {
+        self.plan.run(lane, rows, inputs, outputs)
+    }
+
+    fn profile(
+        &self,
+        lane: &mut dyn Lane,
+        rows: usize,
+        inputs: &[Tensor],
+        outputs: &mut [Option<Tensor>],
+        runs: usize,
+    ) -> Result<Profile, Error> {
+        self.plan.profile(lane, rows, inputs, outputs, runs)
+    }
+
+    fn placement(&self, rows: usize) -> Result<Vec<NodePlacement>, Error> {
+        self.plan.placement(rows)
+    }
+
+    fn allocate(&self, rows: usize, outputs: &mut [Option<Tensor>]) {
+        self.plan.allocate(rows, outputs);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.plan.bytes()
+    }
+
+    fn cost(&self) -> Cost {
+        self.plan.cost()
+    }
+}
+
+/// What the cache hands out.
+#[derive(Clone)]
+pub(crate) struct PlanHandle(pub(crate) Arc<CountedPlan>);
+
+impl std::ops::Deref for PlanHandle {
+    type Target = CountedPlan;
+
+    fn deref(&self) -> &CountedPlan {
+        &self.0
+    }
+}
+
+impl Weigh for PlanHandle {
+    fn bytes(&self) -> u64 {
+        self.plan.bytes()
+    }
+
+    fn own_handle(&self) -> PlanHandle {
+        PlanHandle(Arc::new(CountedPlan {
+            plan: Arc::clone(&self.plan),
+            worthwhile_rows: self.worthwhile_rows,
+            mixes: self.mixes,
+            token: Arc::clone(&self.token),
+        }))
+    }
+
+    #[cfg(feature = "mutants")]
+    fn revoke(&self) {
+        // The one in hand comes from the cache; any other is somebody's who runs it.
+        if Arc::strong_count(&self.0) > 1 || Arc::strong_count(&self.token) > 1 {
+            self.token.release();
         }
     }
 }

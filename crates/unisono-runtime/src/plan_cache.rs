@@ -5,14 +5,17 @@
 //! its entry out of the table before it lands, so the next caller tries afresh. Ready plans are bounded in bytes; the
 //! least recently used go first. Eviction only forgets: a plan lives on while somebody runs it.
 //!
-//! A plan that is ready is found under a lock that readers share, so that callers who all need it, which is what happens at every
-//! request, do not queue for it.
+//! A plan that is ready is found at every request, and by callers who all need the same one. So each stripe of threads has a *front*:
+//! what its threads have found, behind a lock and with counts of owners that no other stripe writes. A front holds nothing that the table
+//! does not: it is filled with the table locked for reading, and whoever takes a plan out of the table, which needs the table for itself,
+//! takes it out of all fronts before. Eviction is therefore as exact as without them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use unisono_tensor::mutant;
 
+use crate::stripes::{Padded, Striped};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, read, wait, write};
 
@@ -20,6 +23,16 @@ use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, read, wait, write};
 pub trait Weigh {
     /// Bytes that the value keeps alive.
     fn bytes(&self) -> u64;
+
+    /// Another handle to the same value, with a count of owners of its own if that makes a difference: for callers who would
+    /// otherwise all write to one.
+    #[must_use]
+    fn own_handle(&self) -> Self
+    where
+        Self: Sized + Clone,
+    {
+        self.clone()
+    }
 
     /// Releases what the value stands for although it is held; only a mutant does that.
     #[doc(hidden)]
@@ -53,7 +66,7 @@ enum Entry<V, E> {
     Ready {
         value: V,
         bytes: u64,
-        used: AtomicU64,
+        used: Arc<AtomicU64>,
     },
     Building(Arc<Flight<V, E>>),
 }
@@ -64,39 +77,31 @@ struct Flight<V, E> {
     news: Condvar,
 }
 
+/// What the threads of one stripe have found. See the [module](self).
+struct Front<K, V> {
+    known: Mutex<HashMap<K, Known<V>>>,
+    hits: AtomicU64,
+}
+
+struct Known<V> {
+    value: V,
+    /// The table's.
+    used: Arc<AtomicU64>,
+}
+
 struct Table<K, V, E> {
     entries: HashMap<K, Entry<V, E>>,
-    /// The clock of "least recently used": goes on when another value than the last one is used.
-    now: AtomicU64,
-    hits: AtomicU64,
     bytes: u64,
     counts: CacheCounts,
 }
 
-impl<K: Eq + Hash, V: Clone, E> Table<K, V, E> {
-    /// The value for `key`, if it is ready.
-    fn find(&self, key: &K) -> Option<V> {
-        let Some(Entry::Ready { value, used, .. }) = self.entries.get(key) else {
-            return None;
-        };
-        // Relaxed throughout: numbers that decide what is forgotten first. Of one plan that everybody uses nothing is written
-        // but the count.
-        if used.load(Ordering::Relaxed) != self.now.load(Ordering::Relaxed) {
-            used.store(self.tick(), Ordering::Relaxed);
-        }
-        self.hits.fetch_add(1, Ordering::Relaxed);
-        Some(value.clone())
-    }
-
-    /// The next moment.
-    fn tick(&self) -> u64 {
-        self.now.fetch_add(1, Ordering::Relaxed) + 1
-    }
-}
-
 /// A bounded map from keys to compiled values. Values are handles (`Arc`s): cloning them is cheap.
 pub struct PlanCache<K, V, E> {
+    /// Locked, if at all, with the table locked already, never the other way round.
+    fronts: Striped<Front<K, V>>,
     table: RwLock<Table<K, V, E>>,
+    /// The clock of "least recently used": goes on when another value than the last one is used.
+    now: Padded<AtomicU64>,
     limit: AtomicU64,
 }
 
@@ -104,15 +109,60 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
     /// An empty cache that holds at most so many bytes. A single value beyond that is still handed out, not kept.
     pub fn new(limit: u64) -> Self {
         PlanCache {
+            fronts: Striped::new(|| Front {
+                known: Mutex::new(HashMap::new()),
+                hits: AtomicU64::new(0),
+            }),
             table: RwLock::new(Table {
                 entries: HashMap::new(),
-                now: AtomicU64::new(0),
-                hits: AtomicU64::new(0),
                 bytes: 0,
                 counts: CacheCounts::default(),
             }),
+            now: Padded::default(),
             limit: AtomicU64::new(limit),
         }
+    }
+
+    /// The value for `key`, if this stripe knows it.
+    fn find_in_front(&self, key: &K) -> Option<V> {
+        let front = self.fronts.own();
+        let value = {
+            let known = lock(&front.known);
+            let known = known.get(key)?;
+            self.note_use(&known.used);
+            known.value.clone()
+        };
+        front.hits.fetch_add(1, Ordering::Relaxed);
+        Some(value)
+    }
+
+    /// The value for `key`, if it is ready. The stripe knows it from now on: the table is locked, so it cannot be forgotten
+    /// meanwhile.
+    fn find(&self, table: &Table<K, V, E>, key: &K) -> Option<V> {
+        let Some(Entry::Ready { value, used, .. }) = table.entries.get(key) else {
+            return None;
+        };
+        self.note_use(used);
+        let front = self.fronts.own();
+        front.hits.fetch_add(1, Ordering::Relaxed);
+        let mut known = lock(&front.known);
+        let known = known.entry(key.clone()).or_insert_with(|| Known {
+            value: value.own_handle(),
+            used: Arc::clone(used),
+        });
+        Some(known.value.clone())
+    }
+
+    /// Relaxed throughout: numbers that decide what is forgotten first. Of one plan that everybody uses nothing is written.
+    fn note_use(&self, used: &AtomicU64) {
+        if used.load(Ordering::Relaxed) != self.now.load(Ordering::Relaxed) {
+            used.store(self.tick(), Ordering::Relaxed);
+        }
+    }
+
+    /// The next moment.
+    fn tick(&self) -> u64 {
+        self.now.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The value for `key`; `compile` is called if nobody has it and nobody else is making it.
@@ -124,7 +174,10 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
         compile: impl FnOnce() -> Result<V, E>,
         orphaned: impl Fn() -> E,
     ) -> Result<V, E> {
-        if let Some(value) = read(&self.table).find(key) {
+        if let Some(value) = self.find_in_front(key) {
+            return Ok(value);
+        }
+        if let Some(value) = self.find(&read(&self.table), key) {
             return Ok(value);
         }
         let flight = {
@@ -135,7 +188,7 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
                     .retain(|k, e| k != key || matches!(e, Entry::Ready { .. }));
             }
             // It may have become ready since.
-            if let Some(value) = table.find(key) {
+            if let Some(value) = self.find(&table, key) {
                 return Ok(value);
             }
             match table.entries.get(key) {
@@ -188,11 +241,11 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
                 let ready = Entry::Ready {
                     value: value.clone(),
                     bytes,
-                    used: AtomicU64::new(table.tick()),
+                    used: Arc::new(AtomicU64::new(self.tick())),
                 };
                 table.entries.insert(key.clone(), ready);
                 let over = |bytes| bytes > limit && !mutant!(CacheWithoutBound);
-                while over(table.bytes) && evict_oldest(&mut table, key) {}
+                while over(table.bytes) && self.evict_oldest(&mut table, key) {}
             }
         }
     }
@@ -208,7 +261,11 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
         CacheCounts {
             plans: plans as u64,
             bytes: table.bytes,
-            hits: table.hits.load(Ordering::Relaxed),
+            hits: self
+                .fronts
+                .iter()
+                .map(|f| f.hits.load(Ordering::Relaxed))
+                .sum(),
             ..table.counts
         }
     }
@@ -216,31 +273,37 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone> PlanCache<K, V, E> {
     /// Forgets every ready value.
     pub fn clear(&self) {
         let mut table = write(&self.table);
+        for front in self.fronts.iter() {
+            lock(&front.known).clear();
+        }
         table.entries.retain(|_, e| matches!(e, Entry::Building(_)));
         table.bytes = 0;
     }
-}
 
-/// Forgets the least recently used value other than `keep`; `false` if there is none.
-fn evict_oldest<K: Eq + Hash + Clone, V: Weigh, E>(table: &mut Table<K, V, E>, keep: &K) -> bool {
-    let oldest = table
-        .entries
-        .iter()
-        .filter_map(|(k, e)| match e {
-            Entry::Ready { used, .. } if k != keep => Some((used.load(Ordering::Relaxed), k)),
-            _ => None,
-        })
-        .min_by_key(|(used, _)| *used)
-        .map(|(_, k)| k.clone());
-    let Some(key) = oldest else { return false };
-    if let Some(Entry::Ready { value, bytes, .. }) = table.entries.remove(&key) {
-        if mutant!(EvictionDropsPlanInUse) {
-            value.revoke();
+    /// Forgets the least recently used value other than `keep`; `false` if there is none.
+    fn evict_oldest(&self, table: &mut Table<K, V, E>, keep: &K) -> bool {
+        let oldest = table
+            .entries
+            .iter()
+            .filter_map(|(k, e)| match e {
+                Entry::Ready { used, .. } if k != keep => Some((used.load(Ordering::Relaxed), k)),
+                _ => None,
+            })
+            .min_by_key(|(used, _)| *used)
+            .map(|(_, k)| k.clone());
+        let Some(key) = oldest else { return false };
+        for front in self.fronts.iter() {
+            lock(&front.known).remove(&key);
         }
-        table.bytes -= bytes;
-        table.counts.evictions += 1;
+        if let Some(Entry::Ready { value, bytes, .. }) = table.entries.remove(&key) {
+            if mutant!(EvictionDropsPlanInUse) {
+                value.revoke();
+            }
+            table.bytes -= bytes;
+            table.counts.evictions += 1;
+        }
+        true
     }
-    true
 }
 
 impl<V: Clone, E: Clone> Flight<V, E> {
@@ -295,6 +358,32 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh, E: Clone, F: Fn() -> E> Drop
 impl Weigh for u64 {
     fn bytes(&self) -> u64 {
         *self
+    }
+}
+
+/// A value whose handles for fronts are told apart from the table's.
+#[cfg(test)]
+#[derive(Clone)]
+struct Handle(std::sync::Arc<Held>);
+
+#[cfg(test)]
+struct Held(std::sync::Arc<u64>);
+
+#[cfg(test)]
+impl Handle {
+    fn new(bytes: u64) -> Handle {
+        Handle(std::sync::Arc::new(Held(std::sync::Arc::new(bytes))))
+    }
+}
+
+#[cfg(test)]
+impl Weigh for Handle {
+    fn bytes(&self) -> u64 {
+        *self.0.0
+    }
+
+    fn own_handle(&self) -> Handle {
+        Handle(std::sync::Arc::new(Held(std::sync::Arc::clone(&self.0.0))))
     }
 }
 
@@ -356,6 +445,41 @@ mod tests {
             cache.counts().bytes <= 100,
             "a value beyond the bound is not kept"
         );
+    }
+
+    /// Evidence: plans-bounded, bounded-plans
+    #[test]
+    fn what_is_evicted_or_cleared_is_kept_by_nobody_but_those_who_use_it() {
+        let cache = PlanCache::<u32, Handle, String>::new(100);
+        let get = |key| {
+            let value = cache.get_or_compile(&key, || Ok(Handle::new(60)), || "orphaned".into());
+            value.unwrap()
+        };
+        // One after the other, each of another stripe, and twice: from the table, then from the front.
+        let look_up = |key| {
+            for _ in 0..4 {
+                std::thread::scope(|s| s.spawn(|| (get(key), get(key))).join().unwrap());
+            }
+        };
+        get(1);
+        look_up(1);
+        assert_eq!((cache.counts().compiles, cache.counts().hits), (1, 8));
+        let used = get(1);
+        let value = std::sync::Arc::downgrade(&used.0.0);
+        get(2);
+        assert_eq!(
+            value.strong_count(),
+            1,
+            "it lives on while somebody uses it"
+        );
+        drop(used);
+        assert_eq!(value.strong_count(), 0);
+        look_up(2);
+        let cleared = std::sync::Arc::downgrade(&get(2).0.0);
+        cache.clear();
+        assert_eq!(cleared.strong_count(), 0);
+        get(2);
+        assert_eq!(cache.counts().compiles, 3);
     }
 
     /// Evidence: failed-compile
@@ -429,6 +553,34 @@ mod loom_tests {
                 t.join().unwrap();
             }
             assert_eq!(compiles.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    /// Evidence: plans-bounded
+    #[test]
+    fn a_value_that_is_evicted_while_it_is_looked_up_stays_in_no_front() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let cache = Arc::new(PlanCache::<u32, Handle, String>::new(100));
+            let get = |cache: &PlanCache<u32, Handle, String>, key| {
+                let compile = || Ok(Handle::new(60));
+                cache.get_or_compile(&key, compile, || "orphaned".into())
+            };
+            let evicted = std::sync::Arc::downgrade(&get(&cache, 1).unwrap().0.0);
+            let other = Arc::clone(&cache);
+            let looks_up = loom::thread::spawn(move || {
+                // Not compiled anew: that would evict the other one.
+                drop(other.find_in_front(&1));
+                drop(other.find(&read(&other.table), &1));
+                drop(other.find_in_front(&1));
+            });
+            get(&cache, 2).unwrap();
+            looks_up.join().unwrap();
+            assert_eq!(evicted.strong_count(), 0);
+            let fronts = || cache.fronts.iter().map(|f| lock(&f.known));
+            assert!(fronts().all(|known| !known.contains_key(&1)));
+            assert!(cache.find_in_front(&1).is_none());
         });
     }
 

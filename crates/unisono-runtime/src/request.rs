@@ -154,7 +154,8 @@ impl RunOptions {
 /// The answer to one request: the model's outputs in its order, each with an allocation of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
-    pub(crate) names: Arc<[Arc<str>]>,
+    /// None until a model has said. An empty list would be one that the whole process shares, with its count of owners.
+    pub(crate) names: Option<Arc<[Arc<str>]>>,
     pub(crate) tensors: Vec<Option<Tensor>>,
 }
 
@@ -166,10 +167,19 @@ impl Outputs {
 
     /// Makes room for a model's outputs; what is there already stays.
     pub(crate) fn prepare(&mut self, model: &ModelGraph) {
-        if !Arc::ptr_eq(&self.names, model.output_names()) {
-            self.names = Arc::clone(model.output_names());
+        let names = model.output_names();
+        if !self
+            .names
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, names))
+        {
+            self.names = Some(Arc::clone(names));
         }
         self.tensors.resize_with(model.outputs().len(), || None);
+    }
+
+    fn names(&self) -> &[Arc<str>] {
+        self.names.as_deref().unwrap_or_default()
     }
 
     /// How many there are.
@@ -184,7 +194,7 @@ impl Outputs {
 
     /// The output of this name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        let index = self.names.iter().position(|n| **n == *name)?;
+        let index = self.names().iter().position(|n| **n == *name)?;
         self.at(index)
     }
 
@@ -195,7 +205,7 @@ impl Outputs {
 
     /// Names and tensors.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.names
+        self.names()
             .iter()
             .zip(&self.tensors)
             .filter_map(|(n, t)| Some((&**n, t.as_ref()?)))
@@ -227,7 +237,7 @@ impl std::ops::Index<&str> for Outputs {
     fn index(&self, name: &str) -> &Tensor {
         match self.get(name) {
             Some(tensor) => tensor,
-            None => panic!("there is no output {name:?}; there are {:?}", self.names),
+            None => panic!("there is no output {name:?}; there are {:?}", self.names()),
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::plan_cache::CacheCounts;
+use crate::stripes::Striped;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Four buckets for each power of two of a `u64`.
@@ -225,10 +226,16 @@ impl SessionStats {
     }
 }
 
+/// What is counted when a request comes in, by the thread that brings it.
+#[derive(Default)]
+struct Arrivals {
+    requests: AtomicU64,
+    rows: AtomicU64,
+}
+
 /// The counters behind [`SessionStats`].
 pub(crate) struct Stats {
-    pub(crate) requests: AtomicU64,
-    pub(crate) rows: AtomicU64,
+    arrivals: Striped<Arrivals>,
     pub(crate) failed: AtomicU64,
     pub(crate) late: AtomicU64,
     pub(crate) cancelled: AtomicU64,
@@ -243,8 +250,7 @@ impl Stats {
     pub(crate) fn new() -> Stats {
         let zero = || AtomicU64::new(0);
         Stats {
-            requests: zero(),
-            rows: zero(),
+            arrivals: Striped::default(),
             failed: zero(),
             late: zero(),
             cancelled: zero(),
@@ -256,12 +262,19 @@ impl Stats {
         }
     }
 
+    /// Counts a request of so many rows.
+    pub(crate) fn arrival(&self, rows: usize) {
+        let arrivals = self.arrivals.own();
+        tick(&arrivals.requests);
+        arrivals.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn read(&self, waiting: u64, plans: CacheCounts) -> SessionStats {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let batch_requests = self.batch_requests.read();
         SessionStats {
-            requests: get(&self.requests),
-            rows: get(&self.rows),
+            requests: self.arrivals.iter().map(|a| get(&a.requests)).sum(),
+            rows: self.arrivals.iter().map(|a| get(&a.rows)).sum(),
             failed: get(&self.failed),
             late: get(&self.late),
             cancelled: get(&self.cancelled),

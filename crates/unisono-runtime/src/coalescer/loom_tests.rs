@@ -222,6 +222,33 @@ fn a_future_is_answered_or_taken_back() {
     }
 }
 
+fn answer_of_a_future(c: &Coalescer<u32>, x: u32) -> Option<u32> {
+    let place = c.submit(x, TRAITS).unwrap();
+    let cx = Context::from_waker(Waker::noop());
+    while c.poll(&place, &cx).is_pending() {
+        loom::thread::yield_now();
+    }
+    c.collect(place)
+}
+
+/// One of them uses its slot again while the other, who led for it, may not have left it yet.
+///
+/// Evidence: every-call-ends
+#[test]
+fn futures_of_two_senders_are_all_answered() {
+    check(2, || {
+        let c = coalescer(8);
+        let other = {
+            let c = Arc::clone(&c);
+            loom::thread::spawn(move || assert_eq!(answer_of_a_future(&c, 1), Some(101)))
+        };
+        assert_eq!(answer_of_a_future(&c, 2), Some(102));
+        assert_eq!(answer_of_a_future(&c, 3), Some(103));
+        other.join().unwrap();
+        assert_at_rest(&c);
+    });
+}
+
 /// Evidence: every-call-ends
 #[test]
 fn refusing_all_leaves_nobody_asleep() {

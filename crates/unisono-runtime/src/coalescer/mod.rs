@@ -34,6 +34,7 @@ pub mod room;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::stripes::Padded;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::{SpinWindow, park_until, spin_loop, thread};
 use choice::{Rules, choose};
@@ -57,15 +58,27 @@ const LOOKS: usize = 16;
 pub type Background = Box<dyn Fn() + Send + Sync>;
 
 /// See the [module](self).
+///
+/// What every caller writes has cache lines of its own, so that what is only read stays in everybody's cache.
 pub struct Coalescer<R> {
     queue: Queue<R>,
-    leaders: AtomicUsize,
+    leaders: Padded<AtomicUsize>,
     permits: AtomicUsize,
     /// Answers given and not yet picked up, and leaders who have appointed another and are not yet gone.
-    returning: AtomicUsize,
+    returning: Padded<AtomicUsize>,
     /// Those of them that a thread is being woken for: it will run, and see to those who wait.
-    waking: AtomicUsize,
-    /// So many of them did not come when they were waited for; they are not waited for again.
+    waking: Padded<AtomicUsize>,
+    near: Padded<Near>,
+    /// See [`Coalescer::set_asking`].
+    asking_ns: AtomicU64,
+    closed: AtomicBool,
+    background: Background,
+}
+
+/// What leaders tell each other of those who may come.
+#[derive(Default)]
+struct Near {
+    /// So many of those who return did not come when they were waited for; they are not waited for again.
     given_up: AtomicUsize,
     /// Who may be about to ask: those of the last batch and those who waited then. 0 once a leader has looked for them.
     callers: AtomicUsize,
@@ -73,10 +86,6 @@ pub struct Coalescer<R> {
     absent: AtomicUsize,
     /// Times that a leader has looked.
     looks: AtomicUsize,
-    /// See [`Coalescer::set_asking`].
-    asking_ns: AtomicU64,
-    closed: AtomicBool,
-    background: Background,
 }
 
 /// Why a request came back without an answer.
@@ -163,14 +172,11 @@ impl<R: Send> Coalescer<R> {
     pub fn new(capacity: usize, background: Background) -> Coalescer<R> {
         Coalescer {
             queue: Queue::new(capacity),
-            leaders: AtomicUsize::new(0),
+            leaders: Padded::default(),
             permits: AtomicUsize::new(1),
-            returning: AtomicUsize::new(0),
-            waking: AtomicUsize::new(0),
-            given_up: AtomicUsize::new(0),
-            callers: AtomicUsize::new(0),
-            absent: AtomicUsize::new(0),
-            looks: AtomicUsize::new(0),
+            returning: Padded::default(),
+            waking: Padded::default(),
+            near: Padded::default(),
             asking_ns: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             background,
@@ -215,9 +221,9 @@ impl<R: Send> Coalescer<R> {
     /// Does nobody wait, is nobody on the way back, and nobody expected to ask again? Then a leader may run in place.
     pub fn is_quiet(&self) -> bool {
         self.queue.waiting() == 0
-            && self.returning() <= self.given_up.load(Ordering::Relaxed)
+            && self.returning() <= self.near.given_up.load(Ordering::Relaxed)
             // Nobody has looked yet for those of the last batch.
-            && self.callers.load(Ordering::Relaxed) == 0
+            && self.near.callers.load(Ordering::Relaxed) == 0
     }
 
     /// The permit to lead, if there is one.
@@ -441,19 +447,17 @@ impl<R: Send> Coalescer<R> {
         let mut list = Vec::new();
         self.queue.look(&mut list);
         let mut bells = Bells::default();
-        for waiting in &list {
-            if let Some(mut claim) = self.queue.claim(waiting) {
-                refuse(claim.request_mut());
-                self.finish(claim, &mut bells);
-            }
-        }
+        self.queue.claim_all(&mut list, |mut claim| {
+            refuse(claim.request_mut());
+            self.returning.fetch_add(1, Ordering::Relaxed);
+            self.finish(claim, &mut bells);
+        });
         self.queue.ring(bells);
         self.queue.wake_room();
     }
 
+    /// It is counted as returning already: before its owner can pick it up.
     fn finish(&self, claim: Claim<'_, R>, bells: &mut Bells) {
-        // Before the owner can pick it up.
-        self.returning.fetch_add(1, Ordering::Relaxed);
         let by_thread = claim.is_by_thread();
         if by_thread {
             self.waking.fetch_add(1, Ordering::Relaxed);
@@ -516,16 +520,16 @@ impl<'c, R: Send> Leadership<'c, R> {
     pub fn recall(&self) {
         let c = self.coalescer;
         let mut outstanding = c.returning();
-        let mut given_up = c.given_up.load(Ordering::Relaxed);
+        let mut given_up = c.near.given_up.load(Ordering::Relaxed);
         if outstanding < given_up {
             given_up = outstanding;
-            c.given_up.store(given_up, Ordering::Relaxed);
+            c.near.given_up.store(given_up, Ordering::Relaxed);
         }
         // Those of the last batch who have picked their answers up already are about to ask, too.
-        let others = c.callers.swap(0, Ordering::Relaxed).saturating_sub(1);
-        let absent = match c.looks.fetch_add(1, Ordering::Relaxed) % LOOKS {
+        let others = c.near.callers.swap(0, Ordering::Relaxed).saturating_sub(1);
+        let absent = match c.near.looks.fetch_add(1, Ordering::Relaxed) % LOOKS {
             0 => 0,
-            _ => c.absent.load(Ordering::Relaxed),
+            _ => c.near.absent.load(Ordering::Relaxed),
         };
         let expected = c.queue.waiting() + outstanding.saturating_sub(given_up);
         let expected = expected.max(others.saturating_sub(absent));
@@ -539,7 +543,7 @@ impl<'c, R: Send> Leadership<'c, R> {
                 return;
             }
             if in_vain == PATIENCE {
-                c.given_up.store(outstanding, Ordering::Relaxed);
+                c.near.given_up.store(outstanding, Ordering::Relaxed);
                 return;
             }
             thread::yield_now();
@@ -556,7 +560,7 @@ impl<'c, R: Send> Leadership<'c, R> {
         }
         if others > 0 {
             let missing = others.saturating_sub(c.queue.waiting());
-            c.absent.store(missing, Ordering::Relaxed);
+            c.near.absent.store(missing, Ordering::Relaxed);
         }
     }
 
@@ -567,7 +571,7 @@ impl<'c, R: Send> Leadership<'c, R> {
         own: Option<(u64, Traits)>,
         rules: &Rules,
         list: &mut Vec<Waiting>,
-        mut take: impl FnMut(Claim<'c, R>),
+        take: impl FnMut(Claim<'c, R>),
     ) -> bool {
         let queue = &self.coalescer.queue;
         list.clear();
@@ -578,15 +582,10 @@ impl<'c, R: Send> Leadership<'c, R> {
                 queue.overtake(w);
             }
         });
-        let mut own_is_in = false;
+        let batch = &mut list[..chosen];
+        let own_is_in = batch.iter().any(Waiting::is_own);
         queue.note_close();
-        for waiting in &list[..chosen] {
-            if waiting.is_own() {
-                own_is_in = true;
-            } else if let Some(claim) = queue.claim(waiting) {
-                take(claim);
-            }
-        }
+        queue.claim_all(batch, take);
         own_is_in
     }
 
@@ -598,15 +597,31 @@ impl<'c, R: Send> Leadership<'c, R> {
     ) where
         R: 'q,
     {
-        let mut callers = 1;
+        let returning = &self.coalescer.returning;
+        let (least, most) = answered.size_hint();
+        // All at once, as many as they may be: everybody writes to this.
+        let mut counted = most.unwrap_or(least);
+        returning.fetch_add(counted, Ordering::Relaxed);
+        let (mut callers, mut finished) = (1, 0);
         for claim in answered {
+            finished += 1;
+            if finished > counted {
+                counted = finished;
+                returning.fetch_add(1, Ordering::Relaxed);
+            }
             callers += usize::from(claim.is_by_thread());
             self.coalescer.finish(claim, &mut wake_ups.bells);
+        }
+        if finished < counted {
+            returning.fetch_sub(counted - finished, Ordering::Relaxed);
         }
         // Relaxed: hints about who is near.
         callers += self.coalescer.queue.waiting();
         if callers > 1 {
-            self.coalescer.callers.store(callers, Ordering::Relaxed);
+            self.coalescer
+                .near
+                .callers
+                .store(callers, Ordering::Relaxed);
         }
     }
 }

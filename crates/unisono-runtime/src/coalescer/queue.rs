@@ -16,6 +16,10 @@
 //! Two bitmaps say which slots are in use and which are queued. The first is how slots are handed out; the second is
 //! only an index for whoever looks for work: the word decides.
 //!
+//! Threads that wait take the lowest free slot: there are few of them, they are seen with few looks, and sleep at few places. Futures may
+//! be in their thousands, put in by a few threads that do nothing else. Each of those begins at a *home* block of its own and goes
+//! round from there, so that they meet in one word, and in slots that another has just used, only where the table is nearly full.
+//!
 //! Its invariant, on which its unsafe code rests: a slot's cells belong to the owner from the moment it takes the slot until it stores
 //! `queued`; from then on to whoever takes the word away from `queued`; after `done` or `appointed` to the owner
 //! again; in `abandoned` to the claimer.
@@ -31,6 +35,7 @@ use std::time::Instant;
 use super::bell::{ALL, Bell};
 use super::room::{Left, Notify, Room, RoomPlace};
 
+use crate::stripes::{Padded, thread_number};
 use crate::sync::atomic::{
     AtomicBool, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
@@ -210,42 +215,62 @@ pub enum News {
     Lead,
 }
 
+/// In this order, and in cache lines of its own: what a leader looks at before it claims lies together, and comes to it by one
+/// transfer.
+#[repr(C, align(128))]
 struct Slot<R> {
     /// `ticket << 3 | state`.
     word: AtomicU64,
-    request: UnsafeCell<Option<R>>,
-    /// At which bell the owner sleeps.
-    bell: AtomicUsize,
-    /// The future's waker. Locked, since a future may bring another one at any time.
-    waker: Mutex<Option<Waker>>,
     // Traits, so that a leader can choose before it claims. Written by the owner before `queued`.
     kind: AtomicUsize,
     rows: AtomicUsize,
     row_limit: AtomicUsize,
+    overtaken: AtomicU32,
     mixes: AtomicBool,
     by_thread: AtomicBool,
-    overtaken: AtomicU32,
+    /// At which bell the owner sleeps.
+    bell: AtomicUsize,
+    /// The future's waker. Locked, since a future may bring another one at any time.
+    waker: Mutex<Option<Waker>>,
+    request: UnsafeCell<Option<R>>,
+}
+
+/// How many are queued. Counted after the fact by whoever puts and soon after it by whoever claims, so they may be off by those
+/// under way, and below zero for a moment.
+#[derive(Default)]
+struct Numbers {
+    threads: AtomicIsize,
+    futures: AtomicIsize,
+}
+
+impl Numbers {
+    fn of(&self, owner: Owner) -> &AtomicIsize {
+        match owner {
+            Owner::Thread => &self.threads,
+            Owner::Future => &self.futures,
+        }
+    }
 }
 
 /// So many slots as [`BLOCK`] says.
 type Block<R> = Box<[Slot<R>]>;
 
 /// See the [module](self).
+///
+/// What every caller writes has cache lines of its own, so that what is only read stays in everybody's cache.
 pub struct Queue<R> {
-    used: Box<[AtomicU64]>,
-    queued: Box<[AtomicU64]>,
+    used: Box<[Padded<AtomicU64>]>,
+    queued: Box<[Padded<AtomicU64>]>,
     /// Blocks of slots. All but the first are made when they are first needed.
     blocks: Box<[OnceLock<Block<R>>]>,
     capacity: usize,
-    tickets: AtomicU64,
+    tickets: Padded<AtomicU64>,
     bells: [Bell; BELLS],
     /// Batches closed so far: tells those who come at which bell to sleep.
-    closed: AtomicUsize,
-    /// How many are queued. Counted after the fact by whoever puts and before it by whoever claims, so it may be off by those
-    /// under way, and below zero for a moment.
-    waiting: AtomicIsize,
+    closed: Padded<AtomicUsize>,
+    waiting: Padded<Numbers>,
     /// Who waits for a free slot.
-    room: Mutex<Room>,
+    room: Padded<Mutex<Room>>,
     /// How many wait there, for who looks without the lock.
     room_wanted: AtomicUsize,
 }
@@ -260,15 +285,15 @@ impl<R> Slot<R> {
     fn new() -> Slot<R> {
         Slot {
             word: AtomicU64::new(EMPTY),
-            request: UnsafeCell::new(None),
-            bell: AtomicUsize::new(0),
-            waker: Mutex::new(None),
             kind: AtomicUsize::new(0),
             rows: AtomicUsize::new(0),
             row_limit: AtomicUsize::new(0),
+            overtaken: AtomicU32::new(0),
             mixes: AtomicBool::new(false),
             by_thread: AtomicBool::new(false),
-            overtaken: AtomicU32::new(0),
+            bell: AtomicUsize::new(0),
+            waker: Mutex::new(None),
+            request: UnsafeCell::new(None),
         }
     }
 
@@ -286,6 +311,15 @@ impl<R> Slot<R> {
         self.request.with_mut(|p| unsafe { (*p).take() })
     }
 
+    /// Who waits for the answer, where the word is known to be somebody's.
+    fn owner(&self) -> Owner {
+        // Relaxed: written before the word.
+        match self.by_thread.load(Ordering::Relaxed) {
+            true => Owner::Thread,
+            false => Owner::Future,
+        }
+    }
+
     fn change(&self, ticket: u64, from: u64, to: u64) -> Result<(), u64> {
         let word = |state| ticket << TICKET_SHIFT | state;
         // Acquire: whoever wins the cells sees what was put into them. Release: what it did with them is seen by who wins
@@ -301,17 +335,17 @@ impl<R: Send> Queue<R> {
     /// An empty table of at least `capacity` places (and at least one), rounded up to whole blocks of 64.
     pub fn new(capacity: usize) -> Queue<R> {
         let blocks = capacity.max(1).div_ceil(BLOCK);
-        let zeros = || (0..blocks).map(|_| AtomicU64::new(0)).collect();
+        let zeros = || (0..blocks).map(|_| Padded(AtomicU64::new(0))).collect();
         let queue = Queue {
             used: zeros(),
             queued: zeros(),
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
             capacity: capacity.max(1),
-            tickets: AtomicU64::new(1),
+            tickets: Padded(AtomicU64::new(1)),
             bells: std::array::from_fn(|_| Bell::new()),
-            closed: AtomicUsize::new(0),
-            waiting: AtomicIsize::new(0),
-            room: Mutex::new(Room::default()),
+            closed: Padded(AtomicUsize::new(0)),
+            waiting: Padded::default(),
+            room: Padded(Mutex::new(Room::default())),
             room_wanted: AtomicUsize::new(0),
         };
         queue.block(0);
@@ -334,7 +368,8 @@ impl<R: Send> Queue<R> {
     /// How many wait, roughly: those that are being put or claimed at this moment count or not.
     pub fn waiting(&self) -> usize {
         // Acquire: who sees a request counted also finds its bit.
-        self.waiting.load(Ordering::Acquire).max(0) as usize
+        let number = |owner| self.waiting.of(owner).load(Ordering::Acquire);
+        (number(Owner::Thread) + number(Owner::Future)).max(0) as usize
     }
 
     /// The next place in the order of arrival.
@@ -349,7 +384,11 @@ impl<R: Send> Queue<R> {
         if self.room_wanted.load(Ordering::Relaxed) > 0 {
             return Err(request);
         }
-        match self.reserve() {
+        let home = match owner {
+            Owner::Thread => 0,
+            Owner::Future => home(thread_number(), self.used.len()),
+        };
+        match self.reserve(home) {
             Some(slot) => Ok(self.put_into(slot, request, traits, owner)),
             None => Err(request),
         }
@@ -368,43 +407,50 @@ impl<R: Send> Queue<R> {
         slot.overtaken.store(0, Ordering::Relaxed);
         // SAFETY: the slot is reserved for us and not queued yet: its cells are ours.
         unsafe { slot.store(request) };
-        // Relaxed throughout: a hint that spreads sleepers over bells.
-        let bell = self.closed.load(Ordering::Relaxed) % BELLS;
-        slot.bell.store(bell, Ordering::Relaxed);
+        if owner == Owner::Thread {
+            // Relaxed throughout: a hint that spreads sleepers over bells.
+            let bell = self.closed.load(Ordering::Relaxed) % BELLS;
+            slot.bell.store(bell, Ordering::Relaxed);
+        }
         // Release: whoever claims sees the cells and the traits.
         slot.word
             .store(ticket << TICKET_SHIFT | QUEUED, Ordering::Release);
         self.queued[slot_index / BLOCK].fetch_or(bit(slot_index), Ordering::Release);
-        self.waiting.fetch_add(1, Ordering::Release);
+        self.waiting.of(owner).fetch_add(1, Ordering::Release);
         Place {
             slot: slot_index,
             ticket,
         }
     }
 
-    /// Takes the lowest free slot, so that whoever looks for work looks at few words.
-    fn reserve(&self) -> Option<usize> {
-        for (w, word) in self.used.iter().enumerate() {
-            let in_block = (self.capacity - w * BLOCK).min(BLOCK);
-            let mut used = word.load(Ordering::Relaxed);
-            loop {
-                let free = (!used).trailing_zeros() as usize;
-                if free >= in_block {
-                    break;
-                }
-                // Acquire pairs with the Release in `free`: the last owner's use of the cells is over.
-                match word.compare_exchange_weak(
-                    used,
-                    used | 1 << free,
-                    Ordering::Acquire,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return Some(w * BLOCK + free),
-                    Err(now) => used = now,
-                }
+    /// Takes the first free slot from this block on, round to the one before it: so none is free only if all are taken.
+    fn reserve(&self, home: usize) -> Option<usize> {
+        (home..self.used.len())
+            .chain(0..home)
+            .find_map(|block| self.reserve_in(block))
+    }
+
+    /// Takes the lowest free slot of a block.
+    fn reserve_in(&self, block: usize) -> Option<usize> {
+        let word = &self.used[block];
+        let in_block = (self.capacity - block * BLOCK).min(BLOCK);
+        let mut used = word.load(Ordering::Relaxed);
+        loop {
+            let free = (!used).trailing_zeros() as usize;
+            if free >= in_block {
+                return None;
+            }
+            // Acquire pairs with the Release in `free`: the last owner's use of the cells is over.
+            match word.compare_exchange_weak(
+                used,
+                used | 1 << free,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(block * BLOCK + free),
+                Err(now) => used = now,
             }
         }
-        None
     }
 
     /// Gives a slot back. Its cells are empty and belong to the caller.
@@ -419,10 +465,43 @@ impl<R: Send> Queue<R> {
         }
     }
 
-    /// Out of the index, after the word was taken away from `queued`.
+    /// Out of the index, after the word was taken away from `queued` and before anybody else can have the slot: what is queued in it
+    /// then is not to be lost.
     fn unlist(&self, index: usize) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let owner = self.slot(index).owner();
+        self.waiting.of(owner).fetch_sub(1, Ordering::Relaxed);
         self.queued[index / BLOCK].fetch_and(!bit(index), Ordering::Relaxed);
+    }
+
+    /// The same for many, with one subtraction and one write to each word of the index.
+    fn unlist_all(&self, claimed: &[Waiting]) {
+        if claimed.is_empty() {
+            return;
+        }
+        // So many words at a time, to need no memory that grows with the table.
+        const WORDS: usize = 32;
+        let by_thread = |one: &&Waiting| self.slot(one.slot).owner() == Owner::Thread;
+        let threads = claimed.iter().filter(by_thread).count();
+        let numbers = [
+            (Owner::Thread, threads),
+            (Owner::Future, claimed.len() - threads),
+        ];
+        for (owner, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
+            let waiting = self.waiting.of(owner);
+            waiting.fetch_sub(number as isize, Ordering::Relaxed);
+        }
+        for (i, words) in self.queued.chunks(WORDS).enumerate() {
+            let mut gone = [0; WORDS];
+            for one in claimed {
+                let word = (one.slot / BLOCK).checked_sub(i * WORDS);
+                if let Some(bits) = word.and_then(|word| gone.get_mut(word)) {
+                    *bits |= bit(one.slot);
+                }
+            }
+            for (word, bits) in words.iter().zip(gone).filter(|(_, bits)| *bits != 0) {
+                word.fetch_and(!bits, Ordering::Relaxed);
+            }
+        }
     }
 
     /// What waits now, put behind what `list` holds; in no order.
@@ -431,6 +510,14 @@ impl<R: Send> Queue<R> {
     }
 
     fn each(&self, mut f: impl FnMut(Waiting, bool)) {
+        self.find_any(|waiting, by_thread| {
+            f(waiting, by_thread);
+            false
+        });
+    }
+
+    /// Is there one of which `f` says so? It is shown no more after that.
+    fn find_any(&self, mut f: impl FnMut(Waiting, bool) -> bool) -> bool {
         for (w, word) in self.queued.iter().enumerate() {
             let mut bits = word.load(Ordering::Acquire);
             while bits != 0 {
@@ -454,9 +541,12 @@ impl<R: Send> Queue<R> {
                     },
                     overtaken: slot.overtaken.load(Ordering::Relaxed),
                 };
-                f(waiting, slot.by_thread.load(Ordering::Relaxed));
+                if f(waiting, slot.by_thread.load(Ordering::Relaxed)) {
+                    return true;
+                }
             }
         }
+        false
     }
 
     /// Notes that a later request was taken before this one.
@@ -473,30 +563,57 @@ impl<R: Send> Queue<R> {
         let slot = self.slot(waiting.slot);
         slot.change(waiting.ticket, QUEUED, CLAIMED).ok()?;
         self.unlist(waiting.slot);
-        Some(Claim {
+        Some(self.claim_of(waiting))
+    }
+
+    /// Takes all of these that are still there out of the queue, in their order, and hands each to `take`. A leader's own is passed
+    /// over.
+    pub fn claim_all<'q>(&'q self, waiting: &mut [Waiting], take: impl FnMut(Claim<'q, R>)) {
+        let mut claimed = 0;
+        for i in 0..waiting.len() {
+            let one = waiting[i];
+            let is_ours = !one.is_own() && {
+                let slot = self.slot(one.slot);
+                slot.change(one.ticket, QUEUED, CLAIMED).is_ok()
+            };
+            if is_ours {
+                waiting.swap(claimed, i);
+                claimed += 1;
+            }
+        }
+        let claimed = &waiting[..claimed];
+        // Before there are claims, which can end.
+        self.unlist_all(claimed);
+        claimed.iter().map(|one| self.claim_of(one)).for_each(take);
+    }
+
+    /// The word is ours.
+    fn claim_of(&self, claimed: &Waiting) -> Claim<'_, R> {
+        let slot = self.slot(claimed.slot);
+        Claim {
             queue: self,
-            slot: waiting.slot,
-            ticket: waiting.ticket,
-            // Relaxed: written before the word that was claimed.
-            owner: match slot.by_thread.load(Ordering::Relaxed) {
-                true => Owner::Thread,
-                false => Owner::Future,
-            },
+            slot: claimed.slot,
+            ticket: claimed.ticket,
+            owner: slot.owner(),
             bell: slot.bell.load(Ordering::Relaxed),
             _lends: PhantomData,
-        })
+        }
     }
 
     /// Does anybody wait? Exact, where [`Queue::waiting`] may be off by those that come and go at this moment.
     pub fn is_waited_in(&self) -> bool {
-        let mut anybody = false;
-        self.each(|_, _| anybody = true);
-        anybody
+        self.find_any(|_, _| true)
     }
 
     /// Takes the oldest request that a thread waits for out of the queue and makes its owner the leader: it will find
     /// [`News::Lead`].
     pub fn appoint(&self) -> Appointed {
+        // The oldest is found by a look at everybody, which a thousand futures make long. They can be told from the numbers. A thread
+        // that is not counted yet is led for with them: what matters to it is that somebody leads.
+        let number = |owner| self.waiting.of(owner).load(Ordering::Relaxed);
+        if number(Owner::Thread) <= 0 && number(Owner::Future) > 0 && self.is_waited_in() {
+            return Appointed::NoThreadWaits;
+        }
         let mut futures = false;
         loop {
             let mut oldest: Option<Waiting> = None;
@@ -560,8 +677,12 @@ impl<R: Send> Queue<R> {
 
     /// The same for a future, whose waker is kept until there is news.
     pub fn poll_news(&self, place: &Place, cx: &Context<'_>) -> Poll<()> {
+        if self.news(place) != News::None {
+            return Poll::Ready(());
+        }
         let slot = self.slot(place.slot);
         let mut waker = lock(&slot.waker);
+        // Once more: see `Claim::finish`.
         if self.news(place) != News::None {
             return Poll::Ready(());
         }
@@ -580,7 +701,8 @@ impl<R: Send> Queue<R> {
         let slot = self.slot(place.slot);
         // SAFETY: after `done` and `appointed` the cells are the owner's.
         let request = unsafe { slot.take() }?;
-        *lock(&slot.waker) = None;
+        // No waker is left behind: a thread has none, and who answers a future holds the lock from before `done` until it has taken
+        // the waker. If it has not by now, the slot's next owner waits for the lock before it leaves its own.
         self.free(place.slot);
         Some((request, place.ticket))
     }
@@ -682,7 +804,7 @@ impl<R: Send> Queue<R> {
                 if room.is_empty() {
                     return;
                 }
-                let Some(slot) = self.reserve() else { return };
+                let Some(slot) = self.reserve(0) else { return };
                 self.room_wanted.fetch_sub(1, Ordering::Relaxed);
                 room.grant(slot)
             };
@@ -693,6 +815,14 @@ impl<R: Send> Queue<R> {
     }
 }
 
+/// The block at which the thread of this number begins to look for a slot for a future. Threads that put futures in have started one
+/// after the other as a rule, and numbers that follow each other lie far apart here: it is van der Corput's sequence (1935), the
+/// number's bits read backwards as a fraction.
+fn home(number: usize, blocks: usize) -> usize {
+    let fraction = u64::from((number as u32).reverse_bits());
+    ((fraction * blocks as u64) >> 32) as usize
+}
+
 /// By which one owner can be woken, with few others.
 fn mask(slot: usize) -> u32 {
     1 << (slot % 32)
@@ -701,3 +831,6 @@ fn mask(slot: usize) -> u32 {
 fn bit(index: usize) -> u64 {
     1 << (index % BLOCK)
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -9,11 +9,12 @@ use std::time::Instant;
 use unisono_tensor::mutant;
 
 use super::lead::Request;
-use super::{Admitted, Inner, Visit, WhenFull, in_time, note_stage};
+use super::{Admitted, Inner, Kept, Visit, WhenFull, in_time, note_stage};
 use crate::coalescer::Refusal;
 use crate::coalescer::queue::{Owner, Place, Traits};
 use crate::coalescer::room::RoomPlace;
 use crate::error::Error;
+use crate::plan::Plan;
 use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stall::notes::{Note, Stage, Tag, Who};
 use crate::stats::tick;
@@ -24,7 +25,7 @@ use crate::stats::tick;
 /// begun; one that runs is not interrupted, and its answer thrown away.
 #[must_use = "the answer comes out of it"]
 pub struct RunFuture {
-    session: Arc<Inner>,
+    session: Arc<Kept>,
     state: State,
     /// What is noted of it, if anybody watches.
     note: Option<Note>,
@@ -42,7 +43,7 @@ enum State {
 }
 
 impl RunFuture {
-    pub(super) fn new(session: &Arc<Inner>, inputs: Inputs<'_>, options: &RunOptions) -> RunFuture {
+    pub(super) fn new(session: &Arc<Kept>, inputs: Inputs<'_>, options: &RunOptions) -> RunFuture {
         let mut note = None;
         let state = match RunFuture::start(session, inputs, options, &mut note) {
             Ok(state) => state,
@@ -59,7 +60,7 @@ impl RunFuture {
     }
 
     fn start(
-        session: &Arc<Inner>,
+        session: &Inner,
         inputs: Inputs<'_>,
         options: &RunOptions,
         note: &mut Option<Note>,
@@ -74,7 +75,7 @@ impl RunFuture {
     }
 
     fn queue(
-        session: &Arc<Inner>,
+        session: &Inner,
         admitted: Admitted,
         visit: Visit,
         options: &RunOptions,
@@ -84,10 +85,9 @@ impl RunFuture {
         let plan = session.plan(&admitted.key, tag)?;
         let traits = session.traits(&plan, &admitted, options);
         session.permit(&plan);
-        let mut outputs = Outputs::new();
-        outputs.prepare(&session.model);
-        plan.plan.allocate(admitted.rows, &mut outputs.tensors);
-        let outputs = outputs.tensors;
+        let mut outputs = Vec::new();
+        outputs.resize_with(session.model.outputs().len(), || None);
+        plan.allocate(admitted.rows, &mut outputs);
         let request = Request::new(plan, admitted, outputs, options.deadline, Some(visit), tag);
         // Before it can be claimed: from then on, whoever claims it knows better.
         if let Some(tag) = tag {
@@ -120,7 +120,7 @@ impl RunFuture {
     fn answer(&self, request: Request) -> Result<Outputs, Error> {
         let (result, tensors) = request.into_answer();
         result.map(|()| Outputs {
-            names: Arc::clone(self.session.model.output_names()),
+            names: Some(Arc::clone(self.session.model.output_names())),
             tensors,
         })
     }

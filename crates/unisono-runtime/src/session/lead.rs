@@ -18,7 +18,7 @@ use crate::coalescer::{Leadership, Refusal, WakeUps};
 use crate::device::CountedLane;
 use crate::error::{Error, ErrorKind};
 use crate::lane::{Lane, LaneGuard};
-use crate::plan::{CountedPlan, Group, Member};
+use crate::plan::{CountedPlan, Group, Member, Plan, PlanHandle};
 use crate::request::RunOptions;
 use crate::stall::notes::{BatchNote, Stage, Tag, Who};
 use crate::stats::tick;
@@ -33,20 +33,19 @@ const COMPARED_BYTES: usize = 4 << 10;
 /// A request on its way through the queue, and back with its answer.
 pub(crate) struct Request {
     member: Member,
-    /// Keeps the plan in the census.
-    _plan: CountedPlan,
     deadline: Option<Instant>,
     asked: Instant,
     /// A future's place in the session, given up with the answer: it may be looked at much later. A thread's is on its stack.
     pub(super) visit: Option<Visit>,
     /// Where its stage is noted, if anybody watches.
     tag: Option<Tag>,
-    pub(super) result: Result<(), Error>,
+    /// None yet, or the answer's. Not an error in advance: that is memory which one thread takes and another gives back.
+    pub(super) result: Option<Result<(), Error>>,
 }
 
 impl Request {
     pub(super) fn new(
-        plan: CountedPlan,
+        plan: PlanHandle,
         admitted: Admitted,
         outputs: Vec<Option<Tensor>>,
         deadline: Option<Instant>,
@@ -55,18 +54,22 @@ impl Request {
     ) -> Request {
         Request {
             member: Member {
-                plan: plan.plan.clone(),
+                plan: plan.0,
                 rows: admitted.rows,
                 inputs: admitted.tensors,
                 outputs,
             },
-            _plan: plan,
             deadline,
             asked: Instant::now(),
             visit,
             tag: tag.cloned(),
-            result: Err(unanswered()),
+            result: None,
         }
+    }
+
+    /// May it run, as far as is known?
+    fn is_well(&self) -> bool {
+        matches!(self.result, Some(Ok(())))
     }
 
     /// Gives up its place in the session.
@@ -87,8 +90,9 @@ impl Request {
     /// The answer. One that comes too late is none.
     pub(super) fn into_answer(self) -> (Result<(), Error>, Vec<Option<Tensor>>) {
         let result = match self.result {
-            Ok(()) => in_time(self.deadline),
-            Err(error) => Err(error),
+            Some(Ok(())) => in_time(self.deadline),
+            Some(Err(error)) => Err(error),
+            None => Err(unanswered()),
         };
         (result, self.member.outputs)
     }
@@ -180,6 +184,7 @@ fn emptied<'b>(mut members: Vec<&mut Member>) -> Vec<&'b mut Member> {
 
 /// A closed batch. However it goes out of scope, those in it are answered.
 struct Flight<'a, 'l> {
+    session: &'a Inner,
     leadership: &'a Leadership<'l, Request>,
     wake_ups: &'a mut WakeUps<'l, Request>,
     scratch: &'a mut Scratch,
@@ -191,12 +196,15 @@ impl Drop for Flight<'_, '_> {
         if mutant!(FollowersLeftAsleep) && std::thread::panicking() {
             return self.seats.clear();
         }
-        let answered = self.seats.drain(..).filter_map(|mut seat| {
-            seat.request.answered();
-            match seat.request {
-                Held::Claimed(claim) => Some(claim),
-                Held::Own(_) => None,
-            }
+        let visits = self.seats.iter_mut().filter_map(|seat| {
+            let request = &mut *seat.request;
+            note_stage(request.tag.as_ref(), Stage::Answered);
+            request.visit.as_mut()
+        });
+        Visit::end_all(self.session.doors.own(), visits);
+        let answered = self.seats.drain(..).filter_map(|seat| match seat.request {
+            Held::Claimed(claim) => Some(claim),
+            Held::Own(_) => None,
         });
         self.leadership.finish(answered, self.wake_ups);
         self.scratch.give_back(std::mem::take(&mut self.seats));
@@ -213,9 +221,8 @@ impl Inner {
     ) -> Traits {
         let own_limit = options.max_batch_rows.unwrap_or(usize::MAX);
         Traits {
-            // The address of a plan that lives as long as the request.
             kind: match admitted.shares && !mutant!(NeverCoalesced) {
-                true => std::ptr::from_ref(&*plan.plan).cast::<()>().addr(),
+                true => (plan as &dyn Plan).identity(),
                 false => 0,
             },
             rows: admitted.rows,
@@ -336,7 +343,7 @@ impl Inner {
         let Some(mut lane) = self.device.lanes().acquire_until(deadline) else {
             // Those who wait go on with the next leader.
             return own.is_some_and(|own| {
-                own.request.result = Err(late());
+                own.request.result = Some(Err(late()));
                 true
             });
         };
@@ -357,6 +364,7 @@ impl Inner {
         // Declared before the flight: it ends after all in it are answered.
         let _note;
         let mut flight = Flight {
+            session: self,
             leadership,
             wake_ups,
             scratch: &mut lane.scratch,
@@ -398,10 +406,10 @@ impl Inner {
         let refusing = self.refusing.load(Ordering::Relaxed);
         for seat in &mut *seats {
             let request = &mut *seat.request;
-            request.result = match refusing {
+            request.result = Some(match refusing {
                 true => Err(shut_down()),
                 false => in_time_at(began, request.deadline),
-            };
+            });
         }
         let waits = seats.iter();
         let waits = waits.map(|seat| nanoseconds(seat.request.asked, began));
@@ -410,7 +418,7 @@ impl Inner {
         self.group(seats, groups);
         let mut members = emptied(std::mem::take(&mut scratch.members));
         let running = seats.iter_mut().map(|seat| &mut *seat.request);
-        let running = running.filter(|request| request.result.is_ok());
+        let running = running.filter(|request| request.is_well());
         members.extend(running.map(|request| &mut request.member));
         let rows: usize = members.iter().map(|m| m.rows).sum();
         let whole = match &mut members[..] {
@@ -429,16 +437,16 @@ impl Inner {
             seats.retain(|seat| seat.request.is_own());
             return seats
                 .iter_mut()
-                .for_each(|seat| seat.request.result = whole.clone());
+                .for_each(|seat| seat.request.result = Some(whole.clone()));
         }
         let requests = seats.iter_mut().map(|seat| &mut *seat.request);
-        for request in requests.filter(|request| request.result.is_ok()) {
-            request.result = match singly {
+        for request in requests.filter(|request| request.is_well()) {
+            request.result = Some(match singly {
                 true => {
                     in_time(request.deadline).and_then(|()| run_member(lane, &mut request.member))
                 }
                 false => whole.clone(),
-            };
+            });
         }
         if count > 0 {
             self.stats.batch_requests.count(count as u64);
@@ -473,7 +481,7 @@ impl Inner {
         }
         let mut previous = None;
         let mut members = 0;
-        for seat in seats.iter().filter(|s| s.request.result.is_ok()) {
+        for seat in seats.iter().filter(|s| s.request.is_well()) {
             let rows = seat.request.member.rows;
             if previous != Some(seat.group) {
                 previous = Some(seat.group);
@@ -493,7 +501,7 @@ impl Inner {
     /// May the rows of two requests stand behind each other? One plan, and what has no rows is equal.
     fn stand_together(&self, a: &Request, b: &Request) -> bool {
         let (a, b) = (&a.member, &b.member);
-        let one_plan = std::ptr::addr_eq(&*a.plan, &*b.plan);
+        let one_plan = a.plan.identity() == b.plan.identity();
         let equal = |(port, (a, b)): (&crate::model::Port, (&Tensor, &Tensor))| {
             port.rows_axis.is_some()
                 || (a.bytes().as_ptr() == b.bytes().as_ptr() && a.strings().is_none())
@@ -534,7 +542,7 @@ fn run_one(
     inputs: &[Tensor],
     outputs: &mut [Option<Tensor>],
 ) -> Result<(), Error> {
-    together(|| plan.plan.run(lane, rows, inputs, outputs))
+    together(|| plan.run(lane, rows, inputs, outputs))
 }
 
 /// Did it end by a panic?

@@ -15,19 +15,20 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 use unisono_tensor::{Tensor, mutant};
 
-use crate::census::{Resource, Token};
+use crate::census::{Census, Resource, Token};
 use crate::coalescer::{Coalescer, Meanwhile, Refusal, Room, Spin, Turn};
 use crate::device::{Device, Prepared};
 use crate::error::{Error, ErrorKind};
 use crate::gate::Gate;
 use crate::lane::LanePool;
 use crate::model::ModelGraph;
-use crate::plan::{CountedPlan, NodePlacement, PlanInfo, PlanKey};
+use crate::plan::{CountedPlan, NodePlacement, Plan, PlanHandle, PlanInfo, PlanKey};
 use crate::plan_cache::{CacheCounts, PlanCache};
 use crate::request::{Inputs, Outputs, RunOptions};
 use crate::stall::notes::{Note, Stage, Tag, Watching, Who};
 use crate::stall::{StallReport, Watchdog, Watched};
 use crate::stats::{SessionStats, Stats, tick};
+use crate::stripes::{Padded, Striped};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -42,15 +43,31 @@ pub struct Session(Arc<Handle>);
 
 /// What all clones of a session share. When the last of them goes, the session is shut down; futures that are still waiting keep
 /// what they need.
-struct Handle(Arc<Inner>);
+struct Handle {
+    inner: Arc<Inner>,
+    /// What a future keeps of the session.
+    kept: Striped<Arc<Kept>>,
+}
+
+/// Keeps the session. There is one for each stripe, so that futures which come and go in many threads do not all write to one count
+/// of owners.
+struct Kept(Arc<Inner>);
+
+impl std::ops::Deref for Kept {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
         if mutant!(SessionKept) {
-            std::mem::forget(Arc::clone(&self.0));
+            std::mem::forget(Arc::clone(&self.inner));
         }
         // Nobody is inside but futures, and nothing is to be waited for.
-        self.0.close(self.0.options.on_drop);
+        self.inner.close(self.inner.options.on_drop);
     }
 }
 
@@ -63,32 +80,73 @@ struct Inner {
     model: Arc<ModelGraph>,
     device: Device,
     prepared: Arc<Prepared>,
-    plans: PlanCache<PlanKey, CountedPlan, Error>,
+    plans: PlanCache<PlanKey, PlanHandle, Error>,
     coalescer: Coalescer<Request>,
     /// Places for those who are in no queue and wait for a lane.
     line: LanePool<()>,
     gate: Arc<Gate>,
+    /// One for each stripe, for the counts of their owners.
+    doors: Striped<Arc<Door>>,
     /// Requests that have not begun are refused.
     refusing: AtomicBool,
-    stats: Stats,
+    stats: Padded<Stats>,
     options: SessionOptions,
     /// Has the model inputs without rows, which must be equal for requests to stand behind each other?
     shares_inputs: bool,
     _token: Token,
 }
 
-/// One request inside; leaving is its drop.
-struct Visit {
+/// Where requests are counted as they come and go. In one piece, so that a visit has one count of owners to write.
+struct Door {
     gate: Arc<Gate>,
-    /// There until the drop.
-    token: Option<Token>,
+    census: Census,
+}
+
+impl Door {
+    fn leave(&self, count: usize) {
+        // Before the gate: who waited for the last one to leave finds it released in the census.
+        self.census.released(Resource::Request, count as u64);
+        self.gate.leave_together(count);
+    }
+}
+
+/// One request inside. It leaves at the latest when this is dropped.
+struct Visit {
+    door: Arc<Door>,
+    is_inside: bool,
+}
+
+impl Visit {
+    /// `None` if nobody is let in any more.
+    fn begin(door: &Arc<Door>) -> Option<Visit> {
+        if !door.gate.enter() {
+            return None;
+        }
+        door.census.created(Resource::Request);
+        Some(Visit {
+            door: Arc::clone(door),
+            is_inside: true,
+        })
+    }
+
+    /// All of these leave, which have come in by doors to the same gate.
+    fn end_all<'v>(door: &Door, visits: impl Iterator<Item = &'v mut Visit>) {
+        let mut count = 0;
+        for visit in visits {
+            // Its handle stays with it, for the thread of its stripe to give back.
+            count += usize::from(std::mem::take(&mut visit.is_inside));
+        }
+        if count > 0 {
+            door.leave(count);
+        }
+    }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        // Before the gate: who waited for the last one to leave finds it released in the census.
-        drop(self.token.take());
-        self.gate.leave();
+        if self.is_inside {
+            self.door.leave(1);
+        }
     }
 }
 
@@ -129,6 +187,12 @@ impl Session {
             watchdog = Some(Watchdog::start(watched, older_than, on_stall)?);
         }
         let token = device.census().count(Resource::Session, 0);
+        let doors = Striped::new(|| {
+            Arc::new(Door {
+                gate: Arc::clone(&gate),
+                census: device.census().clone(),
+            })
+        });
         let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
             let weak = Weak::clone(weak);
             let background = move || {
@@ -155,17 +219,19 @@ impl Session {
                 ),
                 line: LanePool::new(vec![(); options.queue_capacity.max(1)]),
                 gate,
+                doors,
                 refusing: AtomicBool::new(false),
-                stats: Stats::new(),
+                stats: Padded(Stats::new()),
                 options: options.clone(),
                 _token: token,
             }
         });
-        Ok(Session(Arc::new(Handle(inner))))
+        let kept = Striped::new(|| Arc::new(Kept(Arc::clone(&inner))));
+        Ok(Session(Arc::new(Handle { inner, kept })))
     }
 
     fn inner(&self) -> &Arc<Inner> {
-        &self.0.0
+        &self.0.inner
     }
 
     /// The model.
@@ -206,8 +272,8 @@ impl Session {
         let plan = inner.plan(&admitted.key, None)?;
         let traits = inner.traits(&plan, &admitted, &RunOptions::default());
         Ok(PlanInfo {
-            bytes: plan.plan.bytes(),
-            cost: plan.plan.cost(),
+            bytes: plan.bytes(),
+            cost: plan.cost(),
             rows: admitted.rows,
             shares: admitted.shares,
             row_limit: traits.row_limit,
@@ -227,7 +293,7 @@ impl Session {
         let admitted = inner.admit(inputs.into())?;
         let _visit = inner.visit()?;
         let plan = inner.plan(&admitted.key, None)?;
-        plan.plan.placement(admitted.rows)
+        plan.placement(admitted.rows)
     }
 
     /// What has made no progress for so long, and what it waits for. Any thread may ask at any time, and waits for nobody.
@@ -305,7 +371,7 @@ impl Session {
         inputs: impl Into<Inputs<'a>>,
         options: &RunOptions,
     ) -> RunFuture {
-        RunFuture::new(self.inner(), inputs.into(), options)
+        RunFuture::new(self.0.kept.own(), inputs.into(), options)
     }
 
     /// Closes the session for all its handles: calls that come from now on are refused with
@@ -328,7 +394,7 @@ impl Inner {
             // Relaxed: a request that does not see it yet is one that has just begun.
             self.refusing.store(true, Ordering::Relaxed);
             self.coalescer.refuse_all(|request| {
-                request.result = Err(shut_down());
+                request.result = Some(Err(shut_down()));
                 request.answered();
             });
         }
@@ -350,19 +416,12 @@ impl Inner {
 
     fn enter(&self, rows: usize) -> Result<Visit, Error> {
         let visit = self.visit()?;
-        tick(&self.stats.requests);
-        self.stats.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.stats.arrival(rows);
         Ok(visit)
     }
 
     fn visit(&self) -> Result<Visit, Error> {
-        if !self.gate.enter() {
-            return Err(shut_down());
-        }
-        Ok(Visit {
-            gate: Arc::clone(&self.gate),
-            token: Some(self.device.census().count(Resource::Request, 0)),
-        })
+        Visit::begin(self.doors.own()).ok_or_else(shut_down)
     }
 
     /// Notes a request, if anybody watches.
@@ -400,7 +459,7 @@ impl Inner {
             return self.run_in_place(&plan, &admitted, &mut outputs.tensors, options, tag);
         }
         let traits = self.traits(&plan, &admitted, options);
-        plan.plan.allocate(admitted.rows, &mut outputs.tensors);
+        plan.allocate(admitted.rows, &mut outputs.tensors);
         let tensors = std::mem::take(&mut outputs.tensors);
         let request = Request::new(plan, admitted, tensors, options.deadline, None, tag);
         // Before it can be claimed: from then on, whoever claims it knows better.
@@ -462,7 +521,7 @@ impl Inner {
         }
     }
 
-    fn plan(&self, key: &PlanKey, tag: Option<&Tag>) -> Result<CountedPlan, Error> {
+    fn plan(&self, key: &PlanKey, tag: Option<&Tag>) -> Result<PlanHandle, Error> {
         let orphaned = || {
             Error::new(
                 ErrorKind::Panic,
@@ -478,7 +537,7 @@ impl Inner {
                 compiled.unwrap_or_else(|panic| Err(panicked("compiling a plan", &*panic)))?;
             self.prepared.recount();
             let token = self.device.census().count(Resource::Plan, plan.bytes());
-            let plan = CountedPlan::new(plan, token);
+            let plan = PlanHandle(Arc::new(CountedPlan::new(plan, token)));
             self.coalescer.set_asking(self.device.asking());
             Ok(plan)
         };

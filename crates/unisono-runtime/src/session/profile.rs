@@ -2,6 +2,7 @@
 
 use super::{Session, together};
 use crate::error::Error;
+use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::request::{Inputs, Outputs};
 
@@ -28,8 +29,7 @@ impl Session {
         let (rows, tensors) = (admitted.rows, &admitted.tensors);
         let profile = together(|| {
             let lane = &mut *lane.lane;
-            plan.plan
-                .profile(lane, rows, tensors, &mut outputs.tensors, runs.max(1))
+            plan.profile(lane, rows, tensors, &mut outputs.tensors, runs.max(1))
         });
         inner.recount(&mut lane);
         Ok(Profile {
