@@ -28,11 +28,11 @@ pub struct CudaOptions {
     pub index: usize,
     /// The most bytes of device memory that may be used. Default: 90 % of what the device has.
     pub memory_limit: Option<u64>,
-    /// Batches in flight at once. Default: 4; up to 11 callers of a session have at most 2, so that one is copied while the other is
-    /// computed.
+    /// Batches in flight at once. Default: 6. A session has at most one for every 4 of its callers and for every 2 cores, but 2 in any case, so
+    /// that one is copied while the other is computed.
     pub lanes: usize,
-    /// How long a thread looks again and again whether its batch is done, before it sleeps. Default: 200 µs, about
-    /// what several wake-ups cost.
+    /// How long a thread looks again and again whether its batch is done, or whether there is something to copy, before it sleeps. Default:
+    /// 200 µs, about what several wake-ups cost.
     pub spin: Duration,
     /// The most rows for which several requests run together; larger batches run in several pieces. A single request with more rows
     /// runs as a whole. Default: 1,024.
@@ -46,7 +46,7 @@ impl Default for CudaOptions {
         CudaOptions {
             index: 0,
             memory_limit: None,
-            lanes: 4,
+            lanes: 6,
             spin: Duration::from_micros(200),
             max_bucket_rows: 1024,
             arena_limit: 4 << 30,
@@ -60,6 +60,9 @@ const FEWEST_LEADERS: usize = 2;
 /// So many callers have another batch in flight: waking its followers and putting it together takes longer than a small batch
 /// takes on a fast device.
 const CALLERS_OF_A_LEADER: usize = 4;
+
+/// A leader looks for the end of its batch all the time. So many cores have one of them.
+const CORES_OF_A_LEADER: usize = 2;
 
 /// Callers for each core from which on a follower gives way instead of sleeping.
 const CROWD: usize = 4;
@@ -123,6 +126,14 @@ pub fn backend(options: &CudaOptions) -> Result<Box<dyn Backend>, Error> {
     Ok(Box::new(Cuda(Arc::new(engine))))
 }
 
+/// How many of so many callers may lead at the same time.
+fn leaders(callers: usize, cores: usize) -> usize {
+    let by_callers = callers / CALLERS_OF_A_LEADER;
+    by_callers
+        .min(cores / CORES_OF_A_LEADER)
+        .max(FEWEST_LEADERS)
+}
+
 /// How one of so many callers looks for its answer.
 fn look(callers: usize, cores: usize, spin: Duration) -> Spin {
     if callers < cores {
@@ -162,7 +173,7 @@ impl Backend for Cuda {
     }
 
     fn leaders(&self, callers: usize) -> usize {
-        (callers / CALLERS_OF_A_LEADER).max(FEWEST_LEADERS)
+        leaders(callers, self.0.cores)
     }
 
     fn memory(&self) -> Option<DeviceMemory> {
@@ -210,6 +221,13 @@ pub fn devices() -> Result<Vec<Properties>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leaders_are_as_many_as_callers_and_cores_are_good_for() {
+        assert_eq!([1, 8, 11].map(|callers| leaders(callers, 16)), [2, 2, 2]);
+        assert_eq!([12, 24, 64].map(|callers| leaders(callers, 16)), [3, 6, 8]);
+        assert_eq!([1, 2, 4, 12].map(|cores| leaders(64, cores)), [2, 2, 2, 6]);
+    }
 
     #[test]
     fn followers_spin_where_there_is_a_core_for_each_and_give_way_where_there_are_many() {

@@ -57,9 +57,9 @@ thread_local! {
 /// core and back costs about as much as a helper would save.
 const WORTH_SHARING_NS: u64 = 3_000;
 
-/// Work below this never wakes a sleeping worker. A wake-up was measured at 27 µs until the sleeper runs, of which the
-/// leader pays the system call.
-const WORTH_WAKING_NS: u64 = 60_000;
+/// See [`TeamOptions::worth_waking`]. A wake-up was measured at 27 µs until the sleeper runs, of which the leader pays the
+/// system call.
+const WORTH_WAKING: Duration = Duration::from_micros(60);
 
 /// How many sleepers one thread wakes; each of them wakes as many again while tiles are left, so that a large team is
 /// up after a logarithmic number of wake-up times.
@@ -79,6 +79,9 @@ pub struct TeamOptions {
     pub threads: usize,
     /// How long an idle worker spins before it sleeps. Zero is allowed. Default: 50 µs.
     pub spin: Duration,
+    /// Work of less time on one core never wakes a sleeping worker. Less than the default pays where jobs follow each other so soon that
+    /// those woken for one are awake for the next. Default: 60 µs.
+    pub worth_waking: Duration,
     /// Called once on every worker thread before its first tile, for state that belongs to a thread (the
     /// floating-point control register).
     pub on_thread_start: Option<ThreadStart>,
@@ -89,6 +92,7 @@ impl Default for TeamOptions {
         Self {
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
             spin: Duration::from_micros(50),
+            worth_waking: WORTH_WAKING,
             on_thread_start: None,
         }
     }
@@ -109,6 +113,13 @@ impl TeamOptions {
         self
     }
 
+    /// Sets from how much work on sleeping workers are woken.
+    #[must_use]
+    pub fn worth_waking(mut self, work: Duration) -> Self {
+        self.worth_waking = work;
+        self
+    }
+
     /// Sets what each worker thread does first.
     #[must_use]
     pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
@@ -122,6 +133,7 @@ impl fmt::Debug for TeamOptions {
         f.debug_struct("TeamOptions")
             .field("threads", &self.threads)
             .field("spin", &self.spin)
+            .field("worth_waking", &self.worth_waking)
             .field("on_thread_start", &self.on_thread_start.is_some())
             .finish()
     }
@@ -165,7 +177,7 @@ impl Team {
     pub fn new(options: TeamOptions) -> io::Result<Self> {
         let threads = options.threads.clamp(1, MAX_THREADS);
         let mut team = Self {
-            shared: Arc::new(Shared::new(threads, options.spin)),
+            shared: Arc::new(Shared::new(threads, options.spin, options.worth_waking)),
             workers: Vec::with_capacity(threads - 1),
             generation: crate::fork::generation(),
         };
@@ -188,7 +200,7 @@ impl Team {
     /// A team without workers: every job is done by its leader.
     pub fn solo() -> Self {
         Self {
-            shared: Arc::new(Shared::new(1, Duration::ZERO)),
+            shared: Arc::new(Shared::new(1, Duration::ZERO, WORTH_WAKING)),
             workers: Vec::new(),
             generation: crate::fork::generation(),
         }
@@ -264,7 +276,7 @@ impl Team {
     /// Costs nothing if nobody sleeps. The woken spin for [`TeamOptions::spin`] and sleep again if no job comes.
     pub fn rouse(&self, estimated_ns: u64) {
         let wanted = self.shared.free_hands();
-        if estimated_ns >= WORTH_WAKING_NS && wanted > 0 {
+        if estimated_ns >= self.shared.worth_waking_ns && wanted > 0 {
             self.shared.bed.wake(wanted.min(WAKE_FANOUT));
         }
     }
@@ -321,6 +333,7 @@ struct Shared {
     place: Place,
     threads: usize,
     spin: Duration,
+    worth_waking_ns: u64,
 }
 
 impl std::ops::Deref for Apart<AtomicUsize> {
@@ -331,7 +344,7 @@ impl std::ops::Deref for Apart<AtomicUsize> {
 }
 
 impl Shared {
-    fn new(threads: usize, spin: Duration) -> Self {
+    fn new(threads: usize, spin: Duration, worth_waking: Duration) -> Self {
         Self {
             slots: std::array::from_fn(|_| Apart(Slot::new())),
             bed: Bed::new(),
@@ -340,6 +353,7 @@ impl Shared {
             place: Place::new(threads - 1),
             threads,
             spin,
+            worth_waking_ns: u64::try_from(worth_waking.as_nanos()).unwrap_or(u64::MAX),
         }
     }
 
@@ -356,7 +370,7 @@ impl Shared {
         }
         let helpers = self.free_hands().min(tiles.saturating_sub(1));
         let all_asleep = || self.bed.sleepers() + 1 >= self.threads;
-        if helpers > 0 && estimated_ns < WORTH_WAKING_NS && all_asleep() {
+        if helpers > 0 && estimated_ns < self.worth_waking_ns && all_asleep() {
             return 0;
         }
         helpers
@@ -386,7 +400,7 @@ impl Shared {
         // From here to `close` nothing may unwind: the job must outlive its helpers. Tiles run under `catch_unwind`.
         slot.publish(&job, shared_tiles as u64);
         self.bed.announce();
-        if estimated_ns >= WORTH_WAKING_NS {
+        if estimated_ns >= self.worth_waking_ns {
             self.bed.wake(helpers.min(WAKE_FANOUT));
         }
         let SeatsLeft(seats_left) = loop {

@@ -84,8 +84,9 @@ impl CudaBuilder {
         self
     }
 
-    /// Batches in flight at once. Default: 4; up to 11 callers of a session have at most 2 of them, so that one is copied while the
-    /// other is computed. Each lane that is used has memory for a batch, on the device and page-locked, and captured graphs.
+    /// Batches in flight at once. Default: 6. A session has at most one for every 4 of its callers and for every 2 cores, but 2 in any case,
+    /// so that one is copied while the other is computed. Each lane that is used has memory for a batch, on the device and page-locked, and
+    /// captured graphs.
     pub fn lanes(mut self, lanes: usize) -> CudaBuilder {
         self.lanes = Some(lanes);
         self

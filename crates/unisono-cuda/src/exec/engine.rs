@@ -18,8 +18,11 @@ use crate::program::{Resident, Upload};
 /// Lowers a node; see [`crate::lower::lower`].
 pub(crate) type LowerNode = fn(&mut Lowering<'_>) -> Result<bool, Error>;
 
-/// Threads that copy a large batch, the leader among them: together they are as fast as the link to the device.
-const COPIERS: usize = 6;
+/// Threads that copy a batch, the leader among them. With two fewer and with two more, 64 callers are answered more slowly.
+const COPIERS: usize = 4;
+
+/// A batch of so much copying wakes them. Where batches follow each other, the next one finds them awake.
+const WORTH_WAKING_COPIERS: Duration = Duration::from_micros(10);
 
 /// See the [module](self).
 pub(crate) struct Engine {
@@ -30,7 +33,7 @@ pub(crate) struct Engine {
     /// Runs what has no kernel here.
     pub(crate) host: Host,
     pub(crate) options: CudaOptions,
-    /// Put large batches together and cut their answers apart.
+    /// Put batches together and cut their answers apart.
     pub(crate) copiers: Team,
     /// Cores that this process may use.
     pub(crate) cores: usize,
@@ -53,7 +56,8 @@ impl Engine {
         let team = TeamOptions::default();
         let cores = team.threads;
         let threads = cores.clamp(1, COPIERS);
-        let copiers = Team::new(team.threads(threads).spin(Duration::ZERO)).map_err(|e| {
+        let team = team.threads(threads).spin(options.spin);
+        let copiers = Team::new(team.worth_waking(WORTH_WAKING_COPIERS)).map_err(|e| {
             Error::new(
                 ErrorKind::Device,
                 format!("{threads} threads that copy could not be started: {e}"),

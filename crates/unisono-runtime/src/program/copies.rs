@@ -5,10 +5,10 @@ use smallvec::SmallVec;
 use crate::team::Team;
 
 /// Bytes that one thread copies at a time. Larger copies are cut; smaller ones are put together until there are as many.
-const TILE_BYTES: usize = 128 << 10;
+const TILE_BYTES: usize = 32 << 10;
 
-/// Bytes below which one thread does all: waking others would take as long.
-const LEAST_BYTES: usize = 512 << 10;
+/// Bytes below which one thread does all: handing them to another core takes as long.
+const LEAST_BYTES: usize = 64 << 10;
 
 /// Bytes that one core copies in a nanosecond if they lie in another core's cache or in memory. Cautious: a copy is shared early.
 const BYTES_PER_NS: usize = 5;

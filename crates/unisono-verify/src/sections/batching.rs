@@ -56,7 +56,7 @@ const CYCLES: usize = 40;
 
 /// Checks one model.
 pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
-    let work = Work::of(case, cx.options.effort);
+    let work = Work::of(case, cx.options);
     let rounds = MORE_ROUNDS * work.rounds;
     let section = SectionId::Batching;
     let mut running = Running::start(

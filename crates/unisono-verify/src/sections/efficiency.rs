@@ -101,7 +101,7 @@ impl Point {
 
 /// Checks one model.
 pub fn check(case: &mut Case, cx: &mut Context<'_>) -> Findings {
-    let work = Work::of(case, cx.options.effort);
+    let work = Work::of(case, cx.options);
     let what = "1 to 64 callers, timed";
     let section = SectionId::Efficiency;
     let mut running = Running::start(section, case, CURVE, what, "answers", &mut *cx.progress);

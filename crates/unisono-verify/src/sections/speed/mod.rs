@@ -14,7 +14,7 @@ use unisono::Error;
 use crate::callers::{Expected, Job, Round, Scripts, Tally, drive};
 use crate::case::Case;
 use crate::compare::row_difference;
-use crate::options::Effort;
+use crate::options::Options;
 use crate::requests::RowId;
 use crate::stats::interval;
 use crate::subject::Subject;
@@ -31,9 +31,18 @@ pub(super) struct Work {
     most: usize,
 }
 
+/// So many times the work of a measurement on the processor makes one on a GPU, which would else be over before its callers, that are
+/// threads just started, have found their pace.
+const ON_A_GPU: u64 = 8;
+
 impl Work {
-    pub fn of(case: &Case, effort: Effort) -> Work {
-        let flops: u64 = effort.choose(6_400_000_000, 12_800_000_000, 64_000_000_000);
+    pub fn of(case: &Case, options: &Options) -> Work {
+        let effort = options.effort;
+        let on_processor: u64 = effort.choose(6_400_000_000, 12_800_000_000, 64_000_000_000);
+        let flops = match &*options.device {
+            "cpu" => on_processor,
+            _ => ON_A_GPU * on_processor,
+        };
         let rows = usize::try_from(flops / case.flops_per_row).unwrap_or(usize::MAX);
         Work {
             rounds: effort.choose(7, 15, 41),
