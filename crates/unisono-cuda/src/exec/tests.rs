@@ -279,23 +279,23 @@ fn outputs_that_callers_allocate_have_the_shapes_of_their_answers_and_are_writte
 fn a_bucket_is_captured_once_and_then_launched() {
     let mut bench = Bench::new(mixed());
     let request = |rows| [numbers(&[rows, 3, 3], rows)];
-    bench.check_alone(&request(9));
+    bench.check_alone(&request(17));
     // Three segments on the device, as two nodes are on the processor.
     assert_eq!((calls("begin_capture"), calls("launch_graph")), (3, 3));
     forget_calls();
-    for rows in [10, 11, 12] {
+    for rows in [18, 19, 20] {
         bench.check_alone(&request(rows));
     }
     assert_eq!((calls("begin_capture"), calls("launch_graph")), (0, 9));
     for name in ["allocate", "allocate_host", "launch", "upload_graph"] {
         assert_eq!(calls(name), 0, "{name}");
     }
-    bench.check_alone(&request(13));
+    bench.check_alone(&request(21));
     assert_eq!(calls("begin_capture"), 3);
     // Another lane has addresses of its own.
     forget_calls();
     bench.lane = Box::new(CudaLane::new(&bench.engine).unwrap());
-    bench.check_alone(&request(13));
+    bench.check_alone(&request(21));
     assert_eq!(calls("begin_capture"), 3);
 }
 
