@@ -12,8 +12,8 @@ use unisono_graph::ops::cast::Cast;
 use unisono_graph::ops::conv::{Conv, ConvTranspose};
 use unisono_graph::ops::indexing::Gather;
 use unisono_graph::ops::linear::Linear;
-use unisono_graph::ops::movement::Transpose;
-use unisono_graph::ops::normalize::BatchNormalization;
+use unisono_graph::ops::movement::{Split, SplitParts, Transpose};
+use unisono_graph::ops::normalize::{BatchNormalization, Softmax, SoftmaxFunction};
 use unisono_graph::ops::reduce::{Reduce, ReduceFunction};
 use unisono_graph::ops::shape::{Reshape, Squeeze, Unsqueeze};
 use unisono_graph::ops::unary::{Identity, Unary, UnaryFunction};
@@ -652,5 +652,91 @@ fn an_embedding_by_one_hot_product_has_equal_bits_as_a_lookup() {
             unisono_reference::arith::same_bits(*a, *b),
             "element {i}: {a} became {b}"
         );
+    }
+}
+
+/// Attention as PyTorch exports it: positions in front, one product for queries, keys and values, batch and heads one axis.
+fn exported_attention(random: &mut Random, batch: Dim) -> Graph {
+    const POSITIONS: i64 = 5;
+    const WIDTH: i64 = 64;
+    const HEAD: i64 = 16;
+    let mut graph = Graph::new("attention");
+    let declared = TensorType {
+        dtype: DType::F32,
+        shape: Some(vec![batch, Dim::constant(POSITIONS), Dim::constant(WIDTH)]),
+    };
+    let x = graph.add_input("x", declared);
+    let mut constant = |graph: &mut Graph, shape: &[usize]| {
+        let n = shape.iter().product();
+        let data: Vec<f32> = (0..n).map(|_| random.float()).collect();
+        graph.add_constant("", Tensor::from_slice(shape, &data).unwrap())
+    };
+    let weights = constant(&mut graph, &[WIDTH as usize, 3 * WIDTH as usize]);
+    let bias = constant(&mut graph, &[3 * WIDTH as usize]);
+    let out = constant(&mut graph, &[WIDTH as usize, WIDTH as usize]);
+    let transpose = |graph: &mut Graph, x: ValueId, perm: [usize; 3]| {
+        let perm = Some(perm.to_vec());
+        graph.append("transpose", Arc::new(Transpose { perm }), &[x], 1)[0]
+    };
+    let reshape = |graph: &mut Graph, x: ValueId, to: &[i64]| {
+        let to = Tensor::from_slice(&[to.len()], to).unwrap();
+        let to = graph.add_constant("", to);
+        let op = Arc::new(Reshape { allow_zero: false });
+        graph.append("reshape", op, &[x, to], 1)[0]
+    };
+    let product = |graph: &mut Graph, inputs: &[ValueId]| {
+        graph.append("product", Arc::new(Linear::default()), inputs, 1)[0]
+    };
+    let first = transpose(&mut graph, x, [1, 0, 2]);
+    let all = product(&mut graph, &[first, weights, bias]);
+    let split = Split {
+        axis: -1,
+        parts: SplitParts::Lengths(vec![WIDTH; 3]),
+    };
+    let parts = graph.append("split", Arc::new(split), &[all], 3);
+    let heads: Vec<ValueId> = parts
+        .iter()
+        .zip([[1, 0, 2], [1, 2, 0], [1, 0, 2]])
+        .map(|(&part, perm)| {
+            let part = reshape(&mut graph, part, &[POSITIONS, -1, HEAD]);
+            transpose(&mut graph, part, perm)
+        })
+        .collect();
+    let scores = product(&mut graph, &heads[..2]);
+    let softmax = Softmax {
+        function: SoftmaxFunction::Softmax,
+        axis: -1,
+        flatten: false,
+    };
+    let scores = graph.append("softmax", Arc::new(softmax), &[scores], 1)[0];
+    let mixed = product(&mut graph, &[scores, heads[2]]);
+    let mixed = transpose(&mut graph, mixed, [1, 0, 2]);
+    let mixed = reshape(&mut graph, mixed, &[-1, WIDTH]);
+    let y = product(&mut graph, &[mixed, out]);
+    let y = reshape(&mut graph, y, &[POSITIONS, -1, WIDTH]);
+    let y = transpose(&mut graph, y, [1, 0, 2]);
+    graph.set_outputs(vec![y]);
+    graph
+}
+
+#[test]
+fn exported_attention_becomes_four_transposes_and_keeps_its_bits() {
+    for batch in [Dim::symbol(&Symbol::new("b")), Dim::constant(3)] {
+        let mut random = Random(11);
+        let graph = exported_attention(&mut random, batch);
+        let data: Vec<f32> = (0..3 * 5 * 64).map(|_| random.float()).collect();
+        let x = [Tensor::from_slice(&[3, 5, 64], &data).unwrap()];
+        let mut rewritten = graph.clone();
+        let interpreter = Interpreter::new(Precision::Canonical);
+        let report = rewrite::optimize(&mut rewritten, &interpreter);
+        assert_eq!((report.count("parts"), report.count("leads")), (1, 3));
+        let kinds: Vec<&str> = rewritten.nodes().iter().map(|n| n.op.name()).collect();
+        let transposes = kinds.iter().filter(|kind| **kind == "Transpose").count();
+        assert_eq!(transposes, 4, "{kinds:?}");
+        assert!(!kinds.contains(&"Split"), "{kinds:?}");
+        let before = interpreter.run(&graph, &x).unwrap();
+        let after = interpreter.run(&rewritten, &x).unwrap();
+        assert_eq!(before[0].shape(), after[0].shape());
+        assert_eq!(before[0].bytes(), after[0].bytes());
     }
 }

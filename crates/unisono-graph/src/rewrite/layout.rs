@@ -48,6 +48,7 @@ pub fn apply(graph: &mut Graph) -> usize {
 }
 
 /// Steps that only move elements, in the order in which they run.
+#[derive(Clone)]
 struct Chain<'g> {
     source: ValueId,
     steps: Vec<(NodeId, &'g Node)>,
@@ -76,6 +77,24 @@ impl<'g> Chain<'g> {
         };
         while chain.steps.len() < LONGEST
             && view.is_private(chain.source)
+            && let Some((id, node)) = view.maker(chain.source)
+            && moves(&*node.op)
+            && let Some(source) = input(node, 0)
+        {
+            chain.steps.push((id, node));
+            chain.source = source;
+        }
+        chain.steps.reverse();
+        chain
+    }
+
+    /// The longest chain that makes a value, whoever else reads it on the way.
+    fn feeding(view: &View<'g>, value: ValueId) -> Chain<'g> {
+        let mut chain = Chain {
+            source: value,
+            steps: Vec::new(),
+        };
+        while chain.steps.len() < LONGEST
             && let Some((id, node)) = view.maker(chain.source)
             && moves(&*node.op)
             && let Some(source) = input(node, 0)
@@ -278,7 +297,13 @@ fn merged(view: &View<'_>, chain: &Chain<'_>) -> Option<Edit> {
 fn across_product(view: &View<'_>, behind: &Chain<'_>) -> Option<Edit> {
     let (id, node, op) = view.private::<Linear>(behind.source)?;
     let weights = input(node, 1)?;
-    let front = Chain::before(view, input(node, 0)?);
+    // What others read as well, as do products of one left-hand side, stays for them: no transpose is added, since there is one behind
+    // the product already.
+    let own = Chain::before(view, input(node, 0)?);
+    let front = match own.transposes() {
+        0 => Chain::feeding(view, input(node, 0)?),
+        _ => own.clone(),
+    };
     if front.transposes() == 0
         || behind.transposes() == 0
         || op.transpose_a
@@ -290,7 +315,7 @@ fn across_product(view: &View<'_>, behind: &Chain<'_>) -> Option<Edit> {
         None => None,
         Some(c) => Some((c, row_rank(view.constant(c)?)?)),
     };
-    let absorbed: Vec<NodeId> = front.ids().chain([id]).chain(behind.ids()).collect();
+    let absorbed: Vec<NodeId> = own.ids().chain([id]).chain(behind.ids()).collect();
     let product = |rank: usize| {
         // The product's bias stays a row whatever the rank, as long as it has not more axes.
         let fits = bias.is_none_or(|(_, bias)| bias <= rank);

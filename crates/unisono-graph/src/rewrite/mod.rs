@@ -18,7 +18,9 @@
 //! | [`transpose`] | transposes in a row, or in front of a product | fewer | equal |
 //! | [`linear`] | a product between scales, bias, activation | one operator | rounded differently where operands were scaled |
 //! | [`conv`] | a convolution between per-channel scales, bias, activation | one operator | rounded differently where weights are scaled |
+//! | [`parts`] | a product that is cut into parts | a product for each part | equal |
 //! | [`one_hot`] | a product with a one-hot encoding | a row of a table | equal |
+//! | [`leads`] | leading axes merged in front of a product or softmax | merged behind it | equal |
 //! | [`layout`] | transposes and reshapes in a row, also across a product | one transpose | equal |
 //! | [`dead`] | what no output needs | nothing | equal |
 //!
@@ -37,9 +39,11 @@ pub mod gelu;
 pub mod hard;
 pub mod layer_norm;
 pub mod layout;
+pub mod leads;
 pub mod linear;
 pub mod noop;
 pub mod one_hot;
+pub mod parts;
 pub mod plain;
 pub mod targets;
 pub mod transpose;
@@ -133,8 +137,11 @@ const REWRITES: &[Rewrite] = &[
     ("transpose", |g, _| transpose::apply(g)),
     ("linear", |g, _| linear::apply(g)),
     ("conv", |g, _| conv::apply(g)),
+    // Behind `linear`: the parts take bias and activation along.
+    ("parts", |g, _| parts::apply(g)),
     // Behind `linear`: the table takes bias and activation along.
     ("one_hot", |g, _| one_hot::apply(g)),
+    ("leads", |g, _| leads::apply(g)),
     // Behind `linear`: a product takes bias and activation along.
     ("layout", |g, _| layout::apply(g)),
 ];

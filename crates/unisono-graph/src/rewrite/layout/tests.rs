@@ -114,6 +114,27 @@ fn a_product_moves_behind_what_leaves_its_columns_alone() {
 }
 
 #[test]
+fn products_of_one_transposed_value_each_move_in_front_of_it() {
+    let mut b = Builder::new();
+    let x = b.input("x", &["n", "32", "8"]);
+    let turned = transposed(&mut b, x, &[1, 0, 2]);
+    let outputs = [0.0f32, 1.0].map(|weight| {
+        let w = b.floats(&[8, 8], &[weight; 64]);
+        let y = b.op(Linear::default(), &[turned, w]);
+        let y = reshaped(&mut b, y, &[32, -1, 4]);
+        transposed(&mut b, y, &[1, 0, 2])
+    });
+    let mut g = b.finish(&outputs);
+    let before = output_shape(&g);
+    let _ = optimize(&mut g, &NoFolding);
+    g.check().unwrap();
+    assert_eq!(output_shape(&g), before);
+    // [n, 32, 2, 4] to [n, 2, 32, 4], twice, and none in front.
+    assert_eq!(perms(&g), vec![vec![0, 2, 1, 3]; 2]);
+    assert_eq!(kinds(&g).first(), Some(&"MatMul"));
+}
+
+#[test]
 fn what_saves_no_transpose_or_is_read_elsewhere_stays() {
     type Form = fn(&mut Builder, ValueId) -> Vec<ValueId>;
     let rows: &[(&str, Form)] = &[
