@@ -28,7 +28,7 @@ pub struct CudaOptions {
     pub index: usize,
     /// The most bytes of device memory that may be used. Default: 90 % of what the device has.
     pub memory_limit: Option<u64>,
-    /// Batches in flight at once. Default: 6. A session has at most one for every 4 of its callers and for every 2 cores, but 2 in any case, so
+    /// Batches in flight at once. Default: 6. A session has at most one for every 3 of its callers and for every 2 cores, but 2 in any case, so
     /// that one is copied while the other is computed.
     pub lanes: usize,
     /// How long a thread looks again and again whether its batch is done, or whether there is something to copy, before it sleeps. Default:
@@ -58,8 +58,8 @@ impl Default for CudaOptions {
 const FEWEST_LEADERS: usize = 2;
 
 /// So many callers have another batch in flight: waking its followers and putting it together takes longer than a small batch
-/// takes on a fast device.
-const CALLERS_OF_A_LEADER: usize = 4;
+/// takes on a fast device. With 4, 8 callers of a transformer got 8 % less, 16 of another 8 %, and 8 of a convolution 7 % more (H200).
+const CALLERS_OF_A_LEADER: usize = 3;
 
 /// A leader looks for the end of its batch all the time. So many cores have one of them.
 const CORES_OF_A_LEADER: usize = 2;
@@ -128,7 +128,7 @@ pub fn backend(options: &CudaOptions) -> Result<Box<dyn Backend>, Error> {
 
 /// How many of so many callers may lead at the same time.
 fn leaders(callers: usize, cores: usize) -> usize {
-    let by_callers = callers / CALLERS_OF_A_LEADER;
+    let by_callers = callers.div_ceil(CALLERS_OF_A_LEADER);
     by_callers
         .min(cores / CORES_OF_A_LEADER)
         .max(FEWEST_LEADERS)
@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn leaders_are_as_many_as_callers_and_cores_are_good_for() {
-        assert_eq!([1, 8, 11].map(|callers| leaders(callers, 16)), [2, 2, 2]);
-        assert_eq!([12, 24, 64].map(|callers| leaders(callers, 16)), [3, 6, 8]);
+        assert_eq!([1, 2, 6].map(|callers| leaders(callers, 16)), [2, 2, 2]);
+        assert_eq!([7, 8, 16, 64].map(|n| leaders(n, 16)), [3, 3, 6, 8]);
         assert_eq!([1, 2, 4, 12].map(|cores| leaders(64, cores)), [2, 2, 2, 6]);
     }
 

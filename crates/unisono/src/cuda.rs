@@ -84,7 +84,7 @@ impl CudaBuilder {
         self
     }
 
-    /// Batches in flight at once. Default: 6. A session has at most one for every 4 of its callers and for every 2 cores, but 2 in any case,
+    /// Batches in flight at once. Default: 6. A session has at most one for every 3 of its callers and for every 2 cores, but 2 in any case,
     /// so that one is copied while the other is computed. Each lane that is used has memory for a batch, on the device and page-locked, and
     /// captured graphs.
     pub fn lanes(mut self, lanes: usize) -> CudaBuilder {
