@@ -33,7 +33,7 @@ pub(super) struct Work {
 
 /// So many times the work of a measurement on the processor makes one on a GPU, which would else be over before its callers, that are
 /// threads just started, have found their pace.
-const ON_A_GPU: u64 = 8;
+const ON_A_GPU: u64 = 16;
 
 impl Work {
     pub fn of(case: &Case, options: &Options) -> Work {

@@ -84,15 +84,20 @@ impl Subject for Stopwatch {
     }
 }
 
+/// The share of the calls that come before what is counted, if they are more than the first of each caller: threads that have just been
+/// started are finding memory and cores.
+const SETTLING: usize = 8;
+
 /// Seconds in which each of so many callers gets one answer, once all are under way and until the first of them stops: callers
 /// that begin and end at different moments have others for company only in between. Of fewer than three calls a caller, from the
 /// first beginning to the last end. `calls` are beginnings and ends in nanoseconds.
 fn cycle(mut calls: Vec<(u64, u64)>, callers: usize) -> f64 {
     calls.sort_unstable_by_key(|(_, end)| *end);
-    let between = calls.len().saturating_sub(2 * callers);
+    let before = callers.max(calls.len() / SETTLING);
+    let between = calls.len().saturating_sub(before + callers);
     let end = |i: usize| calls.get(i).map(|(_, end)| *end);
     let (from, to, counted) = if between >= callers {
-        (end(callers - 1), end(callers + between - 1), between)
+        (end(before - 1), end(before + between - 1), between)
     } else {
         let begun = calls.iter().map(|(begin, _)| *begin).min();
         (begun, calls.last().map(|(_, end)| *end), calls.len())
