@@ -11,6 +11,7 @@ mod device;
 mod engines;
 mod machine;
 mod memory;
+mod profiles;
 mod results;
 mod stats;
 mod table;
@@ -306,7 +307,17 @@ fn measure(options: &Options) -> Result<(), String> {
         // What was measured is not lost if the run is ended later.
         write(&results, &options.out)?;
     }
+    if profiled(options) {
+        profiles::add(&mut results, &folder)?;
+        write(&results, &options.out)?;
+    }
     Ok(())
+}
+
+/// Are there profiles of what was missed? On a GPU, `unisono profile --device` is for that.
+fn profiled(options: &Options) -> bool {
+    let is_ours = |kind: &&engines::Kind| kind.name == results::OURS;
+    options.device == Device::Cpu && options.engines.iter().any(is_ours)
 }
 
 /// Installs and builds what is needed.
@@ -326,6 +337,9 @@ fn programs(options: &Options) -> Result<Programs, String> {
     }
     if chosen("torch") && options.device == Device::Cpu {
         peers::ensure(&peers::EXPORT, None)?;
+    }
+    if profiled(options) && !options.memory {
+        profiles::build()?;
     }
     eprintln!("building bench/peers-rs (minutes the first time)");
     let target = shell::target_dir().join("bench-peers");
@@ -450,6 +464,7 @@ fn admit(
         refused: Vec::new(),
         agreement: Vec::new(),
         cells: Vec::new(),
+        profiles: Vec::new(),
     };
     let file = folder.join(format!("{}.onnx", model.name));
     let inputs = folder.join("inputs").join(model.name);

@@ -54,6 +54,16 @@ pub struct Model {
     /// How far answers were from onnxruntime's, as a share of what is allowed.
     pub agreement: Vec<Agreement>,
     pub cells: Vec<Cell>,
+    /// Where the time goes, for the rows of what missed its target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Profile>,
+}
+
+/// What `unisono profile` says of a model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Profile {
+    pub rows: usize,
+    pub lines: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -204,6 +214,10 @@ pub mod sample {
                     cell(1, 64, &[90_000.0; 3], &[91_000.0; 3]),
                     cell(2, 2, &[1.0; 3], &[2.0; 3]),
                 ],
+                profiles: vec![Profile {
+                    rows: 64,
+                    lines: vec!["share  operator".to_owned(), "99 %  MatMul".to_owned()],
+                }],
             }],
         }
     }

@@ -25,6 +25,7 @@ pub fn page(results: &Results) -> String {
         }
     }
     page += &missed(results);
+    page += &profiles(results);
     for model in &results.models {
         page += &every_engine(results, model);
     }
@@ -144,15 +145,40 @@ fn missed(results: &Results) -> String {
     head.to_owned() + &lines
 }
 
-fn missed_by(results: &Results, model: &Model, cell: &Cell) -> Option<String> {
-    let known = results.device.model(&model.name)?;
-    let target = known.target(cells::Cell {
+/// Where the time of what was missed goes.
+fn profiles(results: &Results) -> String {
+    let mut text = String::new();
+    for model in &results.models {
+        for profile in &model.profiles {
+            text += &format!("\n### {}, {} rows\n\n", model.name, profile.rows);
+            text += &format!("```text\n{}\n```\n", profile.lines.join("\n"));
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    let head = "\n## Where the time of what was missed goes\n\nWhat `unisono profile` says of the models with the rows of these cells, measured when the \
+                engines had ended ([how to read it](../../profiling.md)).\n";
+    head.to_owned() + &text
+}
+
+/// What a cell has not reached.
+fn missed_target(results: &Results, model: &Model, cell: &Cell) -> Option<Target> {
+    let target = results.device.model(&model.name)?.target(cells::Cell {
         callers: cell.callers,
         rows: cell.rows,
     })?;
-    if reached(results, model, cell, &target)? {
-        return None;
-    }
+    (!reached(results, model, cell, &target)?).then_some(target)
+}
+
+/// Has the cell a target that it did not reach?
+pub fn is_missed(results: &Results, model: &Model, cell: &Cell) -> bool {
+    missed_target(results, model, cell).is_some()
+}
+
+fn missed_by(results: &Results, model: &Model, cell: &Cell) -> Option<String> {
+    let known = results.device.model(&model.name)?;
+    let target = missed_target(results, model, cell)?;
     let ours = cell.series(OURS)?;
     let (rate, p99) = (ours.rate()?.median, ours.p99_ms()?.median);
     let share = |rate: f64| match results.machine.gflops {
@@ -368,6 +394,15 @@ mod tests {
         // What was reached is not there.
         results.models[0].cells.retain(|cell| cell.rows == 1);
         assert!(!super::page(&results).contains("## What was missed"));
+    }
+
+    #[test]
+    fn profiles_stand_behind_what_was_missed() {
+        let page = page(&sample::results());
+        let (_, behind) = page.split_once("## What was missed").unwrap();
+        assert!(
+            behind.contains("### mlp, 64 rows\n\n```text\nshare  operator\n99 %  MatMul\n```\n")
+        );
     }
 
     #[test]
