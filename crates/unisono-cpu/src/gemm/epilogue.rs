@@ -179,37 +179,38 @@ impl<F: Function> Kernel for Finish<'_, F> {
             rows,
             cols,
         } = self.region;
+        let alpha = (epilogue.alpha != 1.0).then(|| s.splat(epilogue.alpha));
+        let beta = (epilogue.beta != 1.0).then(|| s.splat(epilogue.beta));
         for i in rows {
             // SAFETY: the row's part of C is the region's holder's alone.
             let row = unsafe {
                 std::slice::from_raw_parts_mut(c.add(i * c_step + cols.start), cols.len())
             };
             let steps = Steps {
-                alpha: if epilogue.alpha == 1.0 {
-                    None
-                } else {
-                    Some(s.splat(epilogue.alpha))
-                },
-                beta: if epilogue.beta == 1.0 {
-                    None
-                } else {
-                    Some(s.splat(epilogue.beta))
-                },
+                alpha,
+                beta,
                 bias: Row::of(s, epilogue.bias.as_ref(), i, &cols),
                 residual: Row::of(s, epilogue.residual.as_ref(), i, &cols),
                 activation: self.activation,
             };
             let mut at = 0;
-            while at + S::LANES <= row.len() {
-                let lanes = &mut row[at..at + S::LANES];
-                let y = steps.finish(s, at, S::LANES, s.load(lanes));
-                s.store(y, lanes);
-                at += S::LANES;
+            // Two at a time: an activation is one long chain, beside which there is room for another.
+            while at + 2 * S::LANES <= row.len() {
+                let (first, second) = row[at..at + 2 * S::LANES].split_at_mut(S::LANES);
+                let y = steps.finish(s, at, S::LANES, s.load(first));
+                let z = steps.finish(s, at + S::LANES, S::LANES, s.load(second));
+                s.store(y, first);
+                s.store(z, second);
+                at += 2 * S::LANES;
             }
-            if at < row.len() {
-                let lanes = &mut row[at..];
-                let y = steps.finish(s, at, lanes.len(), s.load_part(lanes));
-                s.store_part(y, lanes);
+            while at < row.len() {
+                let n = S::LANES.min(row.len() - at);
+                let lanes = &mut row[at..at + n];
+                match n == S::LANES {
+                    true => s.store(steps.finish(s, at, n, s.load(lanes)), lanes),
+                    false => s.store_part(steps.finish(s, at, n, s.load_part(lanes)), lanes),
+                }
+                at += n;
             }
         }
     }
