@@ -280,7 +280,7 @@ impl Session {
         })
     }
 
-    /// Where each node of such a request runs; see [`Plan::placement`](crate::plan::Plan::placement). Compiles its plan if there is
+    /// Where each node of such a request runs; see [`Plan::placement`]. Compiles its plan if there is
     /// none yet.
     ///
     /// # Errors
