@@ -71,30 +71,22 @@ impl<'g> Chain<'g> {
 
     /// The longest chain that makes a private value; empty if none does.
     fn before(view: &View<'g>, value: ValueId) -> Chain<'g> {
-        let mut chain = Chain {
-            source: value,
-            steps: Vec::new(),
-        };
-        while chain.steps.len() < LONGEST
-            && view.is_private(chain.source)
-            && let Some((id, node)) = view.maker(chain.source)
-            && moves(&*node.op)
-            && let Some(source) = input(node, 0)
-        {
-            chain.steps.push((id, node));
-            chain.source = source;
-        }
-        chain.steps.reverse();
-        chain
+        Chain::making(view, value, |value| view.is_private(value))
     }
 
     /// The longest chain that makes a value, whoever else reads it on the way.
     fn feeding(view: &View<'g>, value: ValueId) -> Chain<'g> {
+        Chain::making(view, value, |_| true)
+    }
+
+    /// The longest chain of steps that make what may be taken over.
+    fn making(view: &View<'g>, value: ValueId, may: impl Fn(ValueId) -> bool) -> Chain<'g> {
         let mut chain = Chain {
             source: value,
             steps: Vec::new(),
         };
         while chain.steps.len() < LONGEST
+            && may(chain.source)
             && let Some((id, node)) = view.maker(chain.source)
             && moves(&*node.op)
             && let Some(source) = input(node, 0)
