@@ -134,6 +134,22 @@ mod tests {
     }
 
     #[test]
+    fn the_first_eighth_of_many_calls_is_not_counted() {
+        // One caller of 32 calls, of which the first four take ten times as long as the others.
+        let mut end = 0;
+        let calls: Vec<(u64, u64)> = (0..32)
+            .map(|i| {
+                let begin = end;
+                end += if i < 4 { 100 } else { 10 };
+                (begin, end)
+            })
+            .collect();
+        assert_eq!(cycle(1, &calls), 10.0);
+        // Of few it is the first alone.
+        assert_eq!(cycle(1, &calls[..8]), (300 + 30) as f64 / 6.0);
+    }
+
+    #[test]
     fn few_calls_are_counted_from_end_to_end() {
         assert_eq!(cycle(2, &[(5, 10), (5, 20), (11, 30), (21, 45)]), 20.0);
         assert_eq!(cycle(1, &[]), 0.0);
