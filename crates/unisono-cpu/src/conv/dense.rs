@@ -238,6 +238,7 @@ impl Part<'_> {
                             let cols = width.min(positions - panel * width);
                             for strip in some..strips.end.min(some + STRIPS_AT_ONCE) {
                                 let (rows, a) = weights.strip(strip, slice.start);
+                                let tile_c = c.wrapping_add(rows.start * c_step + panel * width);
                                 let tile = Tile {
                                     pieces: &[Piece {
                                         a: 0,
@@ -250,8 +251,10 @@ impl Part<'_> {
                                     b_step: width,
                                     b_panel: 0,
                                     ahead: Ahead::nothing(b.as_ptr()),
-                                    c: c.wrapping_add(rows.start * c_step + panel * width),
+                                    c: tile_c,
                                     c_step,
+                                    before: tile_c,
+                                    before_step: c_step,
                                     cols,
                                     first: g == 0 && s == 0,
                                     ending: if last && is_ending {

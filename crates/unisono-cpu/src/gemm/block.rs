@@ -65,7 +65,8 @@ pub(super) const MOST_STRIPS: usize = 64;
 pub(super) type Strips<'a> = SmallVec<[Strip<'a>; MOST_STRIPS]>;
 
 impl Block<'_> {
-    /// Computes it. `a_area` holds a group of terms of all strips, `b_area` those of one panel if B is not packed.
+    /// Computes it. `a_area` holds a group of terms of all strips, `totals` a panel's columns of all their rows, `b_area` the terms of one
+    /// panel if B is not packed.
     ///
     /// # Safety
     /// The instruction set is available. Every A covers its strip, B covers the columns, every epilogue's operands cover
@@ -74,6 +75,7 @@ impl Block<'_> {
         &self,
         strips: &[Strip<'_>],
         a_area: &mut [f32],
+        totals: &mut [f32],
         b_area: &mut [f32],
     ) {
         let (isa, k, cols) = (self.isa, self.k, self.cols.clone());
@@ -165,9 +167,30 @@ impl Block<'_> {
                         Rhs::Packed(_) => terms * width / Ahead::LINE,
                         Rhs::Dense(_) => 0,
                     };
+                    let mut tile = Tile {
+                        pieces: &[Piece { a: 0, k: terms }],
+                        a: a_area.as_ptr(),
+                        a_row: 1,
+                        a_col: 1,
+                        // SAFETY: the panel holds all k of the group.
+                        b: unsafe { b.add(done * width) },
+                        b_step: width,
+                        b_panel,
+                        ahead: Ahead::nothing(b),
+                        c: totals.as_mut_ptr(),
+                        c_step: width,
+                        before: totals.as_ptr(),
+                        before_step: width,
+                        cols: count,
+                        first: k0 == 0,
+                        ending: Ending::NONE,
+                    };
+                    // Totals wait side by side, however far apart the rows of C are. In C they are from one group to the next.
+                    let wait = count <= width;
+                    let (from_c, to_c) = (!wait || done == 0, !wait || k0 + slice >= ks.end);
                     for strip in strips {
                         let height = strip.rows.len();
-                        let ahead = match lines {
+                        tile.ahead = match lines {
                             0 => Ahead::nothing(b),
                             _ => Ahead {
                                 line: next,
@@ -176,30 +199,26 @@ impl Block<'_> {
                         };
                         next = next.wrapping_add(terms * Ahead::LINE);
                         lines = lines.saturating_sub(terms);
-                        let is_ending = strip.epilogue.is_ending();
-                        let (a, a_row, a_col) = place(strip, k0);
-                        let tile = Tile {
-                            pieces: &[Piece { a: 0, k: terms }],
-                            a,
-                            a_row,
-                            a_col,
-                            // SAFETY: the panel holds all k of the group.
-                            b: unsafe { b.add(done * width) },
-                            b_step: width,
-                            b_panel,
-                            ahead,
-                            // SAFETY: the strip's rows and the columns lie in C.
-                            c: unsafe { strip.c.add(strip.rows.start * strip.c_step + j) },
-                            c_step: strip.c_step,
-                            cols: count,
-                            first: k0 == 0,
-                            ending: if last && is_ending {
-                                strip.epilogue.ending(strip.rows.start, j)
-                            } else {
-                                Ending::NONE
-                            },
+                        (tile.a, tile.a_row, tile.a_col) = place(strip, k0);
+                        // SAFETY: the strip's rows and the columns lie in C.
+                        let c = unsafe { strip.c.add(strip.rows.start * strip.c_step + j) };
+                        if to_c {
+                            (tile.c, tile.c_step) = (c, strip.c_step);
+                        } else {
+                            tile.c = totals[strip.before * width..].as_mut_ptr();
+                        }
+                        if from_c {
+                            (tile.before, tile.before_step) = (c, strip.c_step);
+                        } else {
+                            tile.before = totals[strip.before * width..].as_ptr();
+                        }
+                        let is_ending = last && strip.epilogue.is_ending();
+                        tile.ending = match is_ending {
+                            true => strip.epilogue.ending(strip.rows.start, j),
+                            false => Ending::NONE,
                         };
-                        // SAFETY: strips and panels hold what the kernel reads, the tile lies in C; the instruction set is available.
+                        // SAFETY: strips and panels hold what the kernel reads, the tile lies in C or has a row of the totals for each of
+                        // its own; the instruction set is available.
                         unsafe {
                             if count > width {
                                 kernels.wide[height - 1](&tile);

@@ -46,7 +46,9 @@ pub(super) struct Blocking {
     col_tiles: usize,
     /// Terms packed at a time, a multiple of the slice.
     pub k_group: usize,
-    /// Elements of a seat's area that hold A.
+    /// Elements of a seat's area that hold totals, in front.
+    pub totals_area: usize,
+    /// Elements of it that hold A, behind them.
     pub a_area: usize,
     /// Elements of a seat's area.
     pub area: usize,
@@ -57,6 +59,14 @@ pub(super) struct Blocking {
 /// The terms that a block packs at a time.
 fn k_group(k: usize) -> usize {
     k.next_multiple_of(SLICE).clamp(SLICE, GROUP_SLICES * SLICE)
+}
+
+/// Elements that the totals of so many rows take while more slices follow.
+fn totals(kernels: &Microkernels, rows: usize, k: usize) -> usize {
+    match k > SLICE {
+        true => rows * kernels.cols,
+        false => 0,
+    }
 }
 
 /// Into how many tiles work of so many nanoseconds should be cut.
@@ -87,7 +97,9 @@ impl Blocking {
             .div_ceil(strips_that_fit(kernels, group) * kernels.rows())
             .max(1);
         let row_tiles = wanted.div_ceil(col_tiles).clamp(fewest, m.max(fewest));
-        let a_area = (m.div_ceil(row_tiles) * group).next_multiple_of(crate::memory::LINE);
+        let most_rows = m.div_ceil(row_tiles);
+        let totals_area = totals(kernels, most_rows, k);
+        let a_area = (most_rows * group).next_multiple_of(crate::memory::LINE);
         Self {
             batch,
             m,
@@ -96,8 +108,9 @@ impl Blocking {
             row_tiles,
             col_tiles,
             k_group,
+            totals_area,
             a_area,
-            area: a_area + group * kernels.cols,
+            area: totals_area + a_area + group * kernels.cols,
             estimated_ns,
             panel: kernels.cols,
         }
@@ -131,6 +144,8 @@ pub(super) struct JointBlocking {
     col_tiles: usize,
     /// Terms packed at a time, a multiple of the slice.
     pub k_group: usize,
+    /// Elements of a seat's area that hold totals, in front of A.
+    pub totals_area: usize,
     /// Elements of a seat's area.
     pub area: usize,
     pub estimated_ns: u64,
@@ -164,13 +179,15 @@ impl JointBlocking {
         };
         let [row_tiles, col_tiles] = grid.cut(fewest, wanted);
         let most_rows = (strips.div_ceil(row_tiles) * kernels.rows()).min(m);
+        let totals_area = totals(kernels, most_rows, k);
         Self {
             n,
             strips,
             row_tiles,
             col_tiles,
             k_group,
-            area: most_rows * group,
+            totals_area,
+            area: totals_area + most_rows * group,
             estimated_ns,
             panel: kernels.cols,
         }

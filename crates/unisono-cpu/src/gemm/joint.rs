@@ -137,9 +137,10 @@ pub fn gemm_joint(cores: Cores<'_>, b: &PackedB, segments: Segments<'_>, scratch
         };
         // SAFETY: a seat has one holder at a time.
         let area = unsafe { seats.area(seat) };
+        let (totals, a_area) = area.split_at_mut(blocking.totals_area);
         // SAFETY: A, C, bias and residual of every segment cover their extents, as checked above. Each C is an exclusive
         // borrow, and blocks are disjoint ranges of strips and columns. The instruction set is available.
-        unsafe { block.compute(&block_strips, area, &mut []) };
+        unsafe { block.compute(&block_strips, a_area, totals, &mut []) };
     };
     let (blocks, estimated_ns) = (blocking.blocks(), blocking.estimated_ns);
     cores.team.run(blocks, estimated_ns, compute);

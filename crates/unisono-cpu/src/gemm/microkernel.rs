@@ -8,6 +8,8 @@
 //! It must never have another algorithm for few rows or for the last columns: rows below H are the same code with a smaller H, the
 //! last columns are computed on zero padding.
 
+use std::mem::MaybeUninit;
+
 use unisono_reference::arith::Unary;
 
 use crate::simd::{Function, HardSwish, Isa, Simd};
@@ -81,6 +83,12 @@ impl Ending {
         bias_col: 0,
         activation: Simple::None,
     };
+
+    /// Whether totals stay as they are.
+    #[inline(always)]
+    fn is_none(&self) -> bool {
+        self.bias.is_null() && matches!(self.activation, Simple::None)
+    }
 }
 
 /// Terms that follow each other in A.
@@ -114,7 +122,7 @@ impl Ahead {
     }
 }
 
-/// One slice of one tile: `c[r][j] = (first ? +0 : c[r][j]) + chain over k of a[k][r] * b[k][j]`, then its ending.
+/// One slice of one tile: `c[r][j] = (first ? +0 : before[r][j]) + chain over k of a[k][r] * b[k][j]`, then its ending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tile<'a> {
     /// The terms of the chain, in their order; together at most a slice.
@@ -137,6 +145,10 @@ pub(crate) struct Tile<'a> {
     pub c: *mut f32,
     /// Distance between rows of C in elements.
     pub c_step: usize,
+    /// The totals of the slices before this one: the tile in C, or wherever they were left.
+    pub before: *const f32,
+    /// Distance between rows of `before` in elements.
+    pub before_step: usize,
     /// Columns of the tile in C; wide kernels have all of theirs.
     pub cols: usize,
     /// Whether this is the first slice of K.
@@ -152,7 +164,7 @@ pub(crate) struct Tile<'a> {
 /// * The instruction set that the kernel was written for is available.
 /// * `a` is readable at H rows of all terms of the pieces, as far apart as `a_row` and `a_col` say, `b` for as many rows of as many
 ///   elements as the kernel has columns, `b_step` apart (and so for each panel), and `c` is readable and writable for H rows of `cols`
-///   elements, `c_step` apart, by nobody else.
+///   elements, `c_step` apart, by nobody else; unless this is the first slice, so is `before`, which may be `c`.
 /// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements.
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
@@ -262,6 +274,7 @@ impl Microkernels {
                 rest.cols -= cols;
                 rest.b = tile.b.add(cols);
                 rest.c = tile.c.add(cols);
+                rest.before = tile.before.wrapping_add(cols);
                 if !tile.ending.bias.is_null() {
                     rest.ending.bias = tile.ending.bias.add(cols * tile.ending.bias_col);
                 }
@@ -353,36 +366,48 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
                 }
             }
         }
+        // What follows works on a copy in the nearest cache: if it worked on the sums, there would be more in the registers than they hold,
+        // and the compiler keeps sums on the stack then, in the loop above too. If it worked on C, it would wait for C: rows may lie so
+        // that the cache does not hold all of them, and another core may have had them last.
         let ending = &tile.ending;
+        let mut copy = MaybeUninit::<[f32; MAX_ROWS * MAX_COLS]>::uninit();
+        const { assert!(H * P * V * S::LANES <= MAX_ROWS * MAX_COLS) };
+        let (out, out_step) = match ending.is_none() {
+            true => (tile.c, tile.c_step),
+            false => (copy.as_mut_ptr().cast(), P * V * S::LANES),
+        };
         for (h, sums) in sums.iter().enumerate() {
             for (p, sums) in sums.iter().enumerate() {
                 for (v, &sum) in sums.iter().enumerate() {
-                    let c = tile.c.add(h * tile.c_step + (p * V + v) * S::LANES);
-                    let before = if tile.first { s.zero() } else { s.load_raw(c) };
-                    s.store_raw(s.add(before, sum), c);
+                    let at = (p * V + v) * S::LANES;
+                    let before = match tile.first {
+                        true => s.zero(),
+                        false => s.load_raw(tile.before.add(h * tile.before_step + at)),
+                    };
+                    s.store_raw(s.add(before, sum), out.add(h * out_step + at));
                 }
             }
         }
-        // What follows works on C, which is in the nearest cache by now: if it worked on the sums, there would be more
-        // in the registers than they hold, and the compiler keeps sums on the stack then, in the loop above too.
         match ending.activation {
             Simple::None if ending.bias.is_null() => {}
-            Simple::None => finish::<S, H>(s, tile, P * V, Simple::None),
-            Simple::Relu => finish::<S, H>(s, tile, P * V, Simple::Relu),
-            Simple::UpTo(high) => finish::<S, H>(s, tile, P * V, Simple::UpTo(high)),
-            Simple::HardSwish => finish::<S, H>(s, tile, P * V, Simple::HardSwish),
+            Simple::None => finish::<S, H>(s, tile, out, P * V, Simple::None),
+            Simple::Relu => finish::<S, H>(s, tile, out, P * V, Simple::Relu),
+            Simple::UpTo(high) => finish::<S, H>(s, tile, out, P * V, Simple::UpTo(high)),
+            Simple::HardSwish => finish::<S, H>(s, tile, out, P * V, Simple::HardSwish),
         }
     }
 }
 
-/// The ending of a tile of H rows of `registers` each, whose totals are in C. Called with a constant kind of `activation`.
+/// The ending of a tile of H rows of `registers` each, whose totals are in `totals`, row after row. Called with a constant kind of
+/// `activation`.
 ///
 /// # Safety
-/// As for [`vector_tile`].
+/// As for [`vector_tile`]; `totals` holds the tile's totals.
 #[inline(always)]
 unsafe fn finish<S: Simd, const H: usize>(
     s: S,
     tile: &Tile<'_>,
+    totals: *const f32,
     registers: usize,
     activation: Simple,
 ) {
@@ -392,7 +417,7 @@ unsafe fn finish<S: Simd, const H: usize>(
             // SAFETY: the caller's promise.
             unsafe {
                 let c = tile.c.add(h * tile.c_step + i * S::LANES);
-                let mut total = s.load_raw(c);
+                let mut total = s.load_raw(totals.add((h * registers + i) * S::LANES));
                 if !ending.bias.is_null() {
                     let row = ending.bias.add(h * ending.bias_row);
                     let bias = match ending.bias_col {
@@ -433,7 +458,7 @@ pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, ti
                 let c = tile.c.add(h * tile.c_step + at);
                 let total = match tile.first {
                     true => s.zero(),
-                    false => s.load_part_raw(c, n),
+                    false => s.load_part_raw(tile.before.add(h * tile.before_step + at), n),
                 };
                 let mut total = s.add(total, s.load_raw(sums.as_ptr().add(h * width + at)));
                 if !ending.bias.is_null() {

@@ -226,10 +226,11 @@ impl Problem<'_> {
                 cols,
                 b: Rhs::Dense(b),
             };
-            let (a_area, b_area) = area.split_at_mut(blocking.a_area);
+            let (totals, rest) = area.split_at_mut(blocking.totals_area);
+            let (a_area, b_area) = rest.split_at_mut(blocking.a_area);
             // SAFETY: A and B cover their extents and C's fits; blocks are disjoint ranges of C, and members are disjoint by the
             // promise of `gemm_batched`'s caller.
-            unsafe { block.compute(&strips, a_area, b_area) };
+            unsafe { block.compute(&strips, a_area, totals, b_area) };
         };
         let team = self.cores.team;
         team.run(tiles, blocking.estimated_ns, |tile, seat| {

@@ -34,7 +34,10 @@ unsafe fn tile<const H: usize, const V: usize>(tile: &Tile<'_>) {
         for (h, row) in sums.iter().enumerate() {
             for (v, sum) in row.iter().enumerate().take(tile.cols) {
                 let c = tile.c.add(h * tile.c_step + v);
-                let total = if tile.first { 0.0 } else { *c };
+                let total = match tile.first {
+                    true => 0.0,
+                    false => *tile.before.add(h * tile.before_step + v),
+                };
                 let mut total = total + sum;
                 let ending = &tile.ending;
                 if !ending.bias.is_null() {

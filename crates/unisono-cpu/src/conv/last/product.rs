@@ -368,6 +368,8 @@ impl Job<'_> {
                     let positions = part(chunk, walk.length, self.chunks);
                     let a = begin(walk.a_first, walk.a_rows, walk.a_step, positions.start);
                     let c = begin(walk.c_first, walk.c_rows, walk.c_step, positions.start);
+                    // SAFETY: the position lies in the output.
+                    let tile_c = unsafe { self.y.add(c + cols.start) };
                     let tile = Tile {
                         pieces: &walk.pieces[pieces.clone()],
                         a: self.x[a..].as_ptr(),
@@ -377,9 +379,10 @@ impl Job<'_> {
                         b_step: width,
                         b_panel: 0,
                         ahead: Ahead::nothing(b.as_ptr()),
-                        // SAFETY: the position lies in the output.
-                        c: unsafe { self.y.add(c + cols.start) },
+                        c: tile_c,
                         c_step: walk.c_step,
+                        before: tile_c,
+                        before_step: walk.c_step,
                         cols: cols.len(),
                         first: s == 0,
                         ending: match last && is_ending {
