@@ -6,6 +6,9 @@ use std::marker::PhantomData;
 
 use unisono_tensor::{TensorError, fault};
 
+#[cfg(target_os = "linux")]
+mod pages;
+
 /// Elements of a cache line.
 pub const LINE: usize = 16;
 
@@ -14,10 +17,17 @@ pub const LINE: usize = 16;
 struct Line([f32; LINE]);
 
 /// Owned `f32`s whose first one starts a cache line.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct AlignedBuf {
-    lines: Vec<Line>,
+    storage: Storage,
     len: usize,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Heap(Vec<Line>),
+    #[cfg(target_os = "linux")]
+    Pages(pages::Part),
 }
 
 impl AlignedBuf {
@@ -27,27 +37,49 @@ impl AlignedBuf {
     /// There is no memory for them.
     pub fn zeroed(len: usize) -> Result<Self, TensorError> {
         let count = len.div_ceil(LINE);
-        let out_of_memory = TensorError::OutOfMemory {
-            bytes: count.saturating_mul(size_of::<Line>()),
-        };
+        let bytes = count.saturating_mul(size_of::<Line>());
+        let out_of_memory = TensorError::OutOfMemory { bytes };
+        if fault!(allocation) {
+            return Err(out_of_memory);
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(part) = pages::Part::new(bytes) {
+            let storage = Storage::Pages(part);
+            return Ok(Self { storage, len });
+        }
         let mut lines = Vec::new();
-        if fault!(allocation) || lines.try_reserve_exact(count).is_err() {
+        if lines.try_reserve_exact(count).is_err() {
             return Err(out_of_memory);
         }
         lines.resize(count, Line([0.0; LINE]));
-        Ok(Self { lines, len })
+        let storage = Storage::Heap(lines);
+        Ok(Self { storage, len })
+    }
+
+    fn start(&self) -> *const f32 {
+        match &self.storage {
+            Storage::Heap(lines) => lines.as_ptr().cast(),
+            #[cfg(target_os = "linux")]
+            Storage::Pages(part) => part.ptr().cast(),
+        }
     }
 
     /// The elements.
     pub fn as_slice(&self) -> &[f32] {
-        // SAFETY: the lines are contiguous `f32`s without padding (64 bytes each, `repr(C)`), at least `len` of them.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        // SAFETY: lines are contiguous `f32`s without padding (64 bytes each, `repr(C)`), and so is a part of a mapping, which begins a
+        // cache line and was zeros; both hold at least `len` of them for as long as this buffer is there.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
     }
 
     /// The elements.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        // SAFETY: as in `as_slice`; the borrow of `self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        let start = match &mut self.storage {
+            Storage::Heap(lines) => lines.as_mut_ptr().cast(),
+            #[cfg(target_os = "linux")]
+            Storage::Pages(part) => part.ptr().cast_mut().cast(),
+        };
+        // SAFETY: as in `as_slice`; the borrow of `self` is exclusive, and a part of a mapping is one buffer's alone.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 }
 

@@ -116,14 +116,14 @@ impl ConvKind {
 }
 
 /// Weights of a convolution, packed once for one instruction set.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ConvWeights {
     isa: Isa,
     kind: ConvKind,
     method: Method,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Method {
     /// As a matrix product over gathered panels.
     Dense(Vec<Pass>),

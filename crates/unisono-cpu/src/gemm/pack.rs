@@ -21,7 +21,7 @@ use crate::simd::Isa;
 ///
 /// Other element types (f16, bf16, int8) get panels of their own beside these, widened as a panel is read; the cutting into panels
 /// is the same for all.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PackedB {
     panels: AlignedBuf,
     isa: Isa,
@@ -99,7 +99,7 @@ impl PackedB {
 }
 
 /// A constant left-hand side (the weights of a convolution), packed once for one instruction set.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PackedA {
     strips: AlignedBuf,
     isa: Isa,
