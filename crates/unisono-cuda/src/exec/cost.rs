@@ -13,6 +13,10 @@ const BATCH_NS: u64 = 15_000;
 /// A kernel in a captured graph: the way to the next one, and a tail in which few processors work.
 const STEP_NS: u64 = 2_500;
 
+/// A step of a recurrent layer, which one processor does for all rows of a block. It was counted, for 128 hidden units: what comes out of
+/// shared memory, and two functions one behind the other.
+const TIME_STEP_NS: u64 = 1_500;
+
 /// Multiplications with an addition in a nanosecond, in f32: half of what the hardware can do.
 const PRODUCTS_PER_NS: u64 = 15_000;
 
@@ -48,11 +52,58 @@ pub(crate) fn cost(graph: &Graph, facts: &[Option<Fact>], rows: &Symbol) -> Cost
     Cost {
         fixed_ns: BATCH_NS
             + work.steps * STEP_NS
+            + work.time_steps * TIME_STEP_NS
             + work.weight_bytes / MEMORY_BYTES_PER_NS
             + time(&work.shared),
         // Plans for different shapes run one after the other and share nothing.
         shared_ns: 0,
         row_ns: time(&work.per_row) + copied / LINK_BYTES_PER_NS,
         beside: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use unisono_graph::infer::{declared_inputs, infer_partial};
+    use unisono_graph::ops::activation::Activation;
+    use unisono_graph::ops::recurrent::{Cell, Direction, Recurrent};
+    use unisono_tensor::DType;
+
+    use super::*;
+    use crate::testing::{input, numbers};
+
+    /// An LSTM over so many steps.
+    fn layer(time: usize) -> Cost {
+        let mut graph = Graph::new("layer");
+        let x = input(
+            &mut graph,
+            "x",
+            DType::F32,
+            &[&time.to_string(), "rows", "3"],
+        );
+        let w = graph.add_constant("w", numbers(&[1, 20, 3], 1));
+        let r = graph.add_constant("r", numbers(&[1, 20, 5], 2));
+        let op = Recurrent {
+            cell: Cell::Lstm {
+                input_forget: false,
+            },
+            direction: Direction::Forward,
+            hidden_size: None,
+            activations: vec![Activation::Sigmoid, Activation::Tanh, Activation::Tanh],
+            clip: None,
+            batch_first: false,
+        };
+        let outputs = graph.append("layer", Arc::new(op), &[x, w, r], 3);
+        graph.set_outputs(outputs);
+        let facts = infer_partial(&graph, &declared_inputs(&graph)).unwrap();
+        cost(&graph, &facts, &Symbol::new("rows"))
+    }
+
+    #[test]
+    fn every_step_of_a_recurrent_layer_takes_its_time_however_many_rows_there_are() {
+        let (short, long) = (layer(1), layer(1001));
+        assert_eq!(long.fixed_ns - short.fixed_ns, 1000 * TIME_STEP_NS);
     }
 }

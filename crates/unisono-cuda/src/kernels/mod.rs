@@ -8,6 +8,7 @@ pub mod gemm;
 pub mod map;
 pub mod movement;
 pub mod pool;
+pub mod recurrent;
 pub mod roof;
 pub mod rows;
 pub mod tile;
@@ -33,6 +34,7 @@ pub const SOURCES: &[Source] = &[
     source!("gemm_strided"),
     source!("movement"),
     source!("pool"),
+    source!("recurrent"),
     source!("roof"),
     source!("rows"),
     source!("through_f64"),

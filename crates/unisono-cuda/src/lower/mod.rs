@@ -13,6 +13,7 @@ pub mod linear;
 mod movement;
 mod operands;
 mod pool;
+mod recurrent;
 mod rows;
 
 use std::sync::Arc;
@@ -98,6 +99,7 @@ const FAMILIES: &[&[(&str, Lower)]] = &[
     elementwise::LOWERINGS,
     movement::LOWERINGS,
     pool::LOWERINGS,
+    recurrent::LOWERINGS,
     rows::LOWERINGS,
 ];
 

@@ -8,10 +8,15 @@ use unisono_cpu::CpuOptions;
 use unisono_cpu::exec::model::Store;
 use unisono_cpu::host::Host;
 use unisono_graph::infer::infer;
+use unisono_graph::ops::activation::{Activate, Activation};
+use unisono_graph::ops::conv::Conv;
 use unisono_graph::ops::indexing::NonZero;
 use unisono_graph::ops::linear::Linear;
+use unisono_graph::ops::movement::Transpose;
 use unisono_graph::ops::normalize::{Softmax, SoftmaxFunction};
+use unisono_graph::ops::recurrent::{Cell, Direction, Recurrent};
 use unisono_graph::ops::shape::Reshape;
+use unisono_graph::ops::window::{Padding, Window};
 use unisono_graph::{Fact, Graph, Symbol, ValueId};
 use unisono_runtime::Error;
 use unisono_runtime::program::concretise;
@@ -307,6 +312,97 @@ fn a_perceptron_is_launches_alone_and_its_weights_are_shared_by_all_its_programs
     // Each program has its own tables.
     assert!(after - uploads - 8 <= 3, "{uploads} and {after}");
     assert!(bench.weights.bytes() <= 2 * bytes);
+}
+
+/// Speech, as detectors of it are exported: windows of sound, which are a recurrent layer's steps, and a probability for each.
+fn speech() -> Graph {
+    let mut graph = Graph::new("speech");
+    let x = input(&mut graph, "x", DType::F32, &["rows", "129", "3"]);
+    let states = ["h", "c"].map(|name| input(&mut graph, name, DType::F32, &["1", "1", "128"]));
+    let window = |kernel: usize| Window {
+        kernel: vec![kernel],
+        strides: vec![1],
+        dilations: vec![1],
+        padding: Padding::Explicit(vec![0, 0]),
+        ceil_mode: false,
+    };
+    let conv = |kernel: usize| Conv {
+        groups: 1,
+        window: window(kernel),
+        activation: None,
+    };
+    let weights = graph.add_constant("w", numbers(&[128, 129, 3], 1));
+    let y = node(&mut graph, conv(3), &[x, weights]);
+    let perm = Some(vec![0, 2, 1]);
+    let y = node(&mut graph, Transpose { perm }, &[y]);
+    let shapes: [&[usize]; 3] = [&[1, 512, 128], &[1, 512, 128], &[1, 1024]];
+    let [w, r, b] = [0, 1, 2].map(|n| Some(graph.add_constant("p", numbers(shapes[n], 3 + n))));
+    let [h, c] = states.map(Some);
+    let outputs: Vec<ValueId> = ["y", "h", "c"]
+        .iter()
+        .map(|&name| graph.add_value(name, None))
+        .collect();
+    let op = Recurrent {
+        cell: Cell::Lstm {
+            input_forget: false,
+        },
+        direction: Direction::Forward,
+        hidden_size: Some(128),
+        activations: vec![Activation::Sigmoid, Activation::Tanh, Activation::Tanh],
+        clip: None,
+        batch_first: false,
+    };
+    let given = outputs.iter().copied().map(Some).collect();
+    let inputs = vec![Some(y), w, r, b, None, h, c];
+    graph.add_node("lstm", Arc::new(op), inputs, given);
+    let shape = Tensor::from_slice(&[3], &[-1i64, 128, 1]).unwrap();
+    let shape = graph.add_constant("shape", shape);
+    let y = node(
+        &mut graph,
+        Reshape { allow_zero: false },
+        &[outputs[0], shape],
+    );
+    let relu = Activate {
+        function: Activation::Relu,
+    };
+    let y = node(&mut graph, relu, &[y]);
+    let weights = graph.add_constant("w", numbers(&[1, 128, 1], 2));
+    let y = node(&mut graph, conv(1), &[y, weights]);
+    let sigmoid = Activate {
+        function: Activation::Sigmoid,
+    };
+    let y = node(&mut graph, sigmoid, &[y]);
+    graph.set_outputs(vec![y, outputs[1], outputs[2]]);
+    graph
+}
+
+#[test]
+fn a_recurrent_layer_is_two_launches_however_long_the_sequence_is_and_shares_its_weights() {
+    let bench = Bench {
+        lower: crate::lower::lower,
+        ..Bench::new()
+    };
+    let graph = speech();
+    let kernels = |rows| -> Vec<&str> {
+        let program = bench.program(&graph, rows);
+        check(&program, &graph);
+        let is_host = |step: &Step| matches!(step.work, Work::Host(_));
+        assert!(!program.steps.iter().any(is_host), "{rows} rows");
+        let layer = program.steps.iter().find(|step| step.name.contains("lstm"));
+        match &layer.unwrap().work {
+            Work::Launches(launches) => launches.iter().map(|launch| launch.kernel).collect(),
+            _ => panic!("it is on the device"),
+        }
+    };
+    let short = kernels(1);
+    let bytes = bench.weights();
+    for rows in [2, 31, 5000] {
+        let long = kernels(rows);
+        assert!(long[0].starts_with("gemm_"), "{long:?}");
+        assert_eq!(long[1], "unisono_lstm_narrow");
+        assert_eq!(long.len(), short.len());
+    }
+    assert_eq!(bench.weights(), bytes);
 }
 
 #[test]

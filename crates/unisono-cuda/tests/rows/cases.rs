@@ -18,6 +18,7 @@ use unisono_graph::ops::normalize::{
     RmsNormalization, Softmax, SoftmaxFunction,
 };
 use unisono_graph::ops::pool::{GlobalPool, Pool, PoolFunction};
+use unisono_graph::ops::recurrent::{Cell, Direction, Recurrent};
 use unisono_graph::ops::reduce::{
     ArgReduce, Cumulative, CumulativeFunction, Reduce, ReduceFunction,
 };
@@ -154,6 +155,7 @@ pub fn cases() -> Vec<Case> {
     pools(&mut all);
     resizes(&mut all);
     moves(&mut all);
+    recurrent(&mut all);
     all.cases
 }
 
@@ -749,6 +751,66 @@ fn moves(all: &mut Cases) {
             of_elements[0] -= 1;
             let indices = all.numbers.integers(dtype, &of_elements, 4);
             all.add(GatherElements { axis }, vec![x, indices], &[]);
+        }
+    }
+}
+
+/// Layers around the edges of what registers, shared memory and a slice hold.
+fn recurrent(all: &mut Cases) {
+    let directions = [
+        Direction::Forward,
+        Direction::Reverse,
+        Direction::Bidirectional,
+    ];
+    let sizes = [
+        (1, 1, 3, 1),
+        (1, 3, 128, 5),
+        (7, 1, 3, 64),
+        (3, 1, 576, 128),
+        (2, 3, 20, 127),
+        (2, 200, 7, 9),
+        (1, 2, 3, 129),
+        (3, 1, 128, 200),
+        (2, 5, 3, 260),
+    ];
+    for (n, (time, batch, input, hidden)) in sizes.into_iter().enumerate() {
+        for direction in directions {
+            for (biased, stateful) in [(true, true), (n % 2 == 0, n % 2 != 0)] {
+                let count = direction.count();
+                let state = [count, batch, hidden];
+                // So small that gates are open, and sums do not all end at the same bound.
+                let mut weights = |shape: &[usize]| {
+                    let scale = 1.0 / (shape[shape.len() - 1] as f32).sqrt();
+                    let values = all.numbers.floats(shape);
+                    let values = values.as_slice::<f32>().unwrap().iter();
+                    let values: Vec<f32> = values.map(|x| x * scale).collect();
+                    Some(Tensor::from_slice(shape, &values).unwrap())
+                };
+                let w = weights(&[count, 4 * hidden, input]);
+                let r = weights(&[count, 4 * hidden, hidden]);
+                let mut optional =
+                    |wanted: bool, shape: &[usize]| wanted.then(|| all.numbers.floats(shape));
+                let x = optional(true, &[time, batch, input]);
+                let b = optional(biased, &[count, 8 * hidden]);
+                let (h, c) = (optional(stateful, &state), optional(stateful, &state));
+                let activations = [Activation::Sigmoid, Activation::Tanh, Activation::Tanh];
+                let op = Recurrent {
+                    cell: Cell::Lstm {
+                        input_forget: false,
+                    },
+                    direction,
+                    hidden_size: None,
+                    activations: activations.repeat(count),
+                    clip: None,
+                    batch_first: false,
+                };
+                all.cases.push(Case {
+                    op: Arc::new(op),
+                    inputs: vec![x, w, r, b, None, h, c],
+                    constants: vec![1, 2, 3],
+                    outputs: 3,
+                });
+            }
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Amount {
 pub struct Work {
     /// How many nodes run.
     pub steps: u64,
+    /// Steps of time that recurrent layers walk through, each behind the one before, however many rows there are.
+    pub time_steps: u64,
     /// Bytes of constants that products read.
     pub weight_bytes: u64,
     /// The steps that are products with constant weights, which different plans can do together.
@@ -71,6 +73,9 @@ impl Work {
     ) {
         let (inputs, outputs) = (known(one_row, &node.inputs), known(one_row, &node.outputs));
         self.steps += 1;
+        if let Some(layer) = node.op.downcast_ref::<Recurrent>() {
+            self.time_steps += time_steps(layer, &inputs).unwrap_or(0);
+        }
         let has_rows = node.outputs.iter().flatten().any(|id| {
             let shape = facts
                 .get(id.index())
@@ -138,6 +143,7 @@ impl Work {
             }
         };
         self.steps += taken.steps;
+        self.time_steps += taken.time_steps;
         self.weight_bytes += taken.weight_bytes;
         for (sum, part) in [
             (&mut self.per_row, taken.per_row),
@@ -147,6 +153,13 @@ impl Work {
             sum.moved += part.moved;
         }
     }
+}
+
+/// How many steps of time a layer walks through.
+fn time_steps(layer: &Recurrent, inputs: &[Option<Fact>]) -> Option<u64> {
+    let shape = inputs.first()?.as_ref()?.shape.as_ref()?;
+    let time = shape.get(usize::from(layer.batch_first))?;
+    u64::try_from(time.as_len()?).ok()
 }
 
 /// Is the right-hand side one matrix that the model holds?

@@ -304,13 +304,13 @@ mod tests {
         assert_eq!(placement.lines(), ["all 1,200 nodes run on the device"]);
         placement.on_cpu = vec![
             on_cpu("a", "TopK", "no kernel"),
-            on_cpu("b", "LSTM", "no kernel"),
+            on_cpu("b", "GRU", "no kernel"),
             on_cpu("c", "TopK", "no kernel"),
         ];
         let expected = [
             "1,200 of 1,203 nodes run on the device",
             "on the CPU: 2 TopK, the first \"a\": no kernel",
-            "on the CPU: LSTM \"b\": no kernel",
+            "on the CPU: GRU \"b\": no kernel",
         ];
         assert_eq!(placement.lines(), expected);
     }
