@@ -106,8 +106,21 @@ impl HostNode {
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut HostScratch,
     ) -> Result<(), Error> {
-        let _default_rounding = FpEnv::new();
         let _attendance = self.engine.team.attend();
+        self.run_small(inputs, outputs, scratch)
+    }
+
+    /// The same for a node with so little to do that no other thread has a part in it: the team is not told.
+    ///
+    /// # Errors
+    /// As [`HostNode::run`].
+    pub fn run_small(
+        &self,
+        inputs: &[Option<TensorRef<'_>>],
+        outputs: &mut [Option<TensorMut<'_>>],
+        scratch: &mut HostScratch,
+    ) -> Result<(), Error> {
+        let _default_rounding = FpEnv::new();
         let cx = Context {
             team: &self.engine.team,
             isa: self.engine.isa,
@@ -186,5 +199,11 @@ mod tests {
         node.run(&inputs, &mut [Some(output)], &mut scratch)
             .unwrap();
         assert_eq!(y.as_slice::<f32>().unwrap(), [1.0, 2.0, 3.0, 2f32.sqrt()]);
+        let x = Tensor::from_slice(&[2, 2], &[25f32, 36.0, 3.0, 0.0]).unwrap();
+        let output = TensorMut::new(DType::F32, &[2, 2], y.bytes_mut().unwrap()).unwrap();
+        let inputs = [Some(x.view().unwrap())];
+        node.run_small(&inputs, &mut [Some(output)], &mut scratch)
+            .unwrap();
+        assert_eq!(y.as_slice::<f32>().unwrap(), [5.0, 6.0, 3f32.sqrt(), 0.0]);
     }
 }

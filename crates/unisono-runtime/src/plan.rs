@@ -381,12 +381,13 @@ pub trait Plan: Any + Send + Sync {
         ))
     }
 
-    /// Where each node of a request of so many rows runs, and why if that is not the device itself; in the order in which they run,
-    /// without nodes that make nothing at run time. Empty if all run on the device.
+    /// Where each node of a request of so many rows with these inputs runs, and why if that is not the device itself; in the order in
+    /// which they run, without nodes that make nothing at run time, nor those of branches that this request does not take. Empty if all
+    /// run on the device.
     ///
     /// # Errors
-    /// Those of preparing a request of so many rows.
-    fn placement(&self, _rows: usize) -> Result<Vec<NodePlacement>, Error> {
+    /// Those of preparing such a request.
+    fn placement(&self, _rows: usize, _inputs: &[Tensor]) -> Result<Vec<NodePlacement>, Error> {
         Ok(Vec::new())
     }
 
@@ -469,8 +470,8 @@ impl Plan for CountedPlan {
         self.plan.profile(lane, rows, inputs, outputs, runs)
     }
 
-    fn placement(&self, rows: usize) -> Result<Vec<NodePlacement>, Error> {
-        self.plan.placement(rows)
+    fn placement(&self, rows: usize, inputs: &[Tensor]) -> Result<Vec<NodePlacement>, Error> {
+        self.plan.placement(rows, inputs)
     }
 
     fn allocate(&self, rows: usize, outputs: &mut [Option<Tensor>]) {

@@ -12,6 +12,7 @@ use unisono_runtime::Error;
 use unisono_runtime::lane::Lane;
 
 use crate::driver::{DeviceMemory, Event, Pinned, Stream, Timing, Word};
+use crate::exec::choice::ChoiceScratch;
 use crate::exec::engine::Engine;
 use crate::exec::run::clear;
 use crate::program::{Blocks, Program, STATUS_BYTES};
@@ -33,6 +34,8 @@ pub(crate) struct CudaLane {
     batches: u32,
     event: Event,
     pub(crate) scratch: HostScratch,
+    /// For finding out which branches a request takes.
+    pub(crate) choice: ChoiceScratch,
     /// For plans that run on the processor, there once there was one.
     on_host: Option<Box<dyn Lane>>,
 }
@@ -144,6 +147,7 @@ impl CudaLane {
             batches: 0,
             event: Event::new(context, Timing::Off)?,
             scratch: HostScratch::default(),
+            choice: ChoiceScratch::default(),
             on_host: None,
         })
     }
@@ -209,6 +213,6 @@ impl Lane for CudaLane {
     fn bytes(&self) -> u64 {
         let memory = self.memory.as_ref().map_or(0, LaneMemory::bytes);
         let on_host = self.on_host.as_ref().map_or(0, |lane| lane.bytes());
-        memory + self.scratch.bytes() + on_host
+        memory + self.scratch.bytes() + self.choice.bytes() + on_host
     }
 }

@@ -105,7 +105,9 @@ fn run_together(
     members: &mut [&mut Member],
     rows: usize,
 ) -> Result<(), Error> {
-    let bucket = match plan.bucket_for(rows)? {
+    // Equal for all: they differ in rows alone, and those choose nothing.
+    let inputs = members.first().map_or(&[][..], |member| &member.inputs);
+    let bucket = match plan.bucket_for(rows, inputs, &mut lane.choice)? {
         Prepared::Here(bucket) => bucket,
         Prepared::Elsewhere(_) => return run_on_host(lane, plan, members, rows),
     };

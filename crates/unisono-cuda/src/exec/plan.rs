@@ -1,17 +1,18 @@
 //! A plan: what is known of a model for one set of per-row shapes, and a program for each bucket of rows seen.
 //!
 //! The one idea: as on the processor, inference runs once with the number of rows as a symbol. A request or batch then runs in the
-//! program of its bucket; one that cannot run here (shapes that depend on data, strings, bodies of loops) runs on the processor,
-//! which gives the same bits.
+//! program of its bucket, of the graph that has the branches which it takes ([`super::variant`]); one that cannot run here (shapes that
+//! depend on data, strings, bodies of loops) runs on the processor, which gives the same bits. So does one that takes a branch which cannot
+//! work with its shapes: the error is the processor's, and others are none the worse.
 //!
 //! What goes wrong on the device is told by the processor: a request whose data a kernel refuses, alone, is run there again, and
 //! has the error that it has on any device, at its node.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use unisono_graph::infer::infer;
-use unisono_graph::{Fact, OutputRows, ValueId};
+use unisono_graph::{Fact, Node, OutputRows, ValueId};
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Cost, NodePlacement, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
@@ -23,23 +24,39 @@ use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor};
 
 use crate::exec::bucket::bucket;
+use crate::exec::choice::{Choice, ChoiceScratch};
 use crate::exec::cost::cost;
 use crate::exec::lane::CudaLane;
 use crate::exec::model::{CudaModel, is_too_large, other_device};
 use crate::exec::profile::Measured;
 use crate::exec::run::{Bucket, Outcome, run};
+use crate::exec::variant::{Branches, Variant};
 use crate::launch::status;
-use crate::program::{ALIGNMENT, Built, Program, Reason, STATUS_BYTES, Target, Work, build};
+use crate::program::{ALIGNMENT, Built, Program, STATUS_BYTES, Target, Work, build};
 
 /// Bytes of programs and captured graphs that a plan keeps; the least recently used go first.
 const PROGRAM_BYTES: u64 = 256 << 20;
 
+/// Bytes of graphs with branches taken that a plan keeps for programs to come, likewise.
+const VARIANT_BYTES: u64 = 64 << 20;
+
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct BucketKey {
+    rows: usize,
+    branches: Branches,
+}
+
 pub(crate) struct CudaPlan {
     /// First: captured graphs must go before the kernels in them, which the model's device has.
-    buckets: PlanCache<usize, Prepared, Error>,
+    buckets: PlanCache<BucketKey, Way, Error>,
+    /// All but the first.
+    variants: PlanCache<Branches, Arc<Variant>, Error>,
+    first: Arc<Variant>,
     model: Arc<CudaModel>,
     key: PlanKey,
-    facts: Vec<Option<Fact>>,
+    /// What is known of the inputs.
+    inputs: Vec<Fact>,
     cost: Cost,
     /// By output: type, shape for one row, and the axis of its rows, if it has such.
     outputs: Vec<Option<(DType, Shape, usize)>>,
@@ -48,20 +65,29 @@ pub(crate) struct CudaPlan {
     on_host: Mutex<Option<Arc<dyn Plan>>>,
 }
 
-/// Where a number of rows runs.
+/// Where a request or batch runs.
 #[derive(Clone)]
 pub(crate) enum Prepared {
     /// On the device.
     Here(Arc<Bucket>),
-    /// On the processor.
-    Elsewhere(Arc<Reason>),
+    /// On the processor, and why.
+    Elsewhere(Arc<str>),
 }
 
-impl Weigh for Prepared {
+/// What the branches that were taken lead to, for a number of rows.
+#[derive(Clone)]
+enum Way {
+    To(Prepared),
+    /// To further choices.
+    Through(Arc<Variant>),
+}
+
+impl Weigh for Way {
     fn bytes(&self) -> u64 {
         match self {
-            Prepared::Here(bucket) => bucket.bytes(),
-            Prepared::Elsewhere(_) => size_of::<Reason>() as u64,
+            Way::To(Prepared::Here(bucket)) => bucket.bytes(),
+            Way::To(Prepared::Elsewhere(why)) => why.len() as u64,
+            Way::Through(variant) => variant.bytes(),
         }
     }
 }
@@ -74,13 +100,9 @@ impl CudaPlan {
             .zip(key.shapes(&model.rows))
             .map(|(port, shape)| Fact::new(port.dtype, shape))
             .collect();
-        let facts = infer(model.model.graph(), &inputs).map_err(|e| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("these input shapes do not fit the model: {e}"),
-            )
-        })?;
-        let known = concretise(&facts, &model.rows, 1);
+        let first = Variant::first(model, &inputs)?;
+        let (graph, facts) = (first.graph(model), &first.facts);
+        let known = concretise(facts, &model.rows, 1);
         let output = |(value, rule): (&ValueId, &OutputRows)| {
             let OutputRows::Rows { axis, .. } = rule else {
                 return None;
@@ -89,16 +111,18 @@ impl CudaPlan {
             let shape = known.shape.clone().filter(|shape| *axis < shape.len())?;
             Some((known.dtype, shape, *axis))
         };
-        let values = model.model.graph().outputs().iter();
+        let values = graph.outputs().iter();
         let outputs = values.zip(output_rows(&model.model)).map(output).collect();
         Ok(CudaPlan {
             outputs,
-            cost: cost(model.model.graph(), &facts, &model.rows),
+            cost: cost(graph, facts, &model.rows),
             has_rows: key.has_rows() && model.model.contract().is_coalescible(),
             model: Arc::clone(model),
             key: key.clone(),
-            facts,
+            first: Arc::new(first),
+            inputs,
             buckets: PlanCache::new(PROGRAM_BYTES),
+            variants: PlanCache::new(VARIANT_BYTES),
             on_host: Mutex::new(None),
         })
     }
@@ -118,26 +142,97 @@ impl CudaPlan {
         Ok(plan)
     }
 
-    /// What runs so many rows of requests that may be padded.
-    pub(crate) fn bucket_for(&self, rows: usize) -> Result<Prepared, Error> {
-        self.exactly(bucket(rows, self.model.engine.options.max_bucket_rows))
+    /// What runs so many rows of requests that may be padded and have these inputs, as far as inputs have no rows.
+    pub(crate) fn bucket_for(
+        &self,
+        rows: usize,
+        inputs: &[Tensor],
+        scratch: &mut ChoiceScratch,
+    ) -> Result<Prepared, Error> {
+        let rows = bucket(rows, self.model.engine.options.max_bucket_rows);
+        self.exactly(rows, inputs, scratch)
     }
 
     /// What runs just so many rows.
-    fn exactly(&self, rows: usize) -> Result<Prepared, Error> {
-        let build = || self.build(rows);
-        let orphaned = || {
-            Error::new(
-                ErrorKind::Panic,
-                "preparing the program panicked on another thread; try again",
-            )
+    fn exactly(
+        &self,
+        rows: usize,
+        inputs: &[Tensor],
+        scratch: &mut ChoiceScratch,
+    ) -> Result<Prepared, Error> {
+        let key = BucketKey {
+            rows,
+            branches: self.first.branches,
         };
-        self.buckets.get_or_compile(&rows, build, orphaned)
+        self.behind(&self.first, key, inputs, scratch)
     }
 
-    fn build(&self, rows: usize) -> Result<Prepared, Error> {
+    /// What runs requests with these inputs that have come to `variant`.
+    fn behind(
+        &self,
+        variant: &Arc<Variant>,
+        mut key: BucketKey,
+        inputs: &[Tensor],
+        scratch: &mut ChoiceScratch,
+    ) -> Result<Prepared, Error> {
+        let way = match &variant.choice {
+            None => {
+                let build = || self.build(variant, key.rows).map(Way::To);
+                self.buckets.get_or_compile(&key, build, orphaned)?
+            }
+            Some(choice) => {
+                let conditions = choice.conditions(inputs, scratch)?;
+                key.branches = key.branches.then(conditions, choice.count());
+                let build = || match self.next(variant, choice, conditions) {
+                    Ok(next) if next.choice.is_some() => Ok(Way::Through(next)),
+                    Ok(next) => self.build(&next, key.rows).map(Way::To),
+                    // What is wrong with them the processor says, when it runs.
+                    Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                        Ok(Way::To(Prepared::Elsewhere(DOES_NOT_FIT.into())))
+                    }
+                    Err(error) => Err(error),
+                };
+                self.buckets.get_or_compile(&key, build, orphaned)?
+            }
+        };
+        match way {
+            Way::To(prepared) => Ok(prepared),
+            Way::Through(next) => self.behind(&next, key, inputs, scratch),
+        }
+    }
+
+    /// What a choice of `variant` leads to.
+    fn next(
+        &self,
+        variant: &Variant,
+        choice: &Choice,
+        conditions: u64,
+    ) -> Result<Arc<Variant>, Error> {
+        let branches = variant.branches.then(conditions, choice.count());
+        let take = || {
+            let next = variant.next(&self.model, &self.inputs, choice, conditions);
+            next.map(Arc::new)
+        };
+        self.variants.get_or_compile(&branches, take, orphaned)
+    }
+
+    /// The nodes that tell which branches a request with these inputs takes.
+    fn choosing(&self, inputs: &[Tensor], scratch: &mut ChoiceScratch) -> Result<Vec<Node>, Error> {
+        let mut variant = Arc::clone(&self.first);
+        let mut found = Vec::new();
+        while let Some(choice) = &variant.choice {
+            let nodes = variant.graph(&self.model).nodes();
+            found.extend(choice.nodes().filter_map(|index| nodes.get(index).cloned()));
+            let conditions = choice.conditions(inputs, scratch)?;
+            variant = self.next(&variant, choice, conditions)?;
+        }
+        Ok(found)
+    }
+
+    fn build(&self, variant: &Arc<Variant>, rows: usize) -> Result<Prepared, Error> {
         let (model, engine) = (&self.model, &self.model.engine);
-        let known = concretise(&self.facts, &model.rows, rows);
+        let graph = variant.graph(model);
+        let known = concretise(&variant.facts, &model.rows, rows);
         let properties = engine.context.properties();
         let target = Target {
             lower: &engine.lower,
@@ -147,12 +242,24 @@ impl CudaPlan {
             weights: &model.weights,
             host: &engine.host,
             store: &model.store,
+            taken: variant.taken(),
         };
-        Ok(match build(model.model.graph(), &known, &target)? {
+        Ok(match build(graph, &known, &target)? {
             Built::Program(program) => {
-                Prepared::Here(Arc::new(Bucket::new(*program, engine.options.lanes)))
+                let variant = Arc::clone(variant);
+                let bucket = Bucket::new(*program, variant, engine.options.lanes);
+                Prepared::Here(Arc::new(bucket))
             }
-            Built::Elsewhere(reason) => Prepared::Elsewhere(Arc::new(reason)),
+            Built::Elsewhere(reason) => {
+                let node = reason.node.and_then(|node| graph.nodes().get(node));
+                let why = match node {
+                    Some(node) => {
+                        format!("the whole model, for node {}: {}", title(node), reason.why)
+                    }
+                    None => format!("the whole model: {}", reason.why),
+                };
+                Prepared::Elsewhere(why.into())
+            }
         })
     }
 
@@ -168,8 +275,8 @@ impl CudaPlan {
         let may_be_padded =
             self.has_rows && contract.lengths(inputs.iter().map(Tensor::shape)).is_some();
         let (mut prepared, mut is_exact) = match may_be_padded {
-            true => (self.bucket_for(rows), false),
-            false => (self.exactly(rows), true),
+            true => (self.bucket_for(rows, inputs, &mut lane.choice), false),
+            false => (self.exactly(rows, inputs, &mut lane.choice), true),
         };
         // Whether nodes run on the processor, which say themselves what is wrong with their data.
         let mut may_refuse = false;
@@ -195,7 +302,8 @@ impl CudaPlan {
             };
             match done {
                 Err(error) if is_too_large(&error) && !is_exact => {
-                    (prepared, is_exact) = (self.exactly(rows), true);
+                    prepared = self.exactly(rows, inputs, &mut lane.choice);
+                    is_exact = true;
                 }
                 // What a kernel found in the data, the processor finds as well, and says where.
                 Ok(Outcome::Refused(_)) => return self.run_on_host(lane, rows, inputs, outputs),
@@ -318,7 +426,7 @@ impl Plan for CudaPlan {
     ) -> Result<Profile, Error> {
         let lane: &mut CudaLane = lane.downcast_mut().ok_or_else(other_device)?;
         // A program for just these rows: what padding costs is no step's.
-        let bucket = match self.exactly(rows)? {
+        let bucket = match self.exactly(rows, inputs, &mut lane.choice)? {
             Prepared::Here(bucket) => bucket,
             Prepared::Elsewhere(_) => {
                 let plan = self.on_host()?;
@@ -340,54 +448,55 @@ impl Plan for CudaPlan {
         };
         let fill = |memory: &mut [u8]| staging.gather(std::iter::once(inputs), memory, None);
         let measured = Measured::new(lane, &bucket, runs, run, fill)?;
-        let known = concretise(&self.facts, &self.model.rows, rows);
-        let mut profile = measured.profile(&self.model, program, &known);
+        let variant = &bucket.variant;
+        let known = concretise(&variant.facts, &self.model.rows, rows);
+        let mut profile = measured.profile(variant.graph(&self.model), program, &known);
         profile.rows = rows;
         Ok(profile)
     }
 
-    fn placement(&self, rows: usize) -> Result<Vec<NodePlacement>, Error> {
+    fn placement(&self, rows: usize, inputs: &[Tensor]) -> Result<Vec<NodePlacement>, Error> {
+        let scratch = &mut ChoiceScratch::default();
         let prepared = match self.has_rows {
-            true => self.bucket_for(rows),
-            false => self.exactly(rows),
+            true => self.bucket_for(rows, inputs, scratch),
+            false => self.exactly(rows, inputs, scratch),
         };
-        let nodes = self.model.model.graph().nodes();
         let device = format!("cuda:{}", self.model.engine.context.properties().index);
-        let place = |name: String, operator: &str, device: &str, why: Option<&str>| {
-            NodePlacement::new(name, operator.to_owned(), device.to_owned(), why)
+        let place = |node: &Node, device: &str, why: Option<&str>| {
+            let (name, operator) = (node.name.clone(), node.op.name().to_owned());
+            NodePlacement::new(name, operator, device.to_owned(), why)
         };
-        Ok(match prepared? {
-            Prepared::Here(bucket) => {
-                // In the order of the graph, whatever runs together.
-                let mut placed = Vec::new();
-                for step in &bucket.program.steps {
-                    for &index in &step.nodes {
-                        let Some(node) = nodes.get(index) else {
-                            continue;
-                        };
-                        let (name, operator) = (node.name.clone(), node.op.name());
-                        let place = match step.work {
-                            Work::Host(_) => place(name, operator, "cpu", Some(NO_KERNEL)),
-                            _ => place(name, operator, &device, None),
-                        };
-                        placed.push((index, place));
-                    }
-                }
-                placed.sort_by_key(|(index, _)| *index);
-                placed.into_iter().map(|(_, place)| place).collect()
+        let bucket = match prepared? {
+            Prepared::Here(bucket) => bucket,
+            Prepared::Elsewhere(why) => {
+                let all = self.model.model.graph().nodes().iter();
+                return Ok(all.map(|node| place(node, "cpu", Some(&why))).collect());
             }
-            Prepared::Elsewhere(reason) => {
-                let why = match reason.node.and_then(|node| nodes.get(node)) {
-                    Some(node) => {
-                        format!("the whole model, for node {}: {}", title(node), reason.why)
-                    }
-                    None => format!("the whole model: {}", reason.why),
+        };
+        // In the order of the graph, whatever runs together.
+        let nodes = bucket.variant.graph(&self.model).nodes();
+        let mut placed = Vec::new();
+        for step in &bucket.program.steps {
+            for &index in &step.nodes {
+                let Some(node) = nodes.get(index) else {
+                    continue;
                 };
-                let all = nodes.iter();
-                all.map(|node| place(node.name.clone(), node.op.name(), "cpu", Some(&why)))
-                    .collect()
+                let place = match step.work {
+                    Work::Host(_) => place(node, "cpu", Some(NO_KERNEL)),
+                    _ => place(node, &device, None),
+                };
+                placed.push((index, place));
             }
-        })
+        }
+        placed.sort_by_key(|(index, _)| *index);
+        let placed = placed.into_iter().map(|(_, place)| place);
+        // What others need as well runs in the program, too. Values keep their numbers when branches are taken.
+        let made: HashSet<&Option<ValueId>> = nodes.iter().flat_map(|n| &n.outputs).collect();
+        let mut all = self.choosing(inputs, scratch)?;
+        let is_made = |id: &Option<ValueId>| id.is_some() && made.contains(id);
+        all.retain(|node| !node.outputs.iter().any(is_made));
+        let all = all.iter().map(|node| place(node, "cpu", Some(CHOOSES)));
+        Ok(all.chain(placed).collect())
     }
 
     fn allocate(&self, rows: usize, outputs: &mut [Option<Tensor>]) {
@@ -406,11 +515,20 @@ impl Plan for CudaPlan {
     }
 
     fn bytes(&self) -> u64 {
-        (self.facts.len() * size_of::<Option<Fact>>()) as u64
+        self.first.bytes()
     }
 }
 
 const NO_KERNEL: &str = "no kernel on the device takes these types and shapes";
+const DOES_NOT_FIT: &str = "the whole model: a branch that it takes does not fit these shapes";
+const CHOOSES: &str = "it is part of what tells which branch runs, before the batch does";
+
+fn orphaned() -> Error {
+    Error::new(
+        ErrorKind::Panic,
+        "preparing the program panicked on another thread; try again",
+    )
+}
 
 /// How many rows a program is for; `None` if no input says.
 fn program_rows(model: &CudaModel, program: &Program) -> Option<usize> {

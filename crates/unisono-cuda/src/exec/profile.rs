@@ -8,14 +8,13 @@
 
 use std::time::{Duration, Instant};
 
-use unisono_graph::{Dim, Fact, Node, ValueId};
+use unisono_graph::{Dim, Fact, Graph, Node, ValueId};
 use unisono_runtime::Error;
 use unisono_runtime::profile::{Profile, StepProfile, Times};
 use unisono_runtime::program::Known;
 use unisono_tensor::Tensor;
 
 use crate::exec::lane::CudaLane;
-use crate::exec::model::CudaModel;
 use crate::exec::run::{Bucket, run_step_by_step};
 use crate::launch::{Arg, Place};
 use crate::program::{Placed, Program, Step, Work};
@@ -53,10 +52,10 @@ impl Measured {
         Ok(Measured { whole, steps })
     }
 
-    /// The profile, without rows.
+    /// The profile of a program of `graph`, without rows.
     pub(crate) fn profile(
         &self,
-        model: &CudaModel,
+        graph: &Graph,
         program: &Program,
         known: &[Option<Known>],
     ) -> Profile {
@@ -73,14 +72,14 @@ impl Measured {
         profile.arena_bytes = program.arena as u64;
         let steps = program.steps.iter().zip(&self.steps);
         profile.steps = steps
-            .map(|(step, times)| step_profile(model, program, known, step, times))
+            .map(|(step, times)| step_profile(graph, program, known, step, times))
             .collect();
         profile
     }
 }
 
 fn step_profile(
-    model: &CudaModel,
+    graph: &Graph,
     program: &Program,
     known: &[Option<Known>],
     step: &Step,
@@ -101,7 +100,6 @@ fn step_profile(
         Work::Host(_) => "on the CPU".to_owned(),
     };
     profile.weight_bytes = weights(program, step);
-    let graph = model.model.graph();
     let nodes = step.nodes.iter().filter_map(|&n| graph.nodes().get(n));
     let nodes: Vec<&Node> = nodes.collect();
     if nodes.is_empty() {

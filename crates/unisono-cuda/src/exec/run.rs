@@ -13,7 +13,7 @@
 //! A captured graph hides its nodes from the processor: whatever goes wrong with one of them shows where the graph is launched or
 //! where the batch is waited for. So these are the places at which faults on purpose strike, not each node.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -22,6 +22,7 @@ use unisono_tensor::{TensorMut, TensorRef, fault};
 
 use crate::driver::{DeviceMemory, Event, GraphExec, Stream, Timing};
 use crate::exec::lane::{CudaLane, LaneMemory};
+use crate::exec::variant::Variant;
 use crate::launch::Buffer;
 use crate::program::{
     Blocks, HostInput, HostStep, Placed, Program, STATUS_BYTES, Segment, Step, Work,
@@ -30,6 +31,8 @@ use crate::program::{
 /// A program with what was captured of it.
 pub(crate) struct Bucket {
     pub(crate) program: Program,
+    /// What it is a program of.
+    pub(crate) variant: Arc<Variant>,
     segments: Vec<Segment>,
     /// By lane. The lock is never waited for: a lane has one holder.
     captured: Box<[Mutex<Option<Captured>>]>,
@@ -45,10 +48,11 @@ struct Captured {
 const NODE_BYTES: u64 = 2 << 10;
 
 impl Bucket {
-    pub(crate) fn new(program: Program, lanes: usize) -> Bucket {
+    pub(crate) fn new(program: Program, variant: Arc<Variant>, lanes: usize) -> Bucket {
         Bucket {
             segments: program.segments(),
             program,
+            variant,
             captured: (0..lanes).map(|_| Mutex::new(None)).collect(),
         }
     }
@@ -58,10 +62,11 @@ impl Bucket {
         self.segments.len() > 1
     }
 
-    /// Bytes that it holds, captured graphs included.
+    /// Bytes that it holds, captured graphs included, and the graph that it may be the last to have.
     pub(crate) fn bytes(&self) -> u64 {
         let nodes = self.program.launches().count() + 2 * self.segments.len();
-        self.program.bytes() + nodes as u64 * NODE_BYTES * self.captured.len() as u64
+        let variant = self.variant.taken().map_or(0, |_| self.variant.bytes());
+        variant + self.program.bytes() + nodes as u64 * NODE_BYTES * self.captured.len() as u64
     }
 }
 

@@ -9,7 +9,8 @@ use unisono_graph::ops::indexing::NonZero;
 use unisono_graph::ops::linear::Linear;
 use unisono_runtime::lane::Lane;
 use unisono_runtime::model::ModelGraph;
-use unisono_runtime::plan::{Backend, Executable, Group, Member, Plan, PlanKey};
+use unisono_runtime::plan::{Backend, Executable, Group, Member, NodePlacement, Plan, PlanKey};
+use unisono_runtime::profile::Profile;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Tensor};
 
@@ -29,7 +30,7 @@ fn lent(members: &mut [Member]) -> Vec<&mut Member> {
     members.iter_mut().collect()
 }
 
-fn state(memory: usize) -> State {
+pub(super) fn state(memory: usize) -> State {
     State {
         devices: vec![FakeDevice {
             name: c"Fake 100",
@@ -43,10 +44,10 @@ fn state(memory: usize) -> State {
 }
 
 /// A device without a device, with one lane in use, and the plans made so far.
-struct Bench {
-    model: Arc<ModelGraph>,
+pub(super) struct Bench {
+    pub(super) model: Arc<ModelGraph>,
     engine: Arc<Engine>,
-    executable: Arc<dyn Executable>,
+    pub(super) executable: Arc<dyn Executable>,
     plans: Vec<(PlanKey, Arc<dyn Plan>)>,
     lane: Box<dyn Lane>,
     /// What the processor says.
@@ -74,16 +75,19 @@ fn backend_with(options: &CudaOptions, sources: &[Source], lower: Lower) -> Resu
 }
 
 impl Bench {
-    fn new(graph: Graph) -> Bench {
+    pub(super) fn new(graph: Graph) -> Bench {
         Bench::with(graph, 64 << 20, &CudaOptions::default()).unwrap()
     }
 
-    fn with(graph: Graph, memory: usize, options: &CudaOptions) -> Result<Bench, Error> {
+    pub(super) fn with(graph: Graph, memory: usize, options: &CudaOptions) -> Result<Bench, Error> {
         fake::reset(state(memory));
         Bench::on_this_driver(model(graph), options)
     }
 
-    fn on_this_driver(model: Arc<ModelGraph>, options: &CudaOptions) -> Result<Bench, Error> {
+    pub(super) fn on_this_driver(
+        model: Arc<ModelGraph>,
+        options: &CudaOptions,
+    ) -> Result<Bench, Error> {
         let backend = backend(options)?;
         let oracle = one_thread();
         Ok(Bench {
@@ -97,7 +101,7 @@ impl Bench {
         })
     }
 
-    fn member(&mut self, inputs: &[Tensor]) -> Result<Member, Error> {
+    pub(super) fn member(&mut self, inputs: &[Tensor]) -> Result<Member, Error> {
         let (key, rows) = self.model.admit(inputs).unwrap();
         let known = self.plans.iter().position(|(k, _)| *k == key);
         let at = match known {
@@ -116,7 +120,7 @@ impl Bench {
         })
     }
 
-    fn alone(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+    pub(super) fn alone(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
         let mut member = self.member(inputs)?;
         let Member {
             plan,
@@ -128,7 +132,7 @@ impl Bench {
         Ok(member.outputs.into_iter().map(Option::unwrap).collect())
     }
 
-    fn expected(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+    pub(super) fn expected(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
         let (key, rows) = self.model.admit(inputs).unwrap();
         let plan = self.oracle.compile(&key)?;
         let mut outputs = vec![None; self.model.outputs().len()];
@@ -137,7 +141,7 @@ impl Bench {
     }
 
     /// Runs requests of one plan as a batch.
-    fn batch(&mut self, requests: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, Error> {
+    pub(super) fn batch(&mut self, requests: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, Error> {
         let members = requests.iter().map(|inputs| self.member(inputs));
         let mut members = members.collect::<Result<Vec<_>, Error>>()?;
         let group = Group {
@@ -153,12 +157,31 @@ impl Bench {
         Ok(outputs.collect())
     }
 
-    fn check_alone(&mut self, inputs: &[Tensor]) {
+    pub(super) fn placement(&mut self, inputs: &[Tensor]) -> Vec<NodePlacement> {
+        let member = self.member(inputs).unwrap();
+        member.plan.placement(member.rows, inputs).unwrap()
+    }
+
+    /// A profile of so many runs, and the outputs of the last.
+    pub(super) fn profile(&mut self, inputs: &[Tensor], runs: usize) -> (Profile, Vec<Tensor>) {
+        let mut member = self.member(inputs).unwrap();
+        let Member {
+            plan,
+            rows,
+            inputs,
+            outputs,
+        } = &mut member;
+        let lane = &mut *self.lane;
+        let profile = plan.profile(lane, *rows, inputs, outputs, runs).unwrap();
+        (profile, member.outputs.into_iter().flatten().collect())
+    }
+
+    pub(super) fn check_alone(&mut self, inputs: &[Tensor]) {
         let got = self.alone(inputs).unwrap();
         compare(&got, &self.expected(inputs).unwrap());
     }
 
-    fn check_batch(&mut self, requests: &[Vec<Tensor>]) {
+    pub(super) fn check_batch(&mut self, requests: &[Vec<Tensor>]) {
         let got = self.batch(requests).unwrap();
         for (got, request) in got.iter().zip(requests) {
             compare(got, &self.expected(request).unwrap());
@@ -166,7 +189,7 @@ impl Bench {
     }
 }
 
-fn compare(got: &[Tensor], expected: &[Tensor]) {
+pub(super) fn compare(got: &[Tensor], expected: &[Tensor]) {
     assert_eq!(got.len(), expected.len());
     for (n, (got, expected)) in got.iter().zip(expected).enumerate() {
         assert_eq!(got.dtype(), expected.dtype(), "output {n}");
@@ -176,11 +199,11 @@ fn compare(got: &[Tensor], expected: &[Tensor]) {
 }
 
 /// How often a call was made since the last time.
-fn calls(name: &str) -> usize {
+pub(super) fn calls(name: &str) -> usize {
     fake::with(|state| state.calls.iter().filter(|call| **call == name).count())
 }
 
-fn forget_calls() {
+pub(super) fn forget_calls() {
     fake::with(|state| state.calls.clear());
 }
 
@@ -374,7 +397,7 @@ fn what_has_no_program_runs_on_the_processor_and_says_so() {
     let mut bench = Bench::new(graph);
     let request = [Tensor::from_slice(&[2, 3], &[0f32, 1.0, 2.0, 0.0, 0.0, 3.0]).unwrap()];
     bench.check_alone(&request);
-    let placement = bench.plans[0].1.placement(2).unwrap();
+    let placement = bench.placement(&request);
     assert_eq!(placement.len(), 2);
     for place in placement {
         assert_eq!(place.device, "cpu");
@@ -389,8 +412,9 @@ fn what_has_no_program_runs_on_the_processor_and_says_so() {
 #[test]
 fn a_plan_says_where_its_nodes_run() {
     let mut bench = Bench::new(mixed());
-    bench.check_alone(&[numbers(&[2, 3, 3], 1)]);
-    let placement = bench.plans[0].1.placement(2).unwrap();
+    let request = [numbers(&[2, 3, 3], 1)];
+    bench.check_alone(&request);
+    let placement = bench.placement(&request);
     let devices: Vec<&str> = placement.iter().map(|place| &*place.device).collect();
     assert_eq!(devices, ["cuda:0", "cpu", "cuda:0", "cpu", "cuda:0"]);
     for place in placement {
@@ -416,8 +440,10 @@ fn nodes_that_run_together_are_told_one_by_one_in_the_graphs_order() {
     let backend = backend_with(&options, crate::kernels::SOURCES, crate::lower::lower).unwrap();
     let model = model(graph);
     let executable = backend.prepare(Arc::clone(&model)).unwrap();
-    let (key, rows) = model.admit(&[numbers(&[2, 8], 1)]).unwrap();
-    let placement = executable.compile(&key).unwrap().placement(rows).unwrap();
+    let request = [numbers(&[2, 8], 1)];
+    let (key, rows) = model.admit(&request).unwrap();
+    let plan = executable.compile(&key).unwrap();
+    let placement = plan.placement(rows, &request).unwrap();
     let told: Vec<(&str, &str)> = placement.iter().map(|p| (&*p.name, &*p.device)).collect();
     let expected = [
         ("node0", "cuda:0"),
@@ -432,12 +458,7 @@ fn nodes_that_run_together_are_told_one_by_one_in_the_graphs_order() {
 fn a_profile_tells_of_every_step_and_ends_with_the_same_answer() {
     let mut bench = Bench::new(mixed());
     let request = [numbers(&[9, 3, 3], 1)];
-    let mut member = bench.member(&request).unwrap();
-    let lane = &mut *bench.lane;
-    let profile = member
-        .plan
-        .profile(lane, 9, &member.inputs, &mut member.outputs, 3)
-        .unwrap();
+    let (profile, got) = bench.profile(&request, 3);
     assert_eq!((profile.rows, profile.runs), (9, 3));
     let kernels: Vec<&str> = profile.steps.iter().map(|step| &*step.kernel).collect();
     let copy = "copy to an output";
@@ -456,7 +477,6 @@ fn a_profile_tells_of_every_step_and_ends_with_the_same_answer() {
     assert_eq!(profile.steps[2].input_bytes, 2 * 4 * 81);
     assert_eq!(profile.steps[2].output_bytes, 4 * 81);
     assert!(profile.within_steps.median_ns <= profile.whole.highest_ns);
-    let got: Vec<Tensor> = member.outputs.into_iter().map(Option::unwrap).collect();
     compare(&got, &bench.expected(&request).unwrap());
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use unisono_cpu::exec::model::Store;
 use unisono_cpu::host::Host;
+use unisono_graph::ops::control::If;
+use unisono_graph::rewrite::branch::Taken;
 use unisono_graph::{Graph, Node, ValueId};
 use unisono_runtime::program::arena::{Need, layout};
 use unisono_runtime::program::facts::{integer_tensor, locate, title};
@@ -38,6 +40,15 @@ pub struct Target<'a> {
     pub host: &'a Host,
     /// What the processor's kernels pack.
     pub store: &'a Store,
+    /// For a graph that was made of the model's by taking branches; constants are kept under the numbers that it gives them.
+    pub taken: Option<&'a Taken>,
+}
+
+impl Target<'_> {
+    /// The number under which a constant of the graph is kept.
+    fn number(&self, value: usize) -> usize {
+        self.taken.map_or(value, |taken| taken.number(value))
+    }
 }
 
 /// Why a whole plan runs on the processor.
@@ -84,11 +95,18 @@ pub fn build(graph: &Graph, known: &[Option<Known>], target: &Target<'_>) -> Res
 fn elsewhere(graph: &Graph, known: &[Option<Known>], fates: &[Fate]) -> Option<Reason> {
     let reason = |node, why| Some(Reason { node, why });
     for (index, (node, fate)) in graph.nodes().iter().zip(fates).enumerate() {
-        if *fate == Fate::Dynamic {
-            return reason(Some(index), "shapes of its values depend on data");
+        // What could be known before the batch runs is no choice any more.
+        if *fate != Fate::Skip && node.op.is::<If>() {
+            return reason(
+                Some(index),
+                "which branch it takes follows from rows, or from more than a few numbers",
+            );
         }
         if *fate != Fate::Skip && !node.op.subgraphs().is_empty() {
             return reason(Some(index), "it has graphs of its own");
+        }
+        if *fate == Fate::Dynamic {
+            return reason(Some(index), "shapes of its values depend on data");
         }
         let values = node.inputs.iter().chain(&node.outputs).flatten();
         let is_text = |id: &ValueId| {
@@ -135,7 +153,7 @@ struct Builder<'a> {
 /// The program's constants.
 struct Constants<'a> {
     graph: &'a Graph,
-    weights: &'a Weights,
+    target: &'a Target<'a>,
     /// The program's own.
     tables: Vec<u8>,
     /// Shared ones; number n is [`Place::Constant`] n + 1.
@@ -171,7 +189,9 @@ impl Constants<'_> {
             .is_some_and(|v| v.constant.is_some());
         let buffer = match is_the_models {
             true => {
-                self.shared.push(self.weights.get(value, key, make)?);
+                let number = self.target.number(value);
+                self.shared
+                    .push(self.target.weights.get(number, key, make)?);
                 Buffer::at(Place::Constant(self.shared.len()))
             }
             // What follows from shapes is another for other shapes.
@@ -255,7 +275,7 @@ impl<'a> Builder<'a> {
             need_of: vec![None; n],
             constants: Constants {
                 graph,
-                weights: target.weights,
+                target,
                 tables: Vec::new(),
                 shared: Vec::new(),
                 by_name: HashMap::new(),
@@ -316,7 +336,7 @@ impl<'a> Builder<'a> {
         }
         self.copies(&mut steps)?;
         let arena = self.lay_out(&mut steps)?;
-        let mut constants = vec![self.constants.weights.own(&self.constants.tables)?];
+        let mut constants = vec![self.target.weights.own(&self.constants.tables)?];
         constants.append(&mut self.constants.shared);
         Ok(Program {
             steps,
@@ -591,16 +611,30 @@ impl<'a> Builder<'a> {
         }: &Operands,
     ) -> Result<HostStep, Error> {
         let known = |all: &[Option<Found>]| -> Vec<Option<Known>> {
-            let known = |found: &Option<Found>| Some(found.as_ref()?.known.clone());
+            let known = |found: &Option<Found>| {
+                let mut known = found.as_ref()?.known.clone();
+                known.value = self.number(known.value);
+                Some(known)
+            };
             all.iter().map(known).collect()
         };
-        let kernel = self.target.host.node(
-            node,
-            index,
-            &known(inputs),
-            &known(outputs),
-            self.target.store,
-        )?;
+        // What another program knows of a value that is no constant of the model may be something else. Integers are never packed.
+        let is_kept = |found: &Found| {
+            let Known {
+                dtype,
+                constant,
+                value,
+                ..
+            } = &found.known;
+            constant.is_none() || !dtype.is_float() || self.of_the_model(*value).is_some()
+        };
+        let own = Store::default();
+        let store = match inputs.iter().flatten().all(is_kept) {
+            true => self.target.store,
+            false => &own,
+        };
+        let (reads, writes) = (known(inputs), known(outputs));
+        let kernel = self.target.host.node(node, index, &reads, &writes, store)?;
         let mut end = 0;
         let mut exchange = |bytes| {
             let (range, next) = reserve(end, bytes, ALIGNMENT)?;
@@ -661,17 +695,21 @@ impl<'a> Builder<'a> {
 
     /// A constant for the processor: one of the model's is copied once at most.
     fn aligned(&self, value: usize, tensor: &Tensor) -> Result<Tensor, Error> {
-        let of_the_model = self
-            .graph
-            .values()
-            .get(value)
-            .and_then(|v| v.constant.as_ref());
-        match of_the_model {
+        match self.of_the_model(value) {
             Some(constant) if constant.shape() == tensor.shape() => {
-                self.target.store.aligned(value, constant)
+                self.target.store.aligned(self.number(value), constant)
             }
             _ => Ok(tensor.to_aligned()?),
         }
+    }
+
+    /// The contents of a constant of the model.
+    fn of_the_model(&self, value: usize) -> Option<&'a Tensor> {
+        self.graph.values().get(value)?.constant.as_ref()
+    }
+
+    fn number(&self, value: usize) -> usize {
+        self.target.number(value)
     }
 
     /// Outputs that no step writes in their place are copied at the end.

@@ -91,6 +91,7 @@ impl Bench {
             arena_limit: self.arena_limit,
             weights: &self.weights,
             host: &self.host,
+            taken: None,
             store: &self.store,
         };
         build(graph, &known, &target)

@@ -1,7 +1,7 @@
 //! Constants on the device: what all programs of a model share.
 //!
 //! The one idea: whatever is made of a constant (its bytes as they are, packed for a kernel) is made once per model and device,
-//! under the value's number and the name of what was made. It lives as long as the model or a program that refers to it.
+//! under the value's number in the model and the name of what was made. It lives as long as the model or a program that refers to it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

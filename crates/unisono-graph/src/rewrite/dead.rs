@@ -10,13 +10,17 @@ use crate::Graph;
 
 /// Applies the rewrite everywhere; gives the number of removed nodes.
 pub fn apply(graph: &mut Graph) -> usize {
+    kept(graph).iter().filter(|kept| !**kept).count()
+}
+
+/// Applies the rewrite everywhere; says of each node that there was whether it is still there.
+pub(super) fn kept(graph: &mut Graph) -> Vec<bool> {
     let mut needed = vec![false; graph.values().len()];
     for output in graph.outputs() {
         needed[output.index()] = true;
     }
     let mut nodes = graph.take_nodes();
-    let before = nodes.len();
-    let mut keep = vec![true; before];
+    let mut keep = vec![true; nodes.len()];
     for (i, node) in nodes.iter_mut().enumerate().rev() {
         for slot in &mut node.outputs {
             if slot.is_some_and(|id| !needed[id.index()]) {
@@ -31,16 +35,15 @@ pub fn apply(graph: &mut Graph) -> usize {
             }
         }
     }
-    let mut kept = keep.iter();
-    nodes.retain(|_| kept.next() == Some(&true));
-    let removed = before - nodes.len();
+    let mut flags = keep.iter();
+    nodes.retain(|_| flags.next() == Some(&true));
     graph.set_nodes(nodes);
     for id in graph.value_ids() {
         if !needed[id.index()] && graph.constant(id).is_some() {
             graph.value_mut(id).constant = None;
         }
     }
-    removed
+    keep
 }
 
 #[cfg(test)]

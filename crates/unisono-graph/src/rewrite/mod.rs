@@ -28,9 +28,12 @@
 //! graphs); bodies of control flow are rewritten by the same rules. Values that are rounded differently are as accurate as before: the difference is of the
 //! size of one rounding of the replaced steps.
 //!
+//! [`branch`] is none of them: it makes another graph, for requests of which more is known than of the model.
+//!
 //! A rewrite never changes the model's inputs and outputs: their number, order, names and types stay. It never fails: what it
 //! does not understand, it leaves alone.
 
+pub mod branch;
 pub mod conv;
 pub mod dead;
 pub mod duplicates;

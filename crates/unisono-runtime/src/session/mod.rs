@@ -293,7 +293,7 @@ impl Session {
         let admitted = inner.admit(inputs.into())?;
         let _visit = inner.visit()?;
         let plan = inner.plan(&admitted.key, None)?;
-        plan.placement(admitted.rows)
+        plan.placement(admitted.rows, &admitted.tensors)
     }
 
     /// What has made no progress for so long, and what it waits for. Any thread may ask at any time, and waits for nobody.
