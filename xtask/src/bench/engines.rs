@@ -339,6 +339,44 @@ fn first_line(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell;
+
+    /// The names that a manifest's tables of dependencies have, without those for tests and those that are optional.
+    fn dependencies(manifest: &str) -> Vec<&str> {
+        let mut names = Vec::new();
+        let mut counts = false;
+        for line in manifest.lines() {
+            if line.starts_with('[') {
+                counts = line.ends_with("dependencies]") && !line.contains("dev-");
+            } else if counts && !line.contains("optional = true") {
+                let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+                names.extend((!name.is_empty() && !name.starts_with('#')).then_some(name));
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn the_drivers_lock_file_knows_what_our_crates_need() {
+        let read = |path: &str| std::fs::read_to_string(shell::root().join(path)).unwrap();
+        let lock = read("bench/peers-rs/Cargo.lock");
+        let mut seen = 0;
+        for package in lock.split("[[package]]") {
+            let name = package.split('"').nth(1).unwrap_or_default();
+            if !name.starts_with("unisono") {
+                continue;
+            }
+            seen += 1;
+            for needed in dependencies(&read(&format!("crates/{name}/Cargo.toml"))) {
+                assert!(
+                    package.contains(&format!("\n \"{needed}")),
+                    "bench/peers-rs/Cargo.lock lacks {needed}, which {name} needs; to mend it: \
+                     cargo metadata --manifest-path bench/peers-rs/Cargo.toml"
+                );
+            }
+        }
+        assert!(seen > 5, "{seen} of our crates are in the lock file");
+    }
 
     #[test]
     fn names_of_engines_are_unique_and_ours_is_first() {
