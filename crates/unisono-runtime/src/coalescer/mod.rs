@@ -48,6 +48,9 @@ const PATIENCE: usize = if cfg!(any(loom, shuttle)) { 1 } else { 256 };
 /// How many times a leader pauses for those who have just come back to ask again, if they are going to: a microsecond or two.
 const ASKING_PAUSES: usize = if cfg!(any(loom, shuttle)) { 0 } else { 100 };
 
+/// After so many pauses for them the leader yields the core.
+const ASKING_YIELDS: usize = 20;
+
 /// Where several may lead, and more than so many are near, a leader goes on with its share of them.
 const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 12 };
 
@@ -556,6 +559,10 @@ impl<'c, R: Send> Leadership<'c, R> {
         let mut window = SpinWindow::new(Duration::from_nanos(c.asking_ns.load(Ordering::Relaxed)));
         while c.queue.waiting() < expected && (pauses > 0 || window.pause()) {
             pauses = pauses.saturating_sub(1);
+            // One of them may wait for this very core.
+            if pauses % ASKING_YIELDS == 1 {
+                thread::yield_now();
+            }
             spin_loop();
         }
         if others > 0 {
