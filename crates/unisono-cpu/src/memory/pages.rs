@@ -2,8 +2,8 @@
 //!
 //! The one idea: a product goes through its weights once, and through a page of 4 KiB in a fraction of a microsecond. Whenever there are more
 //! pages than the processor remembers (a model of 12 MiB is enough), each begins with a walk through the system's tables, in a virtual machine
-//! through the host's as well, and what is asked for ahead waits for it too. With 2 MiB a page the walks are gone: the products of a
-//! transformer whose weights are read one after the other gain 6 to 10 %.
+//! through the host's as well, and what is asked for ahead waits for it too. With 2 MiB a page the walks are gone: products whose
+//! weights are read one after the other gain 1 to 4 %, more where the host is busy.
 //!
 //! Buffers of all models stand side by side in mappings of which only the part that is used takes memory. A mapping goes with the last of
 //! its buffers; what a single one held is given back to the system when the buffer goes.
