@@ -60,7 +60,7 @@ impl AlignedBuf {
         match &self.storage {
             Storage::Heap(lines) => lines.as_ptr().cast(),
             #[cfg(target_os = "linux")]
-            Storage::Pages(part) => part.ptr().cast(),
+            Storage::Pages(part) => part.ptr().cast_const().cast(),
         }
     }
 
@@ -76,7 +76,7 @@ impl AlignedBuf {
         let start = match &mut self.storage {
             Storage::Heap(lines) => lines.as_mut_ptr().cast(),
             #[cfg(target_os = "linux")]
-            Storage::Pages(part) => part.ptr().cast_mut().cast(),
+            Storage::Pages(part) => part.ptr().cast(),
         };
         // SAFETY: as in `as_slice`; the borrow of `self` is exclusive, and a part of a mapping is one buffer's alone.
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }

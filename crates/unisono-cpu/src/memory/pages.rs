@@ -11,7 +11,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use memmap2::{Advice, MmapMut, UncheckedAdvice};
+use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 
 /// Size and alignment of a large page on the processors that are supported.
 const LARGE_PAGE: usize = 2 << 20;
@@ -32,7 +32,8 @@ const FIRST: usize = 8 << 20;
 /// A mapping that several buffers share.
 #[derive(Debug)]
 struct Mapping {
-    map: MmapMut,
+    /// Raw: there is never a reference to all of it, of which others write parts.
+    map: MmapRaw,
     /// The first byte that begins a large page.
     skip: usize,
 }
@@ -41,7 +42,7 @@ impl Mapping {
     /// At least so many bytes.
     fn new(bytes: usize) -> Option<Self> {
         let len = bytes.checked_next_multiple_of(LARGE_PAGE)?.max(MAPPING);
-        let map = MmapMut::map_anon(len.checked_add(LARGE_PAGE)?).ok()?;
+        let map = MmapRaw::from(MmapMut::map_anon(len.checked_add(LARGE_PAGE)?).ok()?);
         let skip = map.as_ptr().align_offset(LARGE_PAGE);
         // A system without large pages says so, and works as well.
         let _ = map.advise_range(Advice::HugePage, skip, len);
@@ -110,8 +111,8 @@ impl Part {
     }
 
     /// The first byte.
-    pub(super) fn ptr(&self) -> *const u8 {
-        self.mapping.map.as_ptr().wrapping_add(self.start)
+    pub(super) fn ptr(&self) -> *mut u8 {
+        self.mapping.map.as_mut_ptr().wrapping_add(self.start)
     }
 }
 
@@ -139,7 +140,7 @@ mod tests {
 
     fn write(part: &Part, value: u8) {
         // SAFETY: the buffer is `part`'s alone, and nothing else refers to it.
-        unsafe { part.ptr().cast_mut().write_bytes(value, part.len) };
+        unsafe { part.ptr().write_bytes(value, part.len) };
     }
 
     fn read(part: &Part) -> &[u8] {
