@@ -25,7 +25,7 @@ pub struct CpuOptions {
     pub threads: usize,
     /// The instruction set. Default: the widest that the machine has. The bits do not depend on it.
     pub isa: Isa,
-    /// How long an idle worker spins before it sleeps. Default: 50 µs.
+    /// How long an idle worker spins before it sleeps. Default: 200 µs.
     pub spin: Duration,
     /// Bytes of intermediate values that one run may need. Default: 4 GiB.
     pub arena_limit: usize,

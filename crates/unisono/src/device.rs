@@ -152,7 +152,7 @@ impl DeviceBuilder {
         self
     }
 
-    /// How long an idle worker thread looks for new work before it sleeps. Zero is allowed. Default: 50 µs.
+    /// How long an idle worker thread looks for new work before it sleeps. Zero is allowed. Default: 200 µs.
     pub fn spin(mut self, spin: Duration) -> DeviceBuilder {
         self.options.spin = spin;
         self
