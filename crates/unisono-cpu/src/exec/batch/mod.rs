@@ -97,7 +97,8 @@ fn run_together(
     let (inputs, mut outputs) = staging.split_at_mut(cut);
     for (part, range) in &parts {
         let members = members.get(range.clone()).ok_or_else(not_there)?;
-        part.staging.gather(inputs_of(members), inputs, None)?;
+        part.staging
+            .gather(inputs_of(members), inputs, Some(&model.engine.team))?;
     }
     let mut arena = lane.arena.at_least(arena, limit)?;
     let mut runs: SmallVec<[Run<'_>; MOST_RUNS]> = SmallVec::new();
@@ -126,7 +127,8 @@ fn run_together(
     for (part, range) in &parts {
         let members = members.get_mut(range.clone()).ok_or_else(not_there)?;
         let members = members.iter_mut().map(Asks::request);
-        part.staging.scatter(&model.model, members, staging, None)?;
+        part.staging
+            .scatter(&model.model, members, staging, Some(&model.engine.team))?;
     }
     Ok(true)
 }
@@ -162,7 +164,8 @@ fn run_group(
     let end = part.staging.place_outputs(cut, ALIGNMENT)?;
     let staging = lane.staging.at_least(end, engine.arena_limit)?;
     let (inputs, outputs) = staging.split_at_mut(cut);
-    part.staging.gather(inputs_of(members), inputs, None)?;
+    part.staging
+        .gather(inputs_of(members), inputs, Some(&model.engine.team))?;
     let program = &*part.program;
     let mut refs: SmallVec<[TensorRef<'_>; 4]> = SmallVec::new();
     for i in 0..part.staging.input_count() {
@@ -181,7 +184,8 @@ fn run_group(
     execute_views(program, &model.engine, memory, &refs, &mut sink, None)?;
     drop(refs);
     let members = members.iter_mut().map(Asks::request);
-    part.staging.scatter(&model.model, members, staging, None)
+    part.staging
+        .scatter(&model.model, members, staging, Some(&model.engine.team))
 }
 
 /// One group of a batch: its program, and where its inputs and outputs are.
