@@ -141,6 +141,8 @@ struct Planes {
     float* y;
     int group, m0, n0;
 
+    __device__ __forceinline__ bool rows_are_alike() const { return false; }
+
     template <int N>
     __device__ __forceinline__ void biases(int row, int, float (&to)[N]) const {
         if (!bias || m0 + row >= c.m) return;

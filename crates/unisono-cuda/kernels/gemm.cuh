@@ -45,6 +45,8 @@ struct Rows {
     float* c;
     int m0, n0;
 
+    __device__ __forceinline__ bool rows_are_alike() const { return g.bias_row == 0; }
+
     template <int N>
     __device__ __forceinline__ void biases(int row, int col, float (&to)[N]) const {
         row += m0, col += n0;

@@ -186,8 +186,9 @@ __device__ __forceinline__ void multiply_in_steps(const float* a, const float* b
 
 // The long sums of this block's tile over `k` values.
 //
-// `source.load(k0, a, b)` starts the copies of the chunk at k0. `sink.biases(row, col, to)` reads biases, `sink.put(row, col, values)`
-// stores what is finished; rows and columns are those within the tile. Shared memory: `kernels::tile::shared` counts it.
+// `source.load(k0, a, b)` starts the copies of the chunk at k0. `sink.biases(row, col, to)` reads biases, which are those of every row if
+// `sink.rows_are_alike()`; `sink.put(row, col, values)` stores what is finished; rows and columns are those within the tile. Shared
+// memory: `kernels::tile::shared` counts it.
 template <class T, class Source, class Sink>
 __device__ __forceinline__ void tile_sums(int k, Source& source, Sink& sink, const Finish& finish) {
     UNISONO_SHARED(memory);
@@ -207,6 +208,15 @@ __device__ __forceinline__ void tile_sums(int k, Source& source, Sink& sink, con
     constexpr int PART = T::THREADS * WIDTH;
 
     const int row = T::row(t), col = T::col(t);
+    // Biases that all rows share are read once by a group that is alone, and before the sums where a thread has registers for them.
+    constexpr int ACROSS = T::TN / WIDTH;
+    const bool alike = (ACROSS > 1 || alone) && sink.rows_are_alike();
+    float shared[ACROSS][WIDTH] = {};
+    const auto read_shared = [&]() {
+#pragma unroll
+        for (int j = 0; j < ACROSS; j++) sink.biases(row, col + T::across(j), shared[j]);
+    };
+    if (ACROSS == 1 && alike) read_shared();
     float acc[T::TM][T::TN];
     // Of a turned tile.
     Factors<T> ready[2];
@@ -285,10 +295,16 @@ __device__ __forceinline__ void tile_sums(int k, Source& source, Sink& sink, con
         const bool last = round == rounds - 1;
         if (alone && last && (finish.code == UNISONO_IDENTITY || finish.code == UNISONO_RELU)) {
             // Totals never leave registers. All biases are on their way before one is waited for.
+            if (ACROSS > 1 && alike) read_shared();
 #pragma unroll
             for (int part = 0; part < PARTS; part++) {
                 float total[WIDTH] = {}, add[WIDTH] = {};
-                sink.biases(row + T::down(part), col + T::across(part), add);
+                if (alike) {
+#pragma unroll
+                    for (int e = 0; e < WIDTH; e++) add[e] = shared[part % ACROSS][e];
+                } else {
+                    sink.biases(row + T::down(part), col + T::across(part), add);
+                }
                 if (round > 0) read_columns(totals + part * PART, total);
 #pragma unroll
                 for (int e = 0; e < WIDTH; e++) {
