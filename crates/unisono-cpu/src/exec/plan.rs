@@ -12,6 +12,7 @@ use unisono_runtime::plan::{Cost, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
 use unisono_runtime::profile::Profile;
 use unisono_runtime::program::concretise;
+use unisono_runtime::program::outputs::RowOutputs;
 use unisono_runtime::program::staging::TensorSink;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{Tensor, mutant};
@@ -32,6 +33,7 @@ pub(crate) struct CpuPlan {
     model: Arc<CpuModel>,
     facts: Vec<Option<Fact>>,
     counted: Counted,
+    outputs: RowOutputs,
     programs: PlanCache<usize, Arc<Program>, Error>,
 }
 
@@ -55,8 +57,11 @@ impl CpuPlan {
                 format!("these input shapes do not fit the model: {e}"),
             )
         })?;
+        let graph = model.model.graph();
+        let known = concretise(&facts, &model.rows, 1);
         Ok(CpuPlan {
-            counted: cost(model.model.graph(), &facts, &model.rows, &model.engine),
+            outputs: RowOutputs::new(&model.model, graph.outputs(), &known),
+            counted: cost(graph, &facts, &model.rows, &model.engine),
             model: Arc::clone(model),
             facts,
             programs: PlanCache::new(PROGRAM_BYTES),
@@ -135,6 +140,10 @@ impl Plan for CpuPlan {
         let mut profile = profile(&self.model, &program, &known, lane, inputs, outputs, runs)?;
         profile.rows = rows;
         Ok(profile)
+    }
+
+    fn allocate(&self, rows: usize, outputs: &mut [Option<Tensor>]) {
+        self.outputs.allocate(rows, outputs);
     }
 
     fn cost(&self) -> Cost {

@@ -12,16 +12,17 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use unisono_graph::{Fact, Node, OutputRows, ValueId};
+use unisono_graph::{Fact, Node, ValueId};
 use unisono_runtime::lane::Lane;
 use unisono_runtime::plan::{Cost, NodePlacement, Plan, PlanKey};
 use unisono_runtime::plan_cache::{PlanCache, Weigh};
 use unisono_runtime::profile::Profile;
 use unisono_runtime::program::concretise;
 use unisono_runtime::program::facts::title;
-use unisono_runtime::program::staging::{Asks, Inputs, Request, Rows, Staging, output_rows};
+use unisono_runtime::program::outputs::RowOutputs;
+use unisono_runtime::program::staging::{Asks, Inputs, Request, Rows, Staging};
 use unisono_runtime::{Error, ErrorKind};
-use unisono_tensor::{DType, Shape, Tensor};
+use unisono_tensor::Tensor;
 
 use crate::exec::bucket::bucket;
 use crate::exec::choice::{Choice, ChoiceScratch};
@@ -58,8 +59,7 @@ pub(crate) struct CudaPlan {
     /// What is known of the inputs.
     inputs: Vec<Fact>,
     cost: Cost,
-    /// By output: type, shape for one row, and the axis of its rows, if it has such.
-    outputs: Vec<Option<(DType, Shape, usize)>>,
+    outputs: RowOutputs,
     /// Whether batches may be padded, as far as that follows from the shapes.
     has_rows: bool,
     on_host: Mutex<Option<Arc<dyn Plan>>>,
@@ -103,16 +103,7 @@ impl CudaPlan {
         let first = Variant::first(model, &inputs)?;
         let (graph, facts) = (first.graph(model), &first.facts);
         let known = concretise(facts, &model.rows, 1);
-        let output = |(value, rule): (&ValueId, &OutputRows)| {
-            let OutputRows::Rows { axis, .. } = rule else {
-                return None;
-            };
-            let known = known.get(value.index())?.as_ref()?;
-            let shape = known.shape.clone().filter(|shape| *axis < shape.len())?;
-            Some((known.dtype, shape, *axis))
-        };
-        let values = graph.outputs().iter();
-        let outputs = values.zip(output_rows(&model.model)).map(output).collect();
+        let outputs = RowOutputs::new(&model.model, graph.outputs(), &known);
         Ok(CudaPlan {
             outputs,
             cost: cost(graph, facts, &model.rows),
@@ -500,14 +491,7 @@ impl Plan for CudaPlan {
     }
 
     fn allocate(&self, rows: usize, outputs: &mut [Option<Tensor>]) {
-        for (slot, output) in outputs.iter_mut().zip(&self.outputs) {
-            if let (None, Some((dtype, shape, axis))) = (&slot, output) {
-                let mut shape = shape.clone();
-                shape[*axis] = shape[*axis].saturating_mul(rows);
-                // Without memory, or of another shape after all: the run says so, or replaces it.
-                *slot = Tensor::zeros(*dtype, &shape).ok();
-            }
-        }
+        self.outputs.allocate(rows, outputs);
     }
 
     fn cost(&self) -> Cost {
