@@ -4,11 +4,14 @@
 //! which also gives it back: then what callers allocate does not grow and shrink the leader's part of the heap with every batch.
 
 use unisono_graph::{OutputRows, ValueId};
-use unisono_tensor::{DType, Shape, Tensor};
+use unisono_tensor::{DType, Shape, Tensor, element_count};
 
 use super::Known;
 use super::staging::output_rows;
 use crate::model::ModelGraph;
+
+/// Bytes of an output beyond which it is left to the run, which knows first whether the request fits the device.
+const MOST_BYTES: usize = 16 << 20;
 
 /// See the [module](self).
 pub struct RowOutputs(Vec<Option<Output>>);
@@ -45,9 +48,51 @@ impl RowOutputs {
             if let (None, Some(output)) = (&slot, output) {
                 let mut shape = output.shape.clone();
                 shape[output.rows_axis] = shape[output.rows_axis].saturating_mul(rows);
+                let bytes = element_count(&shape).and_then(|n| n.checked_mul(output.dtype.size()));
+                if bytes.is_none_or(|bytes| bytes > MOST_BYTES) {
+                    continue;
+                }
                 // Without memory, or of another shape after all: the run says so, or replaces it.
                 *slot = Tensor::zeros(output.dtype, &shape).ok();
             }
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_and_not_too_large_is_allocated() {
+        let output = |lengths: &[usize], rows_axis| {
+            Some(Output {
+                dtype: DType::F32,
+                shape: Shape::from_slice(lengths),
+                rows_axis,
+            })
+        };
+        let known = RowOutputs(vec![
+            output(&[2, 3], 0),
+            None,
+            output(&[4, 1], 1),
+            output(&[1], 0),
+        ]);
+        let own = Tensor::zeros(DType::F32, &[7]).unwrap();
+        let mut outputs = [None, None, None, Some(own)];
+        known.allocate(5, &mut outputs);
+        let shapes = |outputs: &[Option<Tensor>]| -> Vec<Option<Vec<usize>>> {
+            let shape = |output: &Option<Tensor>| Some(output.as_ref()?.shape().to_vec());
+            outputs.iter().map(shape).collect()
+        };
+        assert_eq!(
+            shapes(&outputs),
+            [Some(vec![10, 3]), None, Some(vec![4, 5]), Some(vec![7])]
+        );
+        for rows in [MOST_BYTES / 16 + 1, usize::MAX] {
+            let mut outputs = [None, None, None, None];
+            known.allocate(rows, &mut outputs);
+            assert_eq!(shapes(&outputs[..3]), [None, None, None]);
         }
     }
 }
