@@ -176,8 +176,8 @@ impl Word {
         self.cell().load(Ordering::Acquire)
     }
 
-    /// Waits until it holds `value`, which [`Stream::write_word`] has put behind what is waited for: looks for at most `spin`,
-    /// then sleeps until the stream is done.
+    /// Waits until it holds `value`, which [`Stream::write_word`] has put behind what is waited for: looks for at most `spin`, and lets
+    /// others have the core now and then, then sleeps until the stream is done.
     ///
     /// # Errors
     /// Those of what is in the stream.
@@ -195,6 +195,8 @@ impl Word {
             if begin.elapsed() >= spin {
                 return stream.synchronize();
             }
+            // Leaders hold a good part of the cores, and who has just been woken may be waiting for one.
+            std::thread::yield_now();
         }
     }
 }
