@@ -15,6 +15,7 @@ use unisono_runtime::model::ModelGraph;
 use unisono_tensor::{DType, Tensor};
 
 use crate::driver::Source;
+use crate::kernels::staging::{ENDED, PIECE_BYTES};
 use crate::launch::{Arg, Buffer, Launch, Place, status};
 use crate::lower::Lowering;
 
@@ -82,7 +83,7 @@ pub fn numbers(shape: &[usize], seed: usize) -> Tensor {
     Tensor::from_slice(shape, &values).unwrap()
 }
 
-/// Declares the kernels of [`lower`].
+/// Declares the kernels of [`lower`], and those around a batch.
 pub const SOURCE: Source = Source {
     name: "testing",
     ptx: "
@@ -91,11 +92,10 @@ pub const SOURCE: Source = Source {
 .visible .entry negate(.param .u64 a, .param .u64 b, .param .u64 y, .param .u32 n, .param .u64 s) { ret; }
 .visible .entry sum(.param .u64 a, .param .u64 b, .param .u64 y, .param .u32 n, .param .u64 s) { ret; }
 .visible .entry pick(.param .u64 a, .param .u64 b, .param .u64 y, .param .u32 n, .param .u64 s) { ret; }
+.visible .entry unisono_ended(.param .u64 word) { ret; }
+.visible .entry unisono_stage(.param .u64 from, .param .u64 to, .param .u32 pieces) { ret; }
 ",
 };
-
-/// The sizes of their arguments.
-pub const ARGUMENT_SIZES: [usize; 5] = [8, 8, 8, 4, 8];
 
 /// Lowers [`negate`], [`sum`] of equal shapes and [`pick`] from an axis of its own.
 pub fn lower(cx: &mut Lowering<'_>) -> Result<bool, Error> {
@@ -132,16 +132,29 @@ pub fn lower(cx: &mut Lowering<'_>) -> Result<bool, Error> {
             buffer(b),
             buffer(output.buffer),
             Arg::value(&length),
-            Arg::Buffer(Buffer::at(Place::Status)),
+            match kernel {
+                "pick" => Arg::Buffer(Buffer::at(Place::Status)),
+                _ => Arg::Null,
+            },
         ],
     });
     Ok(true)
 }
 
-/// Does what the kernels of [`lower`] are for.
+/// Does what these kernels are for.
 pub fn simulate(state: &mut crate::driver::fake::State, kernel: &str, arguments: &[Vec<u8>]) {
     let address = |n: usize| u64::from_le_bytes(arguments[n].clone().try_into().unwrap());
-    let n = u32::from_le_bytes(arguments[3].clone().try_into().unwrap()) as usize;
+    let number = |n: usize| u32::from_le_bytes(arguments[n].clone().try_into().unwrap()) as usize;
+    if kernel == "unisono_ended" {
+        let word = state.at(address(0), 4).unwrap();
+        return word.copy_from_slice(&ENDED.to_le_bytes());
+    }
+    if kernel == "unisono_stage" {
+        let bytes = PIECE_BYTES * number(2);
+        let from = state.at(address(0), bytes).unwrap().to_vec();
+        return state.at(address(1), bytes).unwrap().copy_from_slice(&from);
+    }
+    let n = number(3);
     let (n, rows) = match kernel {
         "pick" => (n & 0xFFFF, n >> 16),
         _ => (n, n),

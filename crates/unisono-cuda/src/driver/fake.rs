@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use super::library::Driver;
+use super::ptx::entries;
 use super::status::Status;
 use super::sys::{self, Address, Api, Handle, device_attribute};
 
@@ -63,8 +64,8 @@ pub struct State {
     pub functions: BTreeMap<usize, String>,
     /// What kernels do, by name and with their arguments.
     pub simulate: Option<Simulate>,
-    /// Sizes of the arguments of the next kernel, which a driver knows from its module.
-    pub argument_sizes: Vec<usize>,
+    /// Sizes of the arguments of kernels, which a driver knows from its modules.
+    pub argument_sizes: BTreeMap<String, Vec<usize>>,
     /// The arguments that kernels were launched with.
     pub launched: Vec<Vec<Vec<u8>>>,
     /// Whether work counts as unfinished, so many times yet.
@@ -93,7 +94,7 @@ impl Default for State {
             graphs: BTreeMap::new(),
             functions: BTreeMap::new(),
             simulate: None,
-            argument_sizes: Vec::new(),
+            argument_sizes: BTreeMap::new(),
             launched: Vec::new(),
             not_ready: 0,
             next: 0x1000,
@@ -148,8 +149,16 @@ impl State {
         self.memory.values().map(Vec::len).sum()
     }
 
-    /// The bytes from an address on.
+    /// The bytes from an address on, on the device or in page-locked memory.
     pub fn at(&mut self, address: Address, bytes: usize) -> Option<&mut [u8]> {
+        let on_host = usize::try_from(address).ok()?;
+        if let Some((start, block)) = self.host.range_mut(..=on_host).next_back() {
+            let block: &mut [u8] = bytemuck::cast_slice_mut(block);
+            let offset = on_host - start;
+            if offset < block.len() {
+                return block.get_mut(offset..offset.checked_add(bytes)?);
+            }
+        }
         let (start, block) = self.memory.range_mut(..=address).next_back()?;
         let offset = usize::try_from(address - start).ok()?;
         block.get_mut(offset..offset.checked_add(bytes)?)
@@ -587,7 +596,11 @@ extern "system" fn load_module(
                 std::slice::from_raw_parts(values, count as usize),
             )
         };
-        if !text.to_string_lossy().contains("broken") {
+        let text = text.to_string_lossy();
+        if !text.contains("broken") {
+            let declared = entries(&text).into_iter();
+            let sizes = declared.map(|entry| (entry.name, entry.arguments));
+            state.argument_sizes.extend(sizes);
             return put(module, handle(state.make("module")));
         }
         let value = |option: c_int| values[options.iter().position(|o| *o == option).unwrap()];
@@ -661,15 +674,17 @@ extern "system" fn launch(
     _: *mut *mut c_void,
 ) -> Status {
     inside("launch", |state| {
-        let sizes = state.argument_sizes.clone().into_iter().enumerate();
+        let name = state.functions.get(&function.addr()).cloned();
+        let name = name.unwrap_or_default();
+        let sizes = state.argument_sizes.get(&name).cloned();
+        let sizes = sizes.unwrap_or_default().into_iter().enumerate();
         let argument = |(number, size): (usize, usize)| {
             // SAFETY: the caller gives an address for each argument, with the bytes that the kernel declares.
             unsafe { std::slice::from_raw_parts((*arguments.add(number)).cast::<u8>(), size) }
                 .to_vec()
         };
         let arguments = sizes.map(argument).collect();
-        let name = state.functions.get(&function.addr()).cloned();
-        state.enqueue(stream, Deed::Launch(name.unwrap_or_default(), arguments));
+        state.enqueue(stream, Deed::Launch(name, arguments));
         match state.is(module_of(function), "module") {
             Status::SUCCESS => state.is(stream, "stream"),
             other => other,

@@ -161,7 +161,8 @@ impl Word {
         Ok(Word(Pinned::new(context, size_of::<u32>())?))
     }
 
-    pub(super) fn address(&self) -> u64 {
+    /// Where the device finds it.
+    pub fn address(&self) -> u64 {
         self.0.address
     }
 
@@ -170,13 +171,19 @@ impl Word {
         unsafe { AtomicU32::from_ptr(self.0.pointer.as_ptr().cast()) }
     }
 
+    /// Lets it hold `value`. Nothing that writes it is under way.
+    pub fn set(&self, value: u32) {
+        // Release: who writes it on the device is launched after this.
+        self.cell().store(value, Ordering::Release);
+    }
+
     /// What it holds.
     pub fn get(&self) -> u32 {
         // Acquire: what the device wrote before it is to be seen by who reads after this.
         self.cell().load(Ordering::Acquire)
     }
 
-    /// Waits until it holds `value`, which [`Stream::write_word`] has put behind what is waited for: looks for at most `spin`, and lets
+    /// Waits until it holds `value`, which the stream writes behind what is waited for: looks for at most `spin`, and lets
     /// others have the core now and then, then sleeps until the stream is done.
     ///
     /// # Errors

@@ -393,10 +393,7 @@ fn a_capture_that_goes_wrong_leaves_the_stream_as_it_was() {
 
 #[test]
 fn a_kernel_gets_its_arguments_in_order_and_is_given_its_shared_memory_once() {
-    fake::reset(State {
-        argument_sizes: vec![8, 8, 12, 8],
-        ..State::default()
-    });
+    fake::reset(State::default());
     let context = context().unwrap();
     let stream = Stream::new(&context).unwrap();
     let kernels = Kernels::new(&context, &[SOURCE]).unwrap();

@@ -15,6 +15,7 @@ use crate::driver::{DeviceMemory, Event, Pinned, Stream, Timing, Word};
 use crate::exec::choice::ChoiceScratch;
 use crate::exec::engine::Engine;
 use crate::exec::run::clear;
+use crate::kernels::staging::ENDED;
 use crate::program::{Blocks, Program, STATUS_BYTES};
 
 /// The least that is asked for, in bytes: little programs fit into it whatever their number of rows.
@@ -29,9 +30,11 @@ pub(crate) struct CudaLane {
     pub(crate) memory: Option<LaneMemory>,
     /// Changes whenever addresses do.
     pub(crate) generation: u64,
-    /// Written behind a batch, with the number of the batch.
+    /// Written at the end of a program's last graph.
+    pub(crate) ended: Word,
+    /// Written behind what was put into the stream one by one, with the number of such waits.
     word: Option<Word>,
-    batches: u32,
+    waits: u32,
     event: Event,
     pub(crate) scratch: HostScratch,
     /// For finding out which branches a request takes.
@@ -71,6 +74,7 @@ impl LaneMemory {
         Blocks {
             inputs: self.inputs.address(),
             outputs: self.outputs.address(),
+            on_host: self.output.address(),
             arena: self.arena.address(),
         }
     }
@@ -141,10 +145,11 @@ impl CudaLane {
             // Relaxed: numbers that differ are all that is wanted.
             number: engine.lanes.fetch_add(1, Ordering::Relaxed),
             stream,
+            ended: Word::new(context)?,
             memory: None,
             generation: 0,
             word,
-            batches: 0,
+            waits: 0,
             event: Event::new(context, Timing::Off)?,
             scratch: HostScratch::default(),
             choice: ChoiceScratch::default(),
@@ -194,9 +199,15 @@ impl CudaLane {
             self.event.record(&self.stream)?;
             return self.event.wait(spin);
         };
-        self.batches = self.batches.wrapping_add(1);
-        self.stream.write_word(word, self.batches)?;
-        word.wait(self.batches, &self.stream, spin)
+        self.waits = self.waits.wrapping_add(1);
+        self.stream.write_word(word, self.waits)?;
+        word.wait(self.waits, &self.stream, spin)
+    }
+
+    /// Waits until a program's last graph has ended. [`CudaLane::ended`] was 0 before it was launched.
+    pub(crate) fn wait_for_end(&self) -> Result<(), Error> {
+        let spin = self.engine.options.spin;
+        self.ended.wait(ENDED, &self.stream, spin)
     }
 
     /// A lane of the processor, for plans that run there.

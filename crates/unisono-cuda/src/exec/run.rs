@@ -23,7 +23,8 @@ use unisono_tensor::{TensorMut, TensorRef, fault};
 use crate::driver::{DeviceMemory, Event, GraphExec, Stream, Timing};
 use crate::exec::lane::{CudaLane, LaneMemory};
 use crate::exec::variant::Variant;
-use crate::launch::Buffer;
+use crate::kernels::staging;
+use crate::launch::{Buffer, Launch};
 use crate::program::{
     Blocks, HostInput, HostStep, Placed, Program, STATUS_BYTES, Segment, Step, Work,
 };
@@ -122,9 +123,13 @@ pub(crate) fn run(
     // All of it is under way.
     strike()?;
     meanwhile()?;
-    flight.lane.wait()?;
+    flight.lane.wait_for_end()?;
     flight.is_over = true;
-    let status = memory.output.bytes().first_chunk().copied();
+    let status = match bucket.program.may_refuse {
+        true => memory.output.bytes().first_chunk().copied(),
+        // It may be what another program left there.
+        false => None,
+    };
     match u32::from_le_bytes(status.unwrap_or_default()) {
         0 => Ok(Outcome::Done),
         bits => {
@@ -149,6 +154,7 @@ fn enqueue_all(lane: &mut CudaLane, bucket: &Bucket, memory: &mut LaneMemory) ->
             Segment::Device(_) => {
                 let graph = graphs.next().ok_or_else(no_lane)?;
                 strike()?;
+                lane.ended.set(0);
                 // SAFETY: captured on this lane in this generation, as looked at above; the lock is held until all is enqueued,
                 // and the caller waits before it gives the bucket back.
                 unsafe { lane.stream.launch_graph(graph) }?;
@@ -175,8 +181,8 @@ fn strike() -> Result<(), Error> {
     }
 }
 
-/// Runs a program step by step, and gives each step's time: by the device's clock, by the processor's for what runs there. Outputs stay
-/// on the device.
+/// Runs a program step by step, and gives each step's time: by the device's clock, by the processor's for what runs there. Nothing
+/// is copied back.
 pub(crate) fn run_step_by_step(
     lane: &mut CudaLane,
     bucket: &Bucket,
@@ -186,7 +192,6 @@ pub(crate) fn run_step_by_step(
     let _current = context.enter()?;
     let program = &bucket.program;
     lane.make_room(program)?;
-    lane.engine.kernels.prepare(program.launches())?;
     let event = || Event::new(&context, Timing::On);
     let events = (0..=program.steps.len()).map(|_| event());
     let events = events.collect::<Result<Vec<Event>, Error>>()?;
@@ -197,9 +202,10 @@ pub(crate) fn run_step_by_step(
         is_over: true,
     };
     let memory = flight.memory.as_mut().ok_or_else(no_memory)?;
+    prepare(flight.lane, program, memory)?;
     fill(memory.input.bytes_mut())?;
     flight.is_over = false;
-    copy_in(&flight.lane.stream, program, memory)?;
+    bring_in(flight.lane, &flight.lane.stream, program, memory)?;
     let steps = program.steps.iter().zip(&events).zip(&mut on_processor);
     for ((step, before), on_processor) in steps {
         before.record(&flight.lane.stream)?;
@@ -231,7 +237,7 @@ pub(crate) fn run_step_by_step(
 /// Captures every segment of a program.
 fn capture(lane: &CudaLane, bucket: &Bucket, memory: &LaneMemory) -> Result<Captured, Error> {
     let program = &bucket.program;
-    lane.engine.kernels.prepare(program.launches())?;
+    prepare(lane, program, memory)?;
     let last = bucket.segments.len().saturating_sub(1);
     let mut graphs = Vec::new();
     for (number, segment) in bucket.segments.iter().enumerate() {
@@ -241,13 +247,16 @@ fn capture(lane: &CudaLane, bucket: &Bucket, memory: &LaneMemory) -> Result<Capt
         let steps = program.steps.get(range.clone()).unwrap_or_default();
         let graph = lane.stream.capture(|stream| {
             if number == 0 {
-                copy_in(stream, program, memory)?;
+                bring_in(lane, stream, program, memory)?;
             }
             for step in steps {
                 enqueue(lane, program, step, memory.blocks())?;
             }
             if number == last {
-                copy_out(stream, program, memory)?;
+                bring_out(lane, stream, program, memory)?;
+                let ended = ended(lane)?;
+                // SAFETY: the word is the lane's.
+                unsafe { lane.engine.kernels.launch(stream, &ended, &|_| 0) }?;
             }
             Ok(())
         })?;
@@ -261,21 +270,76 @@ fn capture(lane: &CudaLane, bucket: &Bucket, memory: &LaneMemory) -> Result<Capt
     })
 }
 
-/// Brings the inputs to the device.
-fn copy_in(stream: &Stream, program: &Program, memory: &LaneMemory) -> Result<(), Error> {
-    if program.input_bytes == 0 {
-        return Ok(());
-    }
-    let to = memory.inputs.address();
-    // SAFETY: see the module's contract; both sides are as large as the program's inputs.
-    unsafe { stream.copy_in(to, &memory.input, 0, program.input_bytes) }
+/// Loads all kernels that a program needs.
+fn prepare(lane: &CudaLane, program: &Program, memory: &LaneMemory) -> Result<(), Error> {
+    let kernels = &lane.engine.kernels;
+    kernels.prepare(program.launches())?;
+    kernels.prepare([&ended(lane)?])?;
+    kernels.prepare(&copy_in(program, memory))?;
+    kernels.prepare(&copy_out(program, memory))
 }
 
-/// Brings the outputs and the status word back.
-fn copy_out(stream: &Stream, program: &Program, memory: &LaneMemory) -> Result<(), Error> {
+/// What a program's last graph ends with.
+fn ended(lane: &CudaLane) -> Result<Launch, Error> {
+    staging::ended(lane.ended.address()).ok_or_else(no_lane)
+}
+
+/// Bytes up to which a kernel copies a batch. What is larger is left to the copy engines, beside which other lanes can compute: it takes
+/// so long that a few microseconds are nothing.
+pub(super) const MOST_BY_KERNEL: usize = 32 << 20;
+
+/// The kernel that brings the inputs to the device, where one does.
+fn copy_in(program: &Program, memory: &LaneMemory) -> Option<Launch> {
+    let (from, to) = (memory.input.address(), memory.inputs.address());
+    let bytes = program.input_bytes;
+    let by_kernel = bytes > 0 && bytes <= MOST_BY_KERNEL;
+    by_kernel.then(|| staging::copy(from, to, bytes)).flatten()
+}
+
+/// The same for what is to be brought back.
+fn copy_out(program: &Program, memory: &LaneMemory) -> Option<Launch> {
+    let (from, to) = (memory.outputs.address(), memory.output.address());
+    let bytes = program.bytes_to_bring();
+    let by_kernel = bytes > 0 && bytes <= MOST_BY_KERNEL;
+    by_kernel.then(|| staging::copy(from, to, bytes)).flatten()
+}
+
+/// Brings the inputs to the device.
+fn bring_in(
+    lane: &CudaLane,
+    stream: &Stream,
+    program: &Program,
+    memory: &LaneMemory,
+) -> Result<(), Error> {
+    if let Some(launch) = copy_in(program, memory) {
+        // SAFETY: see the module's contract; a block is made of whole pieces, as it is of whole `ALIGNMENT`s.
+        return unsafe { lane.engine.kernels.launch(stream, &launch, &|_| 0) };
+    }
+    let to = memory.inputs.address();
+    match program.input_bytes {
+        0 => Ok(()),
+        // SAFETY: see the module's contract; both sides are as large as the program's inputs.
+        bytes => unsafe { stream.copy_in(to, &memory.input, 0, bytes) },
+    }
+}
+
+/// Brings back what kernels have not written into the host's memory: the outputs and the status word, or that alone, or nothing.
+fn bring_out(
+    lane: &CudaLane,
+    stream: &Stream,
+    program: &Program,
+    memory: &LaneMemory,
+) -> Result<(), Error> {
+    if let Some(launch) = copy_out(program, memory) {
+        // SAFETY: as above.
+        return unsafe { lane.engine.kernels.launch(stream, &launch, &|_| 0) };
+    }
     let from = memory.outputs.address();
-    // SAFETY: see the module's contract; both sides are as large as the program's outputs.
-    unsafe { stream.copy_out(&memory.output, 0, from, program.output_bytes) }
+    match program.bytes_to_bring() {
+        0 => Ok(()),
+        // SAFETY: see the module's contract; both sides are as large as the program's outputs.
+        bytes => unsafe { stream.copy_out(&memory.output, 0, from, bytes) },
+    }
 }
 
 /// Puts a step on the device into the stream.

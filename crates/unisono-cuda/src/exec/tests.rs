@@ -19,10 +19,10 @@ use crate::driver::fake::{self, FakeDevice, State};
 use crate::driver::{Context, DevicePool, Source};
 use crate::exec::engine::Engine;
 use crate::exec::lane::CudaLane;
+use crate::exec::run::MOST_BY_KERNEL;
 use crate::lower::Lower;
 use crate::testing::{
-    ARGUMENT_SIZES, SOURCE, input, lower, model, negate, node, numbers, pick, simulate, sum,
-    triangle,
+    SOURCE, input, lower, model, negate, node, numbers, pick, simulate, sum, triangle,
 };
 
 /// As an executable takes them.
@@ -37,7 +37,6 @@ pub(super) fn state(memory: usize) -> State {
             capability: (9, 0),
             memory,
         }],
-        argument_sizes: ARGUMENT_SIZES.to_vec(),
         simulate: Some(simulate),
         ..State::default()
     }
@@ -320,6 +319,26 @@ fn a_bucket_is_captured_once_and_then_launched() {
     bench.lane = Box::new(CudaLane::new(&bench.engine).unwrap());
     bench.check_alone(&request(21));
     assert_eq!(calls("begin_capture"), 3);
+}
+
+#[test]
+fn kernels_copy_batches_up_to_a_size_and_copy_engines_larger_ones() {
+    let mut bench = Bench::with(plain(), 1 << 30, &CudaOptions::default()).unwrap();
+    let copies = || (calls("copy_in"), calls("copy_out"));
+    // Odd numbers of bytes, so that a last piece is not full.
+    for rows in [1, 3, 700] {
+        bench.check_alone(&[numbers(&[rows, 10], rows)]);
+    }
+    assert_eq!(copies(), (0, 0));
+    let rows = MOST_BY_KERNEL / 40 + 1;
+    bench.check_alone(&[numbers(&[rows, 10], 5)]);
+    assert_eq!(copies(), (1, 1));
+
+    // What is copied within the device is brought back as a whole.
+    let mut bench = Bench::new(mixed());
+    bench.check_alone(&[numbers(&[3, 3, 3], 1)]);
+    // The constant, and two nodes on the processor: one reads what a kernel has made, both write to the device.
+    assert_eq!(copies(), (3, 1));
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod pool;
 pub mod recurrent;
 pub mod roof;
 pub mod rows;
+pub mod staging;
 pub mod tile;
 
 use crate::driver::Source;
@@ -37,6 +38,7 @@ pub const SOURCES: &[Source] = &[
     source!("recurrent"),
     source!("roof"),
     source!("rows"),
+    source!("staging"),
     source!("through_f64"),
 ];
 

@@ -16,6 +16,7 @@ use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, element_count};
 
 use super::fuse::{Group, Groups};
+use super::straight::{is_straight, may_refuse};
 use super::weights::{Resident, Weights};
 use super::{
     ALIGNMENT, HostInput, HostOutput, HostStep, NO_VALUE, Placed, Port, Program, STATUS_BYTES,
@@ -339,6 +340,8 @@ impl<'a> Builder<'a> {
         let mut constants = vec![self.target.weights.own(&self.constants.tables)?];
         constants.append(&mut self.constants.shared);
         Ok(Program {
+            writes_to_host: is_straight(&steps, self.output_bytes),
+            may_refuse: may_refuse(&steps),
             steps,
             constants,
             inputs: self.inputs,

@@ -1,7 +1,7 @@
 //! A program: a graph for concrete shapes, as launches over buffers whose places are known.
 //!
 //! The one idea: inputs lie in one block on the device and outputs in another, each at a fixed offset, so that one copy brings a
-//! batch in and one brings its answers out. Everything else has a place before the first batch comes: constants are the model's
+//! batch in and one brings its answers out, where kernels do not write them to the host themselves. Everything else has a place before the first batch comes: constants are the model's
 //! and shared by all its programs, views are the place of what they view, all the rest shares an arena by lifetime. A node for
 //! which there is no kernel runs on the processor, between two launches; what is between two such nodes is a *segment*, which a
 //! lane captures as one graph.
@@ -11,6 +11,7 @@
 
 mod build;
 mod fuse;
+mod straight;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -152,10 +153,14 @@ pub struct Program {
     pub inputs: Vec<Port>,
     /// The outputs.
     pub outputs: Vec<Port>,
-    /// Size of the block of inputs.
+    /// Size of the block of inputs, a multiple of [`ALIGNMENT`].
     pub input_bytes: usize,
-    /// Size of the block of outputs, the status word included.
+    /// Size of the block of outputs, the status word included; a multiple of [`ALIGNMENT`].
     pub output_bytes: usize,
+    /// Do kernels write the outputs into the host's memory, so that nothing but the status word is copied back?
+    pub writes_to_host: bool,
+    /// May a kernel refuse its data? Only then anybody writes or reads the status word.
+    pub may_refuse: bool,
     /// Size of the arena.
     pub arena: usize,
     /// Page-locked bytes through which steps on the processor exchange values with the device.
@@ -187,6 +192,15 @@ impl Program {
         })
     }
 
+    /// Bytes of the block of outputs that have to be copied back after a run.
+    pub fn bytes_to_bring(&self) -> usize {
+        match self.writes_to_host {
+            true if self.may_refuse => STATUS_BYTES,
+            true => 0,
+            false => self.output_bytes,
+        }
+    }
+
     /// Bytes that the program itself holds, roughly: steps and tables, not weights.
     pub fn bytes(&self) -> u64 {
         let of_step = |step: &Step| {
@@ -214,7 +228,13 @@ impl Program {
         let at = |base: u64, offset: usize| Some(base + offset as u64);
         match place {
             Place::Input(n) => at(blocks.inputs, self.inputs.get(n)?.offset),
-            Place::Output(n) => at(blocks.outputs, self.outputs.get(n)?.offset),
+            Place::Output(n) => {
+                let block = match self.writes_to_host {
+                    true => blocks.on_host,
+                    false => blocks.outputs,
+                };
+                at(block, self.outputs.get(n)?.offset)
+            }
             Place::Constant(n) => Some(self.constants.get(n)?.address()),
             Place::Arena(offset) => at(blocks.arena, offset),
             Place::Status => Some(blocks.outputs),
@@ -222,13 +242,15 @@ impl Program {
     }
 }
 
-/// Addresses of a lane's blocks on the device.
+/// Addresses of a lane's blocks, as the device sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocks {
     /// Of inputs.
     pub inputs: u64,
     /// Of outputs, which begins with the status word.
     pub outputs: u64,
+    /// Of outputs in the host's page-locked memory, as the device sees it.
+    pub on_host: u64,
     /// The arena.
     pub arena: u64,
 }

@@ -22,6 +22,7 @@ use unisono_runtime::Error;
 use unisono_runtime::program::concretise;
 use unisono_tensor::{DType, Tensor};
 
+use super::straight::MOST_BYTES;
 use super::*;
 use crate::lower::Lowering;
 use crate::testing::{input, lower, negate, node, numbers, pick, sum, triangle};
@@ -466,6 +467,68 @@ fn outputs_that_are_inputs_or_constants_are_copied() {
         (Place::Output(2), Place::Output(3), 72),
     ];
     assert_eq!(copies, expected);
+}
+
+#[test]
+fn outputs_that_are_written_once_and_read_by_nobody_go_to_the_host() {
+    let bench = Bench::new();
+    let blocks = Blocks {
+        inputs: 1 << 40,
+        outputs: 2 << 40,
+        on_host: 3 << 40,
+        arena: 4 << 40,
+    };
+    let look = |outputs: fn(&mut Graph, ValueId) -> Vec<ValueId>, rows: usize| {
+        let mut graph = Graph::new("test");
+        let x = input(&mut graph, "x", DType::F32, &["rows", "3", "3"]);
+        let outputs = outputs(&mut graph, x);
+        graph.set_outputs(outputs);
+        let program = bench.program(&graph, rows);
+        check(&program, &graph);
+        let at = |place| program.address(place, blocks).unwrap() >> 40;
+        assert_eq!(at(Place::Status), 2);
+        assert_eq!(at(Place::Output(0)) == 3, program.writes_to_host);
+        (program.writes_to_host, program.bytes_to_bring())
+    };
+    let one = |graph: &mut Graph, x| vec![node(graph, negate(), &[x])];
+    let two = |graph: &mut Graph, x| {
+        let y = node(graph, negate(), &[x]);
+        vec![node(graph, negate(), &[x]), y]
+    };
+    let chain = |graph: &mut Graph, x| {
+        let y = node(graph, negate(), &[x]);
+        vec![y, node(graph, negate(), &[y])]
+    };
+    let twice = |graph: &mut Graph, x| {
+        let y = node(graph, negate(), &[x]);
+        vec![y, y]
+    };
+    let passed = |graph: &mut Graph, x| vec![node(graph, negate(), &[x]), x];
+    let on_processor = |graph: &mut Graph, x| {
+        let y = node(graph, negate(), &[x]);
+        vec![node(graph, triangle(), &[y])]
+    };
+    let all = |ports: usize| STATUS_BYTES + ports * ALIGNMENT;
+    assert_eq!(look(one, 1), (true, 0));
+    assert_eq!(look(two, 1), (true, 0));
+    assert_eq!(look(chain, 1), (false, all(2)));
+    assert_eq!(look(twice, 1), (false, all(2)));
+    assert_eq!(look(passed, 1), (false, all(2)));
+    assert_eq!(look(on_processor, 1), (false, all(1)));
+
+    let most = (MOST_BYTES - STATUS_BYTES) / 36;
+    assert_eq!(look(one, most), (true, 0));
+    assert!(!look(one, most + 1).0);
+
+    // Where data can be refused, that is to be known.
+    let mut graph = Graph::new("test");
+    let x = input(&mut graph, "x", DType::I64, &["rows"]);
+    let table = graph.add_constant("table", numbers(&[10], 3));
+    let y = node(&mut graph, pick(), &[table, x]);
+    graph.set_outputs(vec![y]);
+    let program = bench.program(&graph, 4);
+    assert!(program.writes_to_host && program.may_refuse);
+    assert_eq!(program.bytes_to_bring(), STATUS_BYTES);
 }
 
 #[test]
