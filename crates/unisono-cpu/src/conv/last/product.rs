@@ -4,8 +4,9 @@
 //! are the rows of a tile, whose left-hand side is the input itself. Terms that follow each other in memory (all channels of a tap; the
 //! taps of a row of the kernel too) are one [`Piece`]. Only padding needs a copy of the input, with zeros around it.
 //!
-//! A job's tiles go through a panel of the weights while it is in the cache; they are cut by positions or by output channels, whichever
-//! leaves less to be read again.
+//! A job's tiles go through a panel of the weights while it is in the cache. Jobs are cut by positions as long as every core's cache holds all
+//! weights: then a core reads the positions that it wrote in the layer before. Beyond that by positions or by output channels,
+//! whichever leaves less to be read again.
 
 use std::ops::Range;
 
@@ -17,6 +18,8 @@ use crate::memory::{LINE, SharedMut};
 
 /// Elements of input that a job's tiles read: they stay in the second-level cache while all panels of weights pass.
 const NEAR_INPUT: usize = 64 * 1024;
+/// Elements of weights that stay in every core's second-level cache beside that.
+const NEAR_WEIGHTS: usize = 128 * 1024;
 /// Work of a tile below which cutting further does not pay.
 const LEAST_TILE_NS: u64 = 5_000;
 const TILES_PER_THREAD: usize = 8;
@@ -268,7 +271,7 @@ impl Walk {
         cores
             .team
             .run(cut.positions * cut.panels, estimated_ns, |job, _| {
-                let (panel_part, position_part) = (job / cut.positions, job % cut.positions);
+                let (position_part, panel_part) = cut.parts(job);
                 let job = Job {
                     walk: self,
                     cores,
@@ -308,18 +311,23 @@ impl Walk {
             1 => 1,
             _ => self.input.div_ceil(NEAR_INPUT).clamp(1, tiles),
         };
-        if weights.n() * self.terms > self.input {
+        let weights = weights.n() * self.terms;
+        let by_panels_first = weights > NEAR_WEIGHTS.max(self.input);
+        let (positions, panels) = if by_panels_first {
             let panel_parts = wanted.min(panels);
-            Cut {
-                positions: wanted.div_ceil(panel_parts).max(near).min(tiles),
-                panels: panel_parts,
-            }
+            let positions = wanted.div_ceil(panel_parts).max(near).min(tiles);
+            (positions, panel_parts)
         } else {
             let positions = wanted.max(near).min(tiles);
-            Cut {
-                positions,
-                panels: wanted.div_ceil(positions).min(panels),
-            }
+            (positions, wanted.div_ceil(positions).min(panels))
+        };
+        Cut {
+            positions,
+            panels,
+            along: match weights <= NEAR_WEIGHTS {
+                true => Along::Positions,
+                false => Along::Panels,
+            },
         }
     }
 }
@@ -328,6 +336,27 @@ impl Walk {
 struct Cut {
     positions: usize,
     panels: usize,
+    /// What the jobs' order goes along.
+    along: Along,
+}
+
+/// What the order of jobs, which a team's threads take from both ends, goes along.
+#[derive(Clone, Copy)]
+enum Along {
+    /// A thread has its part of the positions, and all panels of them.
+    Positions,
+    /// A thread has its part of the panels, and all positions.
+    Panels,
+}
+
+impl Cut {
+    /// The parts of the positions and of the panels that a job has.
+    fn parts(&self, job: usize) -> (usize, usize) {
+        match self.along {
+            Along::Positions => (job / self.panels, job % self.panels),
+            Along::Panels => (job % self.positions, job / self.positions),
+        }
+    }
 }
 
 struct Job<'a> {
