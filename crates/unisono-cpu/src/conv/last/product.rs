@@ -378,12 +378,33 @@ impl Job<'_> {
         let Self { walk, kernels, .. } = self;
         let width = kernels.cols;
         let is_ending = self.finish.is_ending();
-        for panel in panels {
+        for panel in panels.clone() {
             let cols = panel * width..self.weights.n().min((panel + 1) * width);
             for (s, (pieces, term)) in walk.slices.iter().enumerate() {
                 let last = s + 1 == walk.slices.len();
                 let b = self.weights.panel(panel, *term);
+                let pieces = &walk.pieces[pieces.clone()];
+                // The tiles ask for what is read next: another slice of the panel, or the next panel, of about as many terms. They may lie in
+                // memory that is far away.
+                let (next_panel, next_slice) = match last {
+                    true => (panel + 1, 0),
+                    false => (panel, s + 1),
+                };
+                let next = panels.contains(&next_panel).then(|| {
+                    let (_, term) = walk.slices[next_slice];
+                    self.weights.panel(next_panel, term).as_ptr()
+                });
+                let terms: usize = pieces.iter().map(|piece| piece.k).sum();
+                let mut asked_for = 0;
                 for tile in tiles.clone() {
+                    let ahead = match next {
+                        Some(next) if asked_for < terms * width => Ahead {
+                            line: next.wrapping_add(asked_for),
+                            step: Ahead::LINE,
+                        },
+                        _ => Ahead::nothing(b.as_ptr()),
+                    };
+                    asked_for += terms * Ahead::LINE;
                     let (row, chunk) = (tile / self.chunks, tile % self.chunks);
                     let [_, inner, innermost] = walk.rows;
                     let at = [
@@ -400,14 +421,14 @@ impl Job<'_> {
                     // SAFETY: the position lies in the output.
                     let tile_c = unsafe { self.y.add(c + cols.start) };
                     let tile = Tile {
-                        pieces: &walk.pieces[pieces.clone()],
+                        pieces,
                         a: self.x[a..].as_ptr(),
                         a_row: walk.a_step,
                         a_col: 1,
                         b: b.as_ptr(),
                         b_step: width,
                         b_panel: 0,
-                        ahead: Ahead::nothing(b.as_ptr()),
+                        ahead,
                         c: tile_c,
                         c_step: walk.c_step,
                         before: tile_c,
