@@ -1,10 +1,10 @@
 //! A program: a graph for concrete shapes, as launches over buffers whose places are known.
 //!
 //! The one idea: inputs lie in one block on the device and outputs in another, each at a fixed offset, so that one copy brings a
-//! batch in and one brings its answers out, where kernels do not write them to the host themselves. Everything else has a place before the first batch comes: constants are the model's
-//! and shared by all its programs, views are the place of what they view, all the rest shares an arena by lifetime. A node for
-//! which there is no kernel runs on the processor, between two launches; what is between two such nodes is a *segment*, which a
-//! lane captures as one graph.
+//! batch in and one brings its answers out, where kernels do not write them to the host themselves. Everything else has a place before
+//! the first batch comes: constants are the model's and shared by all its programs, views are the place of what they view, all the
+//! rest shares an arena by lifetime. A node for which there is no kernel runs on the processor, between two launches; what is between
+//! two such nodes is a *segment*, which a lane captures as one graph.
 //!
 //! It is plain data: built and tested without a device. Building never trusts the graph: sizes are checked for overflow and
 //! against the limit.
