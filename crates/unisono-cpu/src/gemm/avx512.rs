@@ -17,7 +17,7 @@ vector_kernels!(
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 unsafe fn half<const H: usize>(tile: &Tile<'_>) {
     // SAFETY: the caller's promise; it includes that the machine has the instructions.
-    unsafe { vector_tile::<_, H, 1, 1>(avx2_token(), tile) }
+    unsafe { vector_tile::<_, H, 1, 1>(avx2_token(), tile, None) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]

@@ -168,6 +168,22 @@ pub(crate) struct Tile<'a> {
 /// * The ending's bias is null or readable at `bias_row` and `bias_col` times the positions of these elements.
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
+/// Values that are added to a tile between its bias and its activation: the other branch of a residual block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Residual {
+    /// That of the tile's first element; columns lie side by side.
+    pub first: *const f32,
+    /// Distance between rows in elements.
+    pub step: usize,
+}
+
+/// A kernel that adds a residual as part of its ending.
+///
+/// # Safety
+///
+/// As for [`TileFn`]; the residual is readable for as many rows and columns as the tile has in C.
+pub(crate) type SumFn = unsafe fn(&Tile<'_>, Residual);
+
 /// The kernels of an instruction set.
 #[derive(Debug)]
 pub(crate) struct Microkernels {
@@ -177,7 +193,9 @@ pub(crate) struct Microkernels {
     pub narrow_cols: usize,
     /// `full[h - 1]` computes h rows of a whole panel.
     pub full: &'static [TileFn],
-    /// The same for tiles that have fewer columns.
+    /// The same with a residual; none where the epilogue adds it. Kernels of their own, as those without one would pay for it.
+    pub full_sum: Option<&'static [SumFn]>,
+    /// The same as `full` for tiles that have fewer columns.
     pub full_part: &'static [TileFn],
     /// `narrow[h - 1]` computes h rows of the first `narrow_cols` columns.
     pub narrow: &'static [TileFn],
@@ -312,14 +330,16 @@ fn prefetch_far(line: *const f32) {
     let _ = line;
 }
 
-/// A tile of H rows and P panels of V registers each. The one place where the order of operations stands.
+/// A tile of H rows and P panels of V registers each. The one place where the order of operations stands. Called with a constant `None`
+/// or with a residual.
 ///
 /// # Safety
-/// As for [`TileFn`], for a kernel of `P * V * S::LANES` columns, all of which the tile has.
+/// As for [`TileFn`] and [`SumFn`], for a kernel of `P * V * S::LANES` columns, all of which the tile has.
 #[inline(always)]
 pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const V: usize>(
     s: S,
     tile: &Tile<'_>,
+    residual: Option<Residual>,
 ) {
     /// Rows that are not worth asking for more.
     const FEW_ROWS: usize = 3;
@@ -372,7 +392,7 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
         let ending = &tile.ending;
         let mut copy = MaybeUninit::<[f32; MAX_ROWS * MAX_COLS]>::uninit();
         const { assert!(H * P * V * S::LANES <= MAX_ROWS * MAX_COLS) };
-        let (out, out_step) = match ending.is_none() {
+        let (out, out_step) = match ending.is_none() && residual.is_none() {
             true => (tile.c, tile.c_step),
             false => (copy.as_mut_ptr().cast(), P * V * S::LANES),
         };
@@ -389,11 +409,13 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
             }
         }
         match ending.activation {
-            Simple::None if ending.bias.is_null() => {}
-            Simple::None => finish::<S, H>(s, tile, out, P * V, Simple::None),
-            Simple::Relu => finish::<S, H>(s, tile, out, P * V, Simple::Relu),
-            Simple::UpTo(high) => finish::<S, H>(s, tile, out, P * V, Simple::UpTo(high)),
-            Simple::HardSwish => finish::<S, H>(s, tile, out, P * V, Simple::HardSwish),
+            Simple::None if ending.bias.is_null() && residual.is_none() => {}
+            Simple::None => finish::<S, H>(s, tile, residual, out, P * V, Simple::None),
+            Simple::Relu => finish::<S, H>(s, tile, residual, out, P * V, Simple::Relu),
+            Simple::UpTo(high) => {
+                finish::<S, H>(s, tile, residual, out, P * V, Simple::UpTo(high));
+            }
+            Simple::HardSwish => finish::<S, H>(s, tile, residual, out, P * V, Simple::HardSwish),
         }
     }
 }
@@ -407,6 +429,7 @@ pub(super) unsafe fn vector_tile<S: Simd, const H: usize, const P: usize, const 
 unsafe fn finish<S: Simd, const H: usize>(
     s: S,
     tile: &Tile<'_>,
+    residual: Option<Residual>,
     totals: *const f32,
     registers: usize,
     activation: Simple,
@@ -425,6 +448,10 @@ unsafe fn finish<S: Simd, const H: usize>(
                         _ => s.load_raw(row.add(i * S::LANES)),
                     };
                     total = s.add(total, bias);
+                }
+                if let Some(residual) = residual {
+                    let row = residual.first.add(h * residual.step);
+                    total = s.add(total, s.load_raw(row.add(i * S::LANES)));
                 }
                 s.store_raw(activation.eval(s, total), c);
             }
@@ -448,7 +475,7 @@ pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, ti
         ..*tile
     };
     // SAFETY: the copy has room for H rows of V registers; otherwise the caller's promise.
-    unsafe { vector_tile::<S, H, 1, V>(s, &whole) };
+    unsafe { vector_tile::<S, H, 1, V>(s, &whole, None) };
     let ending = &tile.ending;
     for h in 0..H {
         for at in (0..tile.cols).step_by(S::LANES) {
@@ -487,7 +514,16 @@ macro_rules! vector_kernels {
             tile: &$crate::gemm::microkernel::Tile<'_>,
         ) {
             // SAFETY: the caller's promise; it includes that the machine has the instructions.
-            unsafe { $crate::gemm::microkernel::vector_tile::<_, H, P, V>($token, tile) }
+            unsafe { $crate::gemm::microkernel::vector_tile::<_, H, P, V>($token, tile, None) }
+        }
+
+        $(#[$attribute])*
+        unsafe fn sum<const H: usize, const V: usize>(
+            tile: &$crate::gemm::microkernel::Tile<'_>,
+            residual: $crate::gemm::microkernel::Residual,
+        ) {
+            // SAFETY: as above.
+            unsafe { $crate::gemm::microkernel::vector_tile::<_, H, 1, V>($token, tile, Some(residual)) }
         }
 
         $(#[$attribute])*
@@ -503,6 +539,7 @@ macro_rules! vector_kernels {
                 cols: $cols,
                 narrow_cols: $cols / $full * $narrow,
                 full: &[$(tile::<$h, 1, $full>),*],
+                full_sum: Some(&[$(sum::<$h, $full>),*]),
                 full_part: &[$(part::<$h, $full>),*],
                 narrow: &[$(tile::<$h, 1, $narrow>),*],
                 narrow_part: &[$(part::<$h, $narrow>),*],

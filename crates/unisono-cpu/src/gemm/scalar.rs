@@ -61,6 +61,7 @@ pub(super) static KERNELS: Microkernels = Microkernels {
     cols: COLS,
     narrow_cols: 1,
     full: FULL,
+    full_sum: None,
     full_part: FULL,
     narrow: NARROW,
     narrow_part: NARROW,

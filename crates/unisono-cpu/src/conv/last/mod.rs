@@ -15,6 +15,7 @@ use std::sync::Arc;
 use unisono_tensor::TensorError;
 
 use super::{ConvEpilogue, ConvKind, ConvShape, passes};
+use crate::gemm::microkernel::Microkernels;
 use crate::gemm::{Cores, PackedB};
 use crate::simd::Isa;
 
@@ -124,7 +125,7 @@ impl LastConv {
         let isa = self.weights.isa;
         match &self.weights.method {
             Method::Product(_) => {
-                let tile = crate::gemm::microkernel::Microkernels::of(isa).in_words(isa);
+                let tile = Microkernels::of(isa).in_words(isa);
                 let padded = match self.frame.is_padded() {
                     true => " of a padded copy",
                     false => "",
@@ -143,10 +144,21 @@ impl LastConv {
         }
     }
 
+    /// May something be added to the sums before they are written? Only to whole panels: kernels do it while a tile is near, and what has
+    /// fewer columns is slower that way than with a sum of its own.
+    pub fn takes_residual(&self) -> bool {
+        let LastWeights { isa, kind, method } = &*self.weights;
+        let panel = Microkernels::of(*isa).cols;
+        matches!(method, Method::Product(_))
+            && !kind.transposed
+            && kind.out_channels.is_multiple_of(panel)
+    }
+
     /// `x` is N x spatial x C, `y` is N x spatial x M, dense and row-major.
     ///
     /// # Panics
-    /// If the instruction set is another one, a slice has not the length that the shape asks for, or the scratch is too small.
+    /// If the instruction set is another one, a slice has not the length that the shape asks for, the scratch is too small, or
+    /// there is a residual where [`LastConv::takes_residual`] does not hold.
     pub fn run(
         &self,
         cores: Cores<'_>,
@@ -163,7 +175,10 @@ impl LastConv {
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), shape.out_channels, "bias");
         }
-        assert!(epilogue.residual.is_none(), "no residual");
+        if let Some(residual) = epilogue.residual {
+            assert!(self.takes_residual(), "no residual");
+            assert_eq!(residual.len(), y.len(), "residual");
+        }
         if y.is_empty() {
             return;
         }

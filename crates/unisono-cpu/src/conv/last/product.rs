@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::super::passes::{Lattice, Pass};
 use super::super::{ConvEpilogue, ConvKind, ConvShape, part};
-use crate::gemm::microkernel::{Ahead, Ending, Microkernels, Piece, Tile};
+use crate::gemm::microkernel::{Ahead, Ending, Microkernels, Piece, Residual, Tile};
 use crate::gemm::{Cores, Epilogue, MatrixRef, PackedB, estimated_ns};
 use crate::memory::{LINE, SharedMut};
 
@@ -258,6 +258,7 @@ impl Walk {
             activation: epilogue.activation,
             ..Epilogue::default()
         };
+        let residual = epilogue.residual;
         let kernels = Microkernels::of(cores.isa);
         let rows: usize = self.rows.iter().product();
         let chunks = self.length.div_ceil(kernels.rows());
@@ -280,6 +281,7 @@ impl Walk {
                     x,
                     y: y.ptr(),
                     finish,
+                    residual,
                     chunks,
                 };
                 // SAFETY: jobs are disjoint parts of the output's positions and channels.
@@ -366,22 +368,41 @@ struct Job<'a> {
     weights: &'a PackedB,
     x: &'a [f32],
     y: *mut f32,
+    /// What follows the sums, without the residual.
     finish: Epilogue<'a>,
+    /// As long as the output.
+    residual: Option<&'a [f32]>,
     /// Tiles in a row of positions.
     chunks: usize,
 }
 
 impl Job<'_> {
+    /// What follows the sums of a tile whose first row begins at element `c` of the output: its residual begins there too.
+    fn finish_at(&self, c: usize) -> Epilogue<'_> {
+        let residual = self.residual.map(|residual| MatrixRef {
+            data: &residual[c..],
+            row_stride: self.walk.c_step,
+            col_stride: 1,
+        });
+        Epilogue {
+            residual,
+            ..self.finish
+        }
+    }
+
     /// # Safety
     /// `y` is the whole output, and the caller alone touches these tiles and panels of it.
     unsafe fn compute(&self, tiles: Range<usize>, panels: Range<usize>) {
         let Self { walk, kernels, .. } = self;
         let width = kernels.cols;
-        let is_ending = self.finish.is_ending();
+        let adds = self.residual.is_none() || kernels.full_sum.is_some();
+        let is_ending = self.finish.is_ending() && adds;
         for panel in panels.clone() {
             let cols = panel * width..self.weights.n().min((panel + 1) * width);
             for (s, (pieces, term)) in walk.slices.iter().enumerate() {
                 let last = s + 1 == walk.slices.len();
+                let residual = self.residual.zip(kernels.full_sum);
+                let residual = residual.filter(|_| last && is_ending);
                 let b = self.weights.panel(panel, *term);
                 let pieces = &walk.pieces[pieces.clone()];
                 // The tiles ask for what is read next: another slice of the panel, or the next panel, of about as many terms. They may lie in
@@ -441,14 +462,24 @@ impl Job<'_> {
                         },
                     };
                     // SAFETY: the frame was made so that the pieces of all positions lie in it, the panel holds the slice's terms, the tile
-                    // is the caller's, and the instruction set is available, as `LastConv::run` checked.
+                    // is the caller's, the residual is as long as the output, panels
+                    // are whole if there is one, and the instruction set is available, as `LastConv::run` checked.
                     unsafe {
-                        self.kernels.run(&tile, positions.len());
+                        match residual {
+                            None => self.kernels.run(&tile, positions.len()),
+                            Some((residual, sums)) => {
+                                let residual = Residual {
+                                    first: residual[c + cols.start..].as_ptr(),
+                                    step: walk.c_step,
+                                };
+                                sums[positions.len() - 1](&tile, residual);
+                            }
+                        }
                         if last && !is_ending {
+                            let finish = self.finish_at(c);
                             let c = self.y.add(c);
                             let rows = 0..positions.len();
-                            self.finish
-                                .apply(self.cores.isa, c, walk.c_step, rows, cols.clone());
+                            finish.apply(self.cores.isa, c, walk.c_step, rows, cols.clone());
                         }
                     }
                 }
