@@ -50,6 +50,12 @@ pub trait Kernel: Send + Sync {
         None
     }
 
+    /// The same kernel with one more input behind all that its operator may have, which is added to what it makes before `activation`: a value of the output's
+    /// shape. None if it cannot, or does something behind its sums already.
+    fn with_sum(&self, _activation: Option<Unary>) -> Option<Box<dyn Kernel>> {
+        None
+    }
+
     /// Counted work on one core in nanoseconds, beyond reading the inputs and writing the outputs; see
     /// [`Team::run`] for what it is good for.
     fn estimated_ns(&self) -> u64 {
@@ -161,10 +167,13 @@ impl<'a> Build<'a> {
 pub type Builder = fn(&Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>;
 
 /// What a product does to its sums before they are written, each behind a comma, for [`Kernel::describe`].
-pub(crate) fn ending_in_words(has_bias: bool, activation: Option<Unary>) -> String {
+pub(crate) fn ending_in_words(has_bias: bool, has_sum: bool, activation: Option<Unary>) -> String {
     let mut words = String::new();
     if has_bias {
         words += ", bias fused";
+    }
+    if has_sum {
+        words += ", sum fused";
     }
     if let Some(activation) = activation {
         // Without its attributes, which the model tells.

@@ -129,7 +129,9 @@ impl Looked<'_> {
         profile.times = Times::of(seen.times.iter().copied());
         profile.threads = median(&seen.threads).max(1);
         let graph = self.model.model.graph();
-        let Some(node) = step.node.and_then(|node| graph.nodes().get(node)) else {
+        let nodes = step.nodes.iter().filter_map(|&n| graph.nodes().get(n));
+        let nodes: Vec<&Node> = nodes.collect();
+        if nodes.is_empty() {
             profile.name = step.name.clone();
             profile.operator = match &step.action {
                 Action::Copy => "Copy".to_owned(),
@@ -140,13 +142,17 @@ impl Looked<'_> {
             profile.input_bytes = self.operands(&step.inputs);
             profile.output_bytes = self.operands(&step.outputs);
             return profile;
+        }
+        let joined = |part: fn(&Node) -> &str| {
+            let parts: Vec<&str> = nodes.iter().map(|node| part(node)).collect();
+            parts.join(" + ")
         };
-        profile.name = node.name.clone();
-        profile.operator = node.op.name().to_owned();
+        profile.name = joined(|node| &node.name);
+        profile.operator = joined(|node| node.op.name());
         profile.kernel = self.kernel(step);
-        profile.flops = self.flops(node);
+        profile.flops = nodes.iter().map(|node| self.flops(node)).sum();
         profile.output_bytes = self.operands(&step.outputs);
-        (profile.input_bytes, profile.weight_bytes) = self.inputs(node, profile.output_bytes);
+        (profile.input_bytes, profile.weight_bytes) = self.inputs(&nodes, profile.output_bytes);
         profile
     }
 
@@ -220,11 +226,17 @@ impl Looked<'_> {
         all.map(|o| found(o).unwrap_or(o.bytes as u64)).sum()
     }
 
-    /// Bytes of inputs that are made by other steps or by the caller, and of those that the model holds.
-    fn inputs(&self, node: &Node, output_bytes: u64) -> (u64, u64) {
+    /// Bytes of a step's inputs that are made by other steps or by the caller, and of those that the model holds.
+    fn inputs(&self, nodes: &[&Node], output_bytes: u64) -> (u64, u64) {
         let (mut made, mut weights) = (0, 0);
-        let mut counted: Vec<ValueId> = Vec::new();
-        for (index, id) in node.inputs.iter().enumerate() {
+        // What one node of a step makes for the next is nowhere in memory.
+        let own = nodes.iter().flat_map(|node| &node.outputs);
+        let mut counted: Vec<ValueId> = own.copied().flatten().collect();
+        let inputs = nodes.iter().flat_map(|node| {
+            let inputs = node.inputs.iter().enumerate();
+            inputs.map(move |(index, id)| (node, index, id))
+        });
+        for (node, index, id) in inputs {
             let Some(id) = *id else { continue };
             if counted.contains(&id) {
                 continue;

@@ -8,10 +8,11 @@
 //! Building never trusts the graph: sizes are checked for overflow and against the limit.
 
 mod forms;
+mod sums;
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use unisono_graph::{Graph, Node, Operator, ValueId};
 use unisono_runtime::program::arena::{Need, layout};
 use unisono_runtime::program::facts::{integer_tensor, locate, title};
@@ -55,6 +56,9 @@ pub(crate) struct Operand {
     pub(crate) value: usize,
 }
 
+/// Numbers of the nodes that a step does.
+pub(crate) type Nodes = SmallVec<[usize; 3]>;
+
 /// What a step does.
 pub(crate) enum Action {
     /// Runs a kernel with scratch memory at this offset of the arena.
@@ -69,12 +73,12 @@ pub(crate) enum Action {
     Dynamic { op: Arc<dyn Operator> },
 }
 
-/// One node, or a copy.
+/// One node, several that one kernel does, or a copy.
 pub(crate) struct Step {
     /// The node's path and operator, for errors.
     pub(crate) name: String,
-    /// The node's number in its graph; none for what the program itself adds.
-    pub(crate) node: Option<usize>,
+    /// The nodes' numbers in their graph, the one that has the weights first; none for what the program itself adds.
+    pub(crate) nodes: Nodes,
     pub(crate) action: Action,
     pub(crate) inputs: Vec<Option<Operand>>,
     pub(crate) outputs: Vec<Option<Operand>>,
@@ -421,27 +425,27 @@ impl<'a> Builder<'a> {
             let numbers = |ids: &[Option<ValueId>]| -> Vec<Option<usize>> {
                 ids.iter().map(|id| id.map(ValueId::index)).collect()
             };
-            let (doing, inputs, outputs) = match (form, fate) {
-                (Form::Last(last), _) => (Doing::Kernel(last.kernel), last.inputs, last.outputs),
+            let (nodes, doing, inputs, outputs) = match (form, fate) {
+                (Form::Last(last), _) => {
+                    let doing = Doing::Kernel(last.kernel);
+                    (last.nodes, doing, last.inputs, last.outputs)
+                }
                 (_, fate) => {
                     let doing = match fate {
                         Fate::Static => Doing::Kernel(self.kernel(node, index)?),
                         _ => Doing::Operator(&node.op),
                     };
-                    (doing, numbers(&node.inputs), numbers(&node.outputs))
+                    let (inputs, outputs) = (numbers(&node.inputs), numbers(&node.outputs));
+                    (smallvec![index], doing, inputs, outputs)
                 }
             };
             for &id in inputs.iter().flatten() {
                 self.provide_form(id, &mut steps).map_err(at)?;
             }
-            let step = self.step(
-                title(node),
-                Some(index),
-                doing,
-                inputs,
-                outputs,
-                steps.len(),
-            );
+            let done = nodes.iter().filter_map(|&index| graph.nodes().get(index));
+            let titles: Vec<String> = done.map(title).collect();
+            let name = titles.join(" + ");
+            let step = self.step(name, nodes, doing, inputs, outputs, steps.len());
             steps.push(step.map_err(at)?);
         }
         Ok(steps)
@@ -451,7 +455,7 @@ impl<'a> Builder<'a> {
     fn step(
         &mut self,
         name: String,
-        node: Option<usize>,
+        nodes: Nodes,
         doing: Doing<'_>,
         inputs: Vec<Option<usize>>,
         outputs: Vec<Option<usize>>,
@@ -500,7 +504,7 @@ impl<'a> Builder<'a> {
         };
         Ok(Step {
             name,
-            node,
+            nodes,
             estimated_ns: kernel_ns.max(moving_ns(&read, &written)),
             action,
             inputs: read,
@@ -566,7 +570,7 @@ impl<'a> Builder<'a> {
             let (inputs, outputs) = (vec![Some(from)], vec![Some(to)]);
             steps.push(Step {
                 name: format!("output \"{}\"", self.name(id)),
-                node: None,
+                nodes: Nodes::new(),
                 estimated_ns: moving_ns(&inputs, &outputs),
                 action: Action::Copy,
                 inputs,

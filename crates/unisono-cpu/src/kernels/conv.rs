@@ -21,10 +21,15 @@ use crate::kernels::operands::{operand, result};
 /// Positions within a channel are computed with 32 bits.
 const LARGEST_PLANE: usize = 1 << 30;
 
+/// Where [`LastKernel`] has what is added to its sums.
+const RESIDUAL: usize = 3;
+
 struct LastKernel {
-    conv: LastConv,
+    conv: Arc<LastConv>,
     activation: Option<Unary>,
     has_bias: bool,
+    /// Whether input [`RESIDUAL`] is added to the sums.
+    has_sum: bool,
 }
 
 struct ConvKernel {
@@ -175,9 +180,10 @@ fn last(
         return Ok(None);
     };
     Ok(Some(Box::new(LastKernel {
-        conv: LastConv::new(packed, shape),
+        conv: Arc::new(LastConv::new(packed, shape)),
         activation,
         has_bias: build.input(2).is_some(),
+        has_sum: false,
     })))
 }
 
@@ -219,7 +225,7 @@ fn tag(kind: &ConvKind) -> u64 {
 
 impl Kernel for ConvKernel {
     fn describe(&self, _cx: &Context<'_>) -> String {
-        let ending = ending_in_words(self.has_bias, self.activation);
+        let ending = ending_in_words(self.has_bias, false, self.activation);
         self.weights.in_words() + &ending
     }
 
@@ -251,12 +257,24 @@ impl Kernel for ConvKernel {
 
 impl Kernel for LastKernel {
     fn describe(&self, _cx: &Context<'_>) -> String {
-        let ending = ending_in_words(self.has_bias, self.activation);
+        let ending = ending_in_words(self.has_bias, self.has_sum, self.activation);
         self.conv.in_words() + &ending
     }
 
     fn scratch_len(&self) -> usize {
         self.conv.scratch_len()
+    }
+
+    fn with_sum(&self, activation: Option<Unary>) -> Option<Box<dyn Kernel>> {
+        let can = self.activation.is_none() && !self.has_sum && self.conv.takes_residual();
+        can.then(|| -> Box<dyn Kernel> {
+            Box::new(LastKernel {
+                conv: Arc::clone(&self.conv),
+                activation,
+                has_bias: self.has_bias,
+                has_sum: true,
+            })
+        })
     }
 
     fn access(&self, index: usize) -> Access {
@@ -274,6 +292,11 @@ impl Kernel for LastKernel {
         let cores = Cores {
             isa: cx.isa,
             team: cx.team,
+        };
+        let residual = || operand::<f32>(inputs, RESIDUAL);
+        let epilogue = ConvEpilogue {
+            residual: self.has_sum.then(residual).transpose()?,
+            ..epilogue
         };
         let (x, y) = (operand(inputs, 0)?, result(outputs)?);
         self.conv.run(cores, x, y, &epilogue, scratch);

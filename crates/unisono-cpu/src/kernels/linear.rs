@@ -132,7 +132,7 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
 impl Finish {
     /// What is done to the sums, each behind a comma.
     fn in_words(&self, has_bias: bool) -> String {
-        let ending = ending_in_words(has_bias, self.activation);
+        let ending = ending_in_words(has_bias, false, self.activation);
         match self.alpha {
             1.0 => ending,
             alpha => format!(", times {alpha}{ending}"),

@@ -8,6 +8,7 @@
 //! What is decided here follows from shapes and constants alone, and never changes a bit of what is computed: kernels for both forms give
 //! the canonical sums.
 
+use smallvec::smallvec;
 use unisono_graph::Node;
 use unisono_graph::ops::activation::Activate;
 use unisono_graph::ops::binary::{Binary, Variadic};
@@ -19,7 +20,7 @@ use unisono_runtime::program::Fate;
 use unisono_runtime::program::facts::locate;
 use unisono_tensor::{DType, Shape, TensorMut, TensorRef, element_count};
 
-use super::{Builder, Step, as_refs};
+use super::{Builder, Nodes, Step, as_refs};
 use crate::exec::kernel::{Build, Context, Kernel, Known};
 use crate::gemm::Cores;
 use crate::kernels::operands::{operand, result};
@@ -31,12 +32,15 @@ pub(super) enum Form {
     Model,
     /// It runs with channels last.
     Last(Last),
-    /// What it makes is there already: a transpose that only says another form of the same bytes.
+    /// It is no step. What it makes is there already: a transpose that only says another form of the same bytes. Or it is never
+    /// there, as a later node's kernel does its work and nobody else reads it: see [`sums`](super::sums).
     Nothing,
 }
 
 /// A node that runs with channels last: its kernel, and the numbers of the values that it reads and writes.
 pub(super) struct Last {
+    /// The node, and those that its kernel does as well; see [`Step::nodes`].
+    pub(super) nodes: Nodes,
     pub(super) kernel: Box<dyn Kernel>,
     pub(super) inputs: Vec<Option<usize>>,
     pub(super) outputs: Vec<Option<usize>>,
@@ -82,6 +86,7 @@ impl Builder<'_> {
             };
             chosen.push(form);
         }
+        self.join_sums(&mut chosen);
         Ok(chosen)
     }
 
@@ -214,6 +219,7 @@ impl Builder<'_> {
         let kernel =
             crate::kernels::build_last(&build).map_err(|e| locate(&e, node, &known_inputs))?;
         Ok(kernel.map(|kernel| Last {
+            nodes: smallvec![index],
             kernel,
             inputs,
             outputs,
@@ -344,7 +350,7 @@ impl Builder<'_> {
         let action = super::Doing::Kernel(Box::new(kernel));
         let step = self.step(
             name,
-            None,
+            Nodes::new(),
             action,
             vec![Some(from)],
             vec![Some(to)],

@@ -193,7 +193,7 @@ fn run_unplanned(
             })
         })
         .collect();
-    let node = step.node.ok_or_else(|| misplaced(step))?;
+    let node = *step.nodes.first().ok_or_else(|| misplaced(step))?;
     let kernel: Box<dyn Kernel> = build_kernel(
         op,
         &known_inputs,

@@ -53,7 +53,7 @@ pub(crate) fn can_join<'p>(mut programs: impl Iterator<Item = &'p Program> + Clo
             _ => false,
         };
         let copies = |s: &Step| matches!(s.action, Action::Copy);
-        same_weights && a.node == b.node && copies(a) == copies(b)
+        same_weights && a.nodes == b.nodes && copies(a) == copies(b)
     };
     let steps_alike = |p: &Program| {
         p.steps.len() == first.steps.len()

@@ -48,7 +48,7 @@ fn greatest() -> PoolFunction {
 }
 
 /// The names of the steps that `rows` rows take.
-fn steps(bench: &mut Bench, request: &[Tensor]) -> Vec<String> {
+pub(super) fn steps(bench: &mut Bench, request: &[Tensor]) -> Vec<String> {
     let member = bench.member(request);
     let plan: &CpuPlan = member.plan.downcast_ref().unwrap();
     let program = plan.program(member.rows).unwrap();
@@ -56,7 +56,7 @@ fn steps(bench: &mut Bench, request: &[Tensor]) -> Vec<String> {
 }
 
 /// Compares with the interpreter, alone and in batches; `turns` is how many values are turned.
-fn check(graph: &Graph, request: &dyn Fn(usize, usize) -> Vec<Tensor>, turns: usize) {
+pub(super) fn check(graph: &Graph, request: &dyn Fn(usize, usize) -> Vec<Tensor>, turns: usize) {
     let interpreter = Interpreter::new(Precision::Canonical);
     for isa in Isa::available() {
         for threads in [1, 2] {

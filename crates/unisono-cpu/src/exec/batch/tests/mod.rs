@@ -3,6 +3,7 @@
 mod apart;
 mod forms;
 mod ragged;
+mod sums;
 mod uniform;
 
 use std::sync::Arc;
