@@ -50,8 +50,8 @@ pub trait Kernel: Send + Sync {
         None
     }
 
-    /// The same kernel with one more input behind all that its operator may have, which is added to what it makes before `activation`: a value of the output's
-    /// shape. None if it cannot, or does something behind its sums already.
+    /// The same kernel with one more input behind all that its operator may have, which is added to what it makes before `activation`: a
+    /// value of the output's shape. None if it cannot, or does something behind its sums already.
     fn with_sum(&self, _activation: Option<Unary>) -> Option<Box<dyn Kernel>> {
         None
     }
