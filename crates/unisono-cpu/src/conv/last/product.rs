@@ -462,8 +462,8 @@ impl Job<'_> {
                         },
                     };
                     // SAFETY: the frame was made so that the pieces of all positions lie in it, the panel holds the slice's terms, the tile
-                    // is the caller's, the residual is as long as the output, panels
-                    // are whole if there is one, and the instruction set is available, as `LastConv::run` checked.
+                    // is the caller's, the residual is as long as the output, panels are whole if there is one, and the instruction set is
+                    // available, as `LastConv::run` checked.
                     unsafe {
                         match residual {
                             None => self.kernels.run(&tile, positions.len()),
