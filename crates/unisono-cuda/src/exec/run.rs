@@ -291,17 +291,20 @@ pub(super) const MOST_BY_KERNEL: usize = 32 << 20;
 /// The kernel that brings the inputs to the device, where one does.
 fn copy_in(program: &Program, memory: &LaneMemory) -> Option<Launch> {
     let (from, to) = (memory.input.address(), memory.inputs.address());
-    let bytes = program.input_bytes;
-    let by_kernel = bytes > 0 && bytes <= MOST_BY_KERNEL;
-    by_kernel.then(|| staging::copy(from, to, bytes)).flatten()
+    by_kernel(from, to, program.input_bytes)
 }
 
 /// The same for what is to be brought back.
 fn copy_out(program: &Program, memory: &LaneMemory) -> Option<Launch> {
     let (from, to) = (memory.outputs.address(), memory.output.address());
-    let bytes = program.bytes_to_bring();
-    let by_kernel = bytes > 0 && bytes <= MOST_BY_KERNEL;
-    by_kernel.then(|| staging::copy(from, to, bytes)).flatten()
+    by_kernel(from, to, program.bytes_to_bring())
+}
+
+fn by_kernel(from: u64, to: u64, bytes: usize) -> Option<Launch> {
+    match bytes {
+        1..=MOST_BY_KERNEL => staging::copy(from, to, bytes),
+        _ => None,
+    }
 }
 
 /// Brings the inputs to the device.
