@@ -147,6 +147,11 @@ pub fn simulate(state: &mut crate::driver::fake::State, kernel: &str, arguments:
     let number = |n: usize| u32::from_le_bytes(arguments[n].clone().try_into().unwrap()) as usize;
     if kernel == "unisono_ended" {
         let word = state.at(address(0), 4).unwrap();
+        // Whoever waits for it would not have waited.
+        assert_eq!(
+            word, [0; 4],
+            "the word says that the batch before has ended"
+        );
         return word.copy_from_slice(&ENDED.to_le_bytes());
     }
     if kernel == "unisono_stage" {
