@@ -228,6 +228,47 @@ fn kernels_are_launched_captured_and_replayed() {
 
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
+fn kernels_that_begin_early_see_what_those_before_them_wrote() {
+    alone(|context| {
+        let pool = DevicePool::new(context, None);
+        let stream = Stream::new(context).unwrap();
+        let kernels = Kernels::new(context, &[SOURCE]).unwrap();
+        const KERNELS: u32 = 100;
+        // Less than the device's processors hold at once, and more.
+        for count in [1000, 100_000, 5_000_000] {
+            let memory = pool.allocate(count * 4).unwrap();
+            let host = Pinned::new(context, count * 4).unwrap();
+            let narrow = add(count as u32, 1);
+            // A word is another processor's turn in every other kernel.
+            let mut wide = narrow.clone();
+            wide.block = [1024, 1, 1];
+            wide.grid = [count.div_ceil(1024) as u32, 1, 1];
+            kernels.prepare([&narrow, &wide]).unwrap();
+            let graph = stream.capture(|stream| {
+                // SAFETY: all memory lives until the stream has been waited for, and is large enough.
+                unsafe {
+                    stream.fill(memory.address(), 0, count * 4)?;
+                    kernels.launch(stream, &narrow, &at(&memory))?;
+                    for number in 1..KERNELS {
+                        let launch = if number % 2 == 0 { &narrow } else { &wide };
+                        kernels.launch_early(stream, launch, &at(&memory))?;
+                    }
+                    stream.copy_out(&host, 0, memory.address(), count * 4)
+                }
+            });
+            let executable = graph.unwrap().instantiate().unwrap();
+            for _ in 0..5 {
+                // SAFETY: as above.
+                unsafe { stream.launch_graph(&executable) }.unwrap();
+                stream.synchronize().unwrap();
+                assert!(words(host.bytes()).iter().all(|word| *word == KERNELS));
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU"]
 fn a_kernel_may_have_all_shared_memory_that_a_block_has_and_no_more() {
     alone(|context| {
         let pool = DevicePool::new(context, None);

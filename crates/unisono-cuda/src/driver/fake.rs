@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use super::library::Driver;
 use super::ptx::entries;
 use super::status::Status;
-use super::sys::{self, Address, Api, Handle, device_attribute};
+use super::sys::{self, Address, Api, Handle, LaunchAttribute, LaunchConfig, device_attribute};
 
 const INVALID_HANDLE: Status = Status(400);
 const INVALID_CONTEXT: Status = Status(201);
@@ -32,7 +32,16 @@ pub enum Deed {
     CopyOut(usize, Address, usize),
     Copy(Address, Address, usize),
     Fill(Address, u8, usize),
-    Launch(String, Vec<Vec<u8>>),
+    Launch(String, Launched),
+}
+
+/// How a kernel was launched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launched {
+    /// The bytes of its arguments.
+    pub arguments: Vec<Vec<u8>>,
+    /// Whether it may begin while the one before it ends.
+    pub begins_early: bool,
 }
 
 /// What kernels do, by name and with their arguments.
@@ -66,8 +75,10 @@ pub struct State {
     pub simulate: Option<Simulate>,
     /// Sizes of the arguments of kernels, which a driver knows from its modules.
     pub argument_sizes: BTreeMap<String, Vec<usize>>,
-    /// The arguments that kernels were launched with.
-    pub launched: Vec<Vec<Vec<u8>>>,
+    /// The launches that have run.
+    pub launched: Vec<Launched>,
+    /// The texts of modules.
+    pub texts: Vec<String>,
     /// Whether work counts as unfinished, so many times yet.
     pub not_ready: usize,
     pub next: usize,
@@ -96,6 +107,7 @@ impl Default for State {
             simulate: None,
             argument_sizes: BTreeMap::new(),
             launched: Vec::new(),
+            texts: Vec::new(),
             not_ready: 0,
             next: 0x1000,
         }
@@ -200,11 +212,11 @@ impl State {
                 })
             }
             Deed::Fill(to, byte, bytes) => self.at(to, bytes).map(|to| to.fill(byte)),
-            Deed::Launch(kernel, arguments) => {
+            Deed::Launch(kernel, launched) => {
                 if let Some(simulate) = self.simulate {
-                    simulate(self, &kernel, &arguments);
+                    simulate(self, &kernel, &launched.arguments);
                 }
-                self.launched.push(arguments);
+                self.launched.push(launched);
                 Some(())
             }
         };
@@ -601,6 +613,7 @@ extern "system" fn load_module(
             let declared = entries(&text).into_iter();
             let sizes = declared.map(|entry| (entry.name, entry.arguments));
             state.argument_sizes.extend(sizes);
+            state.texts.push(text.into_owned());
             return put(module, handle(state.make("module")));
         }
         let value = |option: c_int| values[options.iter().position(|o| *o == option).unwrap()];
@@ -661,18 +674,20 @@ extern "system" fn set_function_attribute(function: Handle, _: c_int, _: c_int) 
 }
 
 extern "system" fn launch(
+    config: *const LaunchConfig,
     function: Handle,
-    _: c_uint,
-    _: c_uint,
-    _: c_uint,
-    _: c_uint,
-    _: c_uint,
-    _: c_uint,
-    _: c_uint,
-    stream: Handle,
     arguments: *mut *mut c_void,
     _: *mut *mut c_void,
 ) -> Status {
+    // SAFETY: the caller's.
+    let config = unsafe { &*config };
+    let begins_early = config.attribute_count > 0;
+    if begins_early {
+        // SAFETY: there are as many as are counted.
+        let attribute = unsafe { &*config.attributes };
+        assert_eq!(attribute.id, LaunchAttribute::BEGINS_EARLY.id);
+    }
+    let stream = config.stream;
     inside("launch", |state| {
         let name = state.functions.get(&function.addr()).cloned();
         let name = name.unwrap_or_default();
@@ -683,8 +698,11 @@ extern "system" fn launch(
             unsafe { std::slice::from_raw_parts((*arguments.add(number)).cast::<u8>(), size) }
                 .to_vec()
         };
-        let arguments = sizes.map(argument).collect();
-        state.enqueue(stream, Deed::Launch(name, arguments));
+        let launched = Launched {
+            arguments: sizes.map(argument).collect(),
+            begins_early,
+        };
+        state.enqueue(stream, Deed::Launch(name, launched));
         match state.is(module_of(function), "module") {
             Status::SUCCESS => state.is(stream, "stream"),
             other => other,

@@ -12,9 +12,11 @@ use smallvec::SmallVec;
 use unisono_runtime::{Error, ErrorKind};
 
 use super::context::Context;
+use super::early;
 use super::module::{Function, Module};
 use super::ptx::{self, Entry};
 use super::stream::Stream;
+use super::sys::{LaunchAttribute, LaunchConfig};
 use crate::launch::{Arg, Buffer, Launch};
 
 /// A file of kernels.
@@ -93,6 +95,38 @@ impl Kernels {
         launch: &Launch,
         resolve: &dyn Fn(Buffer) -> u64,
     ) -> Result<(), Error> {
+        // SAFETY: the caller's promise.
+        unsafe { self.put(stream, launch, false, resolve) }
+    }
+
+    /// As [`Kernels::launch`], right behind another kernel in the stream. It may begin while that one ends, where the device can do
+    /// that, and sees the same memory as if it had not.
+    ///
+    /// # Safety
+    /// As for [`Kernels::launch`].
+    ///
+    /// # Errors
+    /// As for [`Kernels::launch`].
+    pub unsafe fn launch_early(
+        &self,
+        stream: &Stream,
+        launch: &Launch,
+        resolve: &dyn Fn(Buffer) -> u64,
+    ) -> Result<(), Error> {
+        let is_early = early::is_possible(self.0.context.properties());
+        // SAFETY: the caller's promise. What begins early waits by itself.
+        unsafe { self.put(stream, launch, is_early, resolve) }
+    }
+
+    /// # Safety
+    /// As for [`Kernels::launch`].
+    unsafe fn put(
+        &self,
+        stream: &Stream,
+        launch: &Launch,
+        is_early: bool,
+        resolve: &dyn Fn(Buffer) -> u64,
+    ) -> Result<(), Error> {
         let (function, entry) = self.find(launch.kernel)?;
         entry.check(launch)?;
         function.allow_shared(&self.0.context, launch.kernel, launch.shared)?;
@@ -114,6 +148,14 @@ impl Kernels {
             })
             .collect();
         let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
+        let config = LaunchConfig {
+            grid: launch.grid,
+            block: launch.block,
+            shared: launch.shared,
+            stream: stream.raw(),
+            attributes: &LaunchAttribute::BEGINS_EARLY,
+            attribute_count: is_early.into(),
+        };
         self.0.context.call(
             format_args!(
                 "launch kernel {} on {gx} x {gy} x {gz} blocks of {bx} x {by} x {bz}",
@@ -124,15 +166,8 @@ impl Kernels {
                 // checked; what it does with them is the caller's promise.
                 unsafe {
                     (api.launch)(
+                        &config,
                         function.raw(),
-                        gx,
-                        gy,
-                        gz,
-                        bx,
-                        by,
-                        bz,
-                        launch.shared,
-                        stream.raw(),
                         arguments.as_mut_ptr(),
                         ptr::null_mut(),
                     )
@@ -161,7 +196,11 @@ impl Kernels {
             let text = self.0.sources.get(*source).ok_or_else(|| {
                 Error::new(ErrorKind::Device, format!("the source of {kernel} is gone"))
             })?;
-            let module = Module::load(&self.0.context, text.name, text.ptx)?;
+            let context = &self.0.context;
+            let module = match early::is_possible(context.properties()) {
+                true => Module::load(context, text.name, &early::waiting(text.ptx))?,
+                false => Module::load(context, text.name, text.ptx)?,
+            };
             loaded.modules.insert(*source, module);
         }
         let module = &loaded.modules[source];

@@ -22,6 +22,7 @@
 mod allowance;
 mod context;
 mod counts;
+mod early;
 mod event;
 #[cfg(test)]
 pub(crate) mod fake;

@@ -92,9 +92,8 @@ table! {
     function = "cuModuleGetFunction"(function: *mut Handle, module: Handle, name: *const c_char);
     function_attribute = "cuFuncGetAttribute"(value: *mut c_int, attribute: c_int, function: Handle);
     set_function_attribute = "cuFuncSetAttribute"(function: Handle, attribute: c_int, value: c_int);
-    launch = "cuLaunchKernel"(
-        function: Handle, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
-        block_z: c_uint, shared: c_uint, stream: Handle, arguments: *mut *mut c_void, extra: *mut *mut c_void
+    launch = "cuLaunchKernelEx"(
+        config: *const LaunchConfig, function: Handle, arguments: *mut *mut c_void, extra: *mut *mut c_void
     );
 
     instantiate_graph = "cuGraphInstantiateWithFlags"(executable: *mut Handle, graph: Handle, flags: u64);
@@ -146,3 +145,37 @@ pub const EVENT_BLOCKING_SYNC: c_uint = 1;
 pub const EVENT_DISABLE_TIMING: c_uint = 2;
 /// Page-locked for all contexts, and mapped into the device's address space.
 pub const HOST_PORTABLE_AND_MAPPED: c_uint = 1 | 2;
+
+/// `CUlaunchConfig`
+#[repr(C)]
+pub struct LaunchConfig {
+    pub grid: [c_uint; 3],
+    pub block: [c_uint; 3],
+    /// Bytes of dynamic shared memory.
+    pub shared: c_uint,
+    pub stream: Handle,
+    pub attributes: *const LaunchAttribute,
+    pub attribute_count: c_uint,
+}
+
+/// `CUlaunchAttribute`
+#[repr(C)]
+pub struct LaunchAttribute {
+    pub id: c_int,
+    pub padding: [u8; 4],
+    /// A union of so many bytes; numbers lie at its beginning.
+    pub value: [c_int; 16],
+}
+
+impl LaunchAttribute {
+    /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`: the kernel may begin while the one before it ends.
+    pub const BEGINS_EARLY: LaunchAttribute = LaunchAttribute {
+        id: 6,
+        padding: [0; 4],
+        value: [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    };
+}
+
+// As a compiler for C lays them out.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<LaunchConfig>() == 56 && size_of::<LaunchAttribute>() == 72);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use smallvec::smallvec;
 use unisono_runtime::{Error, ErrorKind};
 
-use super::fake::{self, FakeDevice, State};
+use super::fake::{self, FakeDevice, Launched, State};
 use super::status::Status;
 use super::*;
 use crate::launch::{Arg, Buffer, Launch, Place};
@@ -401,12 +401,16 @@ fn a_kernel_gets_its_arguments_in_order_and_is_given_its_shared_memory_once() {
         // SAFETY: the fake's kernels touch nothing.
         unsafe { kernels.launch(&stream, &scale(), &resolve) }.unwrap();
     }
-    let expected = vec![
+    let arguments = vec![
         0xA010u64.to_ne_bytes().to_vec(),
         vec![0; 8],
         bytemuck::bytes_of(&[1.0f32, 2.0, 3.0]).to_vec(),
         0xB000u64.to_ne_bytes().to_vec(),
     ];
+    let expected = Launched {
+        arguments,
+        begins_early: false,
+    };
     assert_eq!(
         fake::with(|state| state.launched.clone()),
         [expected.clone(), expected]
@@ -482,5 +486,33 @@ fn a_copy_that_leaves_its_page_locked_bytes_is_refused() {
         // SAFETY: refused before anything is enqueued.
         let copied = unsafe { stream.copy_in(memory.address(), &pinned, offset, bytes) };
         assert!(copied.is_err(), "{offset}, {bytes}");
+    }
+}
+
+#[test]
+fn kernels_begin_early_and_wait_by_themselves_only_where_the_device_can() {
+    for (capability, can) in [((8, 9), false), ((9, 0), true), ((10, 0), true)] {
+        fake::reset(State {
+            devices: vec![FakeDevice {
+                name: c"Fake",
+                capability,
+                memory: 1 << 20,
+            }],
+            ..State::default()
+        });
+        let context = context().unwrap();
+        let stream = Stream::new(&context).unwrap();
+        let kernels = Kernels::new(&context, &[SOURCE]).unwrap();
+        // SAFETY: the fake's kernels touch nothing.
+        unsafe {
+            kernels.launch(&stream, &scale(), &resolve).unwrap();
+            kernels.launch_early(&stream, &scale(), &resolve).unwrap();
+        }
+        let (launched, texts) = fake::with(|state| (state.launched.clone(), state.texts.clone()));
+        let early: Vec<bool> = launched.iter().map(|one| one.begins_early).collect();
+        assert_eq!(early, [false, can], "{capability:?}");
+        let waits = texts[0].matches("griddepcontrol.wait;").count();
+        let kernels = if can { ptx::entries(PTX).len() } else { 0 };
+        assert_eq!(waits, kernels, "{capability:?}");
     }
 }

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{TensorMut, TensorRef, fault};
 
-use crate::driver::{DeviceMemory, Event, GraphExec, Stream, Timing};
+use crate::driver::{DeviceMemory, Event, GraphExec, Kernels, Stream, Timing};
 use crate::exec::lane::{CudaLane, LaneMemory};
 use crate::exec::variant::Variant;
 use crate::kernels::staging;
@@ -205,7 +205,7 @@ pub(crate) fn run_step_by_step(
     prepare(flight.lane, program, memory)?;
     fill(memory.input.bytes_mut())?;
     flight.is_over = false;
-    bring_in(flight.lane, &flight.lane.stream, program, memory)?;
+    Queue::new(flight.lane, &flight.lane.stream, program, memory).bring_in()?;
     let steps = program.steps.iter().zip(&events).zip(&mut on_processor);
     for ((step, before), on_processor) in steps {
         before.record(&flight.lane.stream)?;
@@ -215,7 +215,8 @@ pub(crate) fn run_step_by_step(
                 on_host(flight.lane, program, host, memory)?;
                 *on_processor = Some(began.elapsed());
             }
-            _ => enqueue(flight.lane, program, step, memory.blocks())?,
+            // Each is timed by itself, so none begins early.
+            _ => Queue::new(flight.lane, &flight.lane.stream, program, memory).step(step)?,
         }
     }
     if let Some(last) = events.last() {
@@ -246,17 +247,18 @@ fn capture(lane: &CudaLane, bucket: &Bucket, memory: &LaneMemory) -> Result<Capt
         };
         let steps = program.steps.get(range.clone()).unwrap_or_default();
         let graph = lane.stream.capture(|stream| {
+            let mut queue = Queue::new(lane, stream, program, memory);
             if number == 0 {
-                bring_in(lane, stream, program, memory)?;
+                queue.bring_in()?;
             }
             for step in steps {
-                enqueue(lane, program, step, memory.blocks())?;
+                queue.step(step)?;
             }
             if number == last {
-                bring_out(lane, stream, program, memory)?;
+                queue.bring_out()?;
                 let ended = ended(lane)?;
                 // SAFETY: the word is the lane's.
-                unsafe { lane.engine.kernels.launch(stream, &ended, &|_| 0) }?;
+                unsafe { queue.kernel(&ended, &|_| 0) }?;
             }
             Ok(())
         })?;
@@ -307,60 +309,104 @@ fn by_kernel(from: u64, to: u64, bytes: usize) -> Option<Launch> {
     }
 }
 
-/// Brings the inputs to the device.
-fn bring_in(
-    lane: &CudaLane,
-    stream: &Stream,
-    program: &Program,
-    memory: &LaneMemory,
-) -> Result<(), Error> {
-    if let Some(launch) = copy_in(program, memory) {
-        // SAFETY: see the module's contract; a block is made of whole pieces, as it is of whole `ALIGNMENT`s.
-        return unsafe { lane.engine.kernels.launch(stream, &launch, &|_| 0) };
-    }
-    let to = memory.inputs.address();
-    match program.input_bytes {
-        0 => Ok(()),
-        // SAFETY: see the module's contract; both sides are as large as the program's inputs.
-        bytes => unsafe { stream.copy_in(to, &memory.input, 0, bytes) },
-    }
+/// Puts what a program does into a stream, in order.
+struct Queue<'a> {
+    kernels: &'a Kernels,
+    stream: &'a Stream,
+    program: &'a Program,
+    memory: &'a LaneMemory,
+    /// Is the last thing in it a kernel? While that ends, the next one may begin.
+    is_behind_kernel: bool,
 }
 
-/// Brings back what kernels have not written into the host's memory: the outputs and the status word, or that alone, or nothing.
-fn bring_out(
-    lane: &CudaLane,
-    stream: &Stream,
-    program: &Program,
-    memory: &LaneMemory,
-) -> Result<(), Error> {
-    if let Some(launch) = copy_out(program, memory) {
-        // SAFETY: as above.
-        return unsafe { lane.engine.kernels.launch(stream, &launch, &|_| 0) };
+impl<'a> Queue<'a> {
+    /// Behind anything.
+    fn new(
+        lane: &'a CudaLane,
+        stream: &'a Stream,
+        program: &'a Program,
+        memory: &'a LaneMemory,
+    ) -> Queue<'a> {
+        Queue {
+            kernels: &lane.engine.kernels,
+            stream,
+            program,
+            memory,
+            is_behind_kernel: false,
+        }
     }
-    let from = memory.outputs.address();
-    match program.bytes_to_bring() {
-        0 => Ok(()),
-        // SAFETY: see the module's contract; both sides are as large as the program's outputs.
-        bytes => unsafe { stream.copy_out(&memory.output, 0, from, bytes) },
-    }
-}
 
-/// Puts a step on the device into the stream.
-fn enqueue(lane: &CudaLane, program: &Program, step: &Step, blocks: Blocks) -> Result<(), Error> {
-    let resolve = |buffer: Buffer| address(program, blocks, buffer).unwrap_or_default();
-    match &step.work {
-        Work::Launches(launches) => {
-            for launch in launches {
-                // SAFETY: see the module's contract.
-                unsafe { lane.engine.kernels.launch(&lane.stream, launch, &resolve) }?;
+    /// # Safety
+    /// As for [`Kernels::launch`].
+    unsafe fn kernel(
+        &mut self,
+        launch: &Launch,
+        resolve: &dyn Fn(Buffer) -> u64,
+    ) -> Result<(), Error> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.is_behind_kernel {
+                true => self.kernels.launch_early(self.stream, launch, resolve),
+                false => self.kernels.launch(self.stream, launch, resolve),
             }
-            Ok(())
+        }?;
+        self.is_behind_kernel = true;
+        Ok(())
+    }
+
+    /// Brings the inputs to the device.
+    fn bring_in(&mut self) -> Result<(), Error> {
+        if let Some(launch) = copy_in(self.program, self.memory) {
+            // SAFETY: see the module's contract; a block is made of whole pieces, as it is of whole `ALIGNMENT`s.
+            return unsafe { self.kernel(&launch, &|_| 0) };
         }
-        Work::Copy { from, to, bytes } if *bytes > 0 => {
-            // SAFETY: see the module's contract; an output's place overlaps nothing else.
-            unsafe { lane.stream.copy(resolve(*to), resolve(*from), *bytes) }
+        let to = self.memory.inputs.address();
+        match self.program.input_bytes {
+            0 => Ok(()),
+            bytes => {
+                self.is_behind_kernel = false;
+                // SAFETY: see the module's contract; both sides are as large as the program's inputs.
+                unsafe { self.stream.copy_in(to, &self.memory.input, 0, bytes) }
+            }
         }
-        Work::Copy { .. } | Work::Host(_) => Ok(()),
+    }
+
+    /// Brings back what kernels have not written into the host's memory: the outputs and the status word, or that alone, or nothing.
+    fn bring_out(&mut self) -> Result<(), Error> {
+        if let Some(launch) = copy_out(self.program, self.memory) {
+            // SAFETY: as above.
+            return unsafe { self.kernel(&launch, &|_| 0) };
+        }
+        let from = self.memory.outputs.address();
+        match self.program.bytes_to_bring() {
+            0 => Ok(()),
+            bytes => {
+                self.is_behind_kernel = false;
+                // SAFETY: see the module's contract; both sides are as large as the program's outputs.
+                unsafe { self.stream.copy_out(&self.memory.output, 0, from, bytes) }
+            }
+        }
+    }
+
+    /// A step on the device.
+    fn step(&mut self, step: &Step) -> Result<(), Error> {
+        let (program, blocks) = (self.program, self.memory.blocks());
+        let resolve = |buffer: Buffer| address(program, blocks, buffer).unwrap_or_default();
+        match &step.work {
+            Work::Launches(launches) => {
+                for launch in launches {
+                    // SAFETY: see the module's contract.
+                    unsafe { self.kernel(launch, &resolve) }?;
+                }
+                Ok(())
+            }
+            Work::Copy { from, to, bytes } if *bytes > 0 => {
+                self.is_behind_kernel = false;
+                // SAFETY: see the module's contract; an output's place overlaps nothing else.
+                unsafe { self.stream.copy(resolve(*to), resolve(*from), *bytes) }
+            }
+            Work::Copy { .. } | Work::Host(_) => Ok(()),
+        }
     }
 }
 

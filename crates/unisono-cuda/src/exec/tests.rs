@@ -342,6 +342,29 @@ fn kernels_copy_batches_up_to_a_size_and_copy_engines_larger_ones() {
 }
 
 #[test]
+fn a_kernel_begins_early_right_behind_another_and_behind_nothing_else() {
+    let begins_early = |graph: Graph, shape: &[usize]| {
+        let mut bench = Bench::with(graph, 1 << 30, &CudaOptions::default()).unwrap();
+        bench.check_alone(&[numbers(shape, 1)]);
+        fake::with(|state| {
+            let launched = state.launched.iter();
+            launched.map(|one| one.begins_early).collect::<Vec<bool>>()
+        })
+    };
+    // The inputs come by a kernel, or by the copy engine; the last kernel is the one that says that all has ended.
+    assert_eq!(
+        begins_early(plain(), &[3, 10]),
+        [false, true, true, true, true]
+    );
+    let many = [MOST_BY_KERNEL / 40 + 1, 10];
+    assert_eq!(begins_early(plain(), &many), [false, true, true, false]);
+    // A node on the processor is between the second and the third, and between that and the fourth. Before the fifth outputs are
+    // copied within the device; it brings all of them back.
+    let expected = [false, true, false, false, false, true];
+    assert_eq!(begins_early(mixed(), &[3, 3, 3]), expected);
+}
+
+#[test]
 fn a_lane_that_grew_captures_again_what_it_had_captured() {
     let mut bench = Bench::new(plain());
     let request = |rows| [numbers(&[rows, 10], rows)];
