@@ -84,7 +84,7 @@ fn report(name: &str, layer: [usize; 6], cores: Cores<'_>, rounds: usize) {
     let last_weights = LastWeights::pack(cores.isa, ConvKind::of(&shape, false), &w)
         .expect("memory for the weights");
     let last = LastConv::new(&Arc::new(last_weights), &shape);
-    let mut last_scratch = vec![0.0; last.scratch_len()];
+    let mut last_scratch = vec![0.0; last.scratch_len(cores)];
     let flops = 2.0 * (shape.output_len() * shape.terms()) as f64;
     let reps = ((1e8 / flops) as usize).clamp(1, 1000);
     let (mut first, mut second) = (support::Rates::default(), support::Rates::default());

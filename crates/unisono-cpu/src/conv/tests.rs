@@ -218,7 +218,7 @@ impl Case {
             for team in &teams() {
                 let cores = Cores { isa, team };
                 let mut y = vec![f32::NAN; shape.output_len()];
-                let mut scratch = vec![f32::NAN; last.scratch_len()];
+                let mut scratch = vec![f32::NAN; last.scratch_len(cores)];
                 last.run(cores, &x, &mut y, epilogue, &mut scratch);
                 assert_eq!(
                     first_difference(&y, &expected),
@@ -341,6 +341,84 @@ fn the_layers_of_known_networks_give_the_references_bits() {
                 special_input: false,
                 special_weights: false,
                 seed: 11,
+            };
+            case.check();
+        }
+    }
+}
+
+#[test]
+fn copied_edges_give_the_references_bits() {
+    let shape = |channels: [usize; 2], input: [usize; 3], kernel: [usize; 3]| ConvShape {
+        batch: 2,
+        in_channels: channels[0],
+        out_channels: channels[1],
+        groups: 1,
+        input,
+        output: input,
+        kernel,
+        strides: [1; 3],
+        dilations: [1; 3],
+        pads: kernel.map(|taps| taps / 2),
+    };
+    let along_a_line = shape([24, 40], [1, 1, 128], [1, 1, 3]);
+    let wide = shape([5, 33], [1, 40, 300], [1, 3, 3]);
+    let cases = [
+        along_a_line,
+        // More taps than a tile has positions, and several slices.
+        shape([20, 70], [1, 1, 1200], [1, 1, 31]),
+        // Padding on one side alone, and more of it than the kernel has taps.
+        ConvShape {
+            pads: [0, 0, 2],
+            ..along_a_line
+        },
+        ConvShape {
+            output: [1, 1, 135],
+            pads: [0, 0, 9],
+            ..along_a_line
+        },
+        ConvShape {
+            output: [1, 1, 64],
+            strides: [1, 1, 2],
+            ..along_a_line
+        },
+        ConvShape {
+            dilations: [1, 1, 3],
+            pads: [0, 0, 3],
+            ..along_a_line
+        },
+        wide,
+        ConvShape {
+            output: [1, 20, 100],
+            strides: [1, 2, 3],
+            ..wide
+        },
+        ConvShape {
+            output: [1, 36, 300],
+            dilations: [1, 2, 1],
+            pads: [0, 0, 1],
+            ..wide
+        },
+        shape([3, 8], [2, 40, 300], [1, 3, 3]),
+    ];
+    for (seed, shape) in cases.into_iter().enumerate() {
+        for isa in Isa::available() {
+            let kind = ConvKind::of(&shape, false);
+            let weights = vec![0.0; shape.weight_len()];
+            let weights = Arc::new(LastWeights::pack(isa, kind, &weights).unwrap());
+            let words = LastConv::new(&weights, &shape).in_words();
+            assert!(words.contains("edges copied"), "{shape:?}, {isa}: {words}");
+        }
+        for residual in [false, true] {
+            let case = Case {
+                shape,
+                transposed: false,
+                bias: true,
+                residual,
+                activation: Some(Unary::Relu),
+                special_input: seed % 2 == 0,
+                special_weights: false,
+                seed: seed as u64,
             };
             case.check();
         }

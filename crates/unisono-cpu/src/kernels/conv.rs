@@ -30,6 +30,7 @@ struct LastKernel {
     has_bias: bool,
     /// Whether input [`RESIDUAL`] is added to the sums.
     has_sum: bool,
+    scratch: usize,
 }
 
 struct ConvKernel {
@@ -179,8 +180,10 @@ fn last(
     let Some(packed) = packed.as_ref().as_ref().filter(|p| *p.kind() == kind) else {
         return Ok(None);
     };
+    let conv = Arc::new(LastConv::new(packed, shape));
     Ok(Some(Box::new(LastKernel {
-        conv: Arc::new(LastConv::new(packed, shape)),
+        scratch: build.scratch(|cores| conv.scratch_len(cores)),
+        conv,
         activation,
         has_bias: build.input(2).is_some(),
         has_sum: false,
@@ -262,7 +265,7 @@ impl Kernel for LastKernel {
     }
 
     fn scratch_len(&self) -> usize {
-        self.conv.scratch_len()
+        self.scratch
     }
 
     fn with_sum(&self, activation: Option<Unary>) -> Option<Box<dyn Kernel>> {
@@ -273,6 +276,7 @@ impl Kernel for LastKernel {
                 activation,
                 has_bias: self.has_bias,
                 has_sum: true,
+                scratch: self.scratch,
             })
         })
     }

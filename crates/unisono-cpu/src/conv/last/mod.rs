@@ -128,6 +128,7 @@ impl LastConv {
                 let tile = Microkernels::of(isa).in_words(isa);
                 let padded = match self.frame.is_padded() {
                     true => " of a padded copy",
+                    false if self.walks.iter().any(product::Walk::has_edges) => ", edges copied",
                     false => "",
                 };
                 format!("{what}, channels last, product{padded}, {tile}, weights packed once")
@@ -137,11 +138,9 @@ impl LastConv {
     }
 
     /// Elements of scratch memory for a [`LastConv::run`].
-    pub fn scratch_len(&self) -> usize {
-        match &self.weights.method {
-            Method::Product(_) => self.frame.scratch_len(),
-            Method::Depthwise(_) => 0,
-        }
+    pub fn scratch_len(&self, cores: Cores<'_>) -> usize {
+        let patches = self.walks.iter().map(|walk| walk.scratch_len(cores));
+        patches.max().unwrap_or(0) + self.frame.scratch_len()
     }
 
     /// May something be added to the sums before they are written? Only to whole panels: kernels do it while a tile is near, and what has
@@ -184,9 +183,10 @@ impl LastConv {
         }
         match &self.weights.method {
             Method::Product(passes) => {
-                let x = self.frame.fill(cores, shape, x, scratch);
+                let (frame, patches) = scratch.split_at_mut(self.frame.scratch_len());
+                let x = self.frame.fill(cores, shape, x, frame);
                 for (pass, walk) in passes.iter().zip(&self.walks) {
-                    walk.run(cores, &pass.weights[0], x, y, epilogue);
+                    walk.run(cores, &pass.weights[0], x, y, epilogue, patches);
                 }
             }
             Method::Depthwise(weights) => weights.run(cores, shape, x, y, epilogue),

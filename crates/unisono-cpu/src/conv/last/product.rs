@@ -2,7 +2,8 @@
 //!
 //! Output positions that follow each other in a row read inputs that lie a fixed distance apart, for every term of their sums: they
 //! are the rows of a tile, whose left-hand side is the input itself. Terms that follow each other in memory (all channels of a tap; the
-//! taps of a row of the kernel too) are one [`Piece`]. Only padding needs a copy of the input, with zeros around it.
+//! taps of a row of the kernel too) are one [`Piece`]. Only padding needs a copy, with zeros around it: of what the tiles at the [`Edges`]
+//! read, or of the whole input where that is less to copy.
 //!
 //! A job's tiles go through a panel of the weights while it is in the cache. Jobs are cut by positions as long as every core's cache holds all
 //! weights: then a core reads the positions that it wrote in the layer before. Beyond that by positions or by output channels,
@@ -14,7 +15,7 @@ use super::super::passes::{Lattice, Pass};
 use super::super::{ConvEpilogue, ConvKind, ConvShape, part};
 use crate::gemm::microkernel::{Ahead, Ending, Microkernels, Piece, Residual, Tile};
 use crate::gemm::{Cores, Epilogue, MatrixRef, PackedB, estimated_ns};
-use crate::memory::{LINE, SharedMut};
+use crate::memory::{LINE, Seats, SharedMut};
 
 /// Elements of input that a job's tiles read: they stay in the second-level cache while all panels of weights pass.
 const NEAR_INPUT: usize = 64 * 1024;
@@ -23,6 +24,8 @@ const NEAR_WEIGHTS: usize = 128 * 1024;
 /// Work of a tile below which cutting further does not pay.
 const LEAST_TILE_NS: u64 = 5_000;
 const TILES_PER_THREAD: usize = 8;
+/// Tiles at the edges are copied if that is so many times less than copying everything.
+const LESS: usize = 2;
 /// Elements that are copied in a nanosecond.
 const COPIED_PER_NS: usize = 4;
 
@@ -129,6 +132,117 @@ pub(super) struct Walk {
     c_step: usize,
     /// Elements of the frame, roughly, that all positions read.
     input: usize,
+    /// If the frame is the input although taps reach beyond it.
+    edges: Option<Edges>,
+}
+
+/// Tiles whose taps reach beyond the input read a copy of what they see of it, a patch, in which everything lies as far apart as in the input.
+///
+/// The rows of positions are those of the lattice then, none of them joined with another.
+#[derive(Debug)]
+struct Edges {
+    /// Where the first tap of the first position is along each axis: perhaps in front of the input.
+    first: [i64; 3],
+    /// From a position to its neighbour.
+    step: [usize; 3],
+    /// Positions from the first tap to the last along each axis.
+    span: [usize; 3],
+    input: [usize; 3],
+    channels: usize,
+    /// Elements of a patch.
+    patch: usize,
+}
+
+impl Edges {
+    fn new(shape: &ConvShape, pass: &Pass<PackedB>, lattice: &Lattice, rows: usize) -> Self {
+        let along = |axis: usize| {
+            let taps = pass.taps.iter().flatten().map(move |tap| tap[axis]);
+            let (least, most) = (taps.clone().min(), taps.max());
+            (least.unwrap_or(0), most.unwrap_or(0))
+        };
+        let step = lattice.in_step.map(|step| step as usize);
+        let span = std::array::from_fn(|axis| (along(axis).1 - along(axis).0) as usize + 1);
+        let [_, height, width] = shape.input;
+        let [deep, high, wide] = span;
+        let wide = wide + (rows - 1) * step[2];
+        Self {
+            first: std::array::from_fn(|axis| i64::from(lattice.in_start[axis] + along(axis).0)),
+            step,
+            span,
+            input: shape.input,
+            channels: shape.in_channels,
+            patch: (((deep - 1) * height + high - 1) * width + wide) * shape.in_channels,
+        }
+    }
+
+    /// Where the first tap of a position is.
+    fn corner(&self, [_, depth, height]: [usize; 3], position: usize) -> [i64; 3] {
+        let at = [depth, height, position];
+        std::array::from_fn(|axis| self.first[axis] + (at[axis] * self.step[axis]) as i64)
+    }
+
+    /// Positions from the first tap of the first to the last tap of the last of so many that follow each other.
+    fn extent(&self, positions: usize) -> [usize; 3] {
+        let [deep, high, wide] = self.span;
+        [deep, high, wide + (positions - 1) * self.step[2]]
+    }
+
+    /// Do all taps of so many positions lie in the input?
+    fn hold(&self, corner: [i64; 3], positions: usize) -> bool {
+        let extent = self.extent(positions);
+        (0..3).all(|axis| {
+            corner[axis] >= 0 && corner[axis] + extent[axis] as i64 <= self.input[axis] as i64
+        })
+    }
+
+    /// Copies what so many positions see of an image.
+    fn copy(&self, image: &[f32], corner: [i64; 3], positions: usize, to: &mut [f32]) {
+        let [depth_in, height_in, width_in] = self.input;
+        let [deep, high, wide] = self.extent(positions);
+        let channels = self.channels;
+        // What lies in the input, as positions of the patch's rows.
+        let begin = (-corner[2]).clamp(0, wide as i64) as usize;
+        let end = (width_in as i64 - corner[2]).clamp(begin as i64, wide as i64) as usize;
+        let inside = |at: i64, size: usize| usize::try_from(at).ok().filter(|&at| at < size);
+        for (z, y) in (0..deep).flat_map(|z| (0..high).map(move |y| (z, y))) {
+            let row = &mut to[(z * height_in + y) * width_in * channels..][..wide * channels];
+            let source = inside(corner[0] + z as i64, depth_in)
+                .zip(inside(corner[1] + y as i64, height_in))
+                .filter(|_| begin < end);
+            let Some((z, y)) = source else {
+                row.fill(0.0);
+                continue;
+            };
+            let x = (corner[2] + begin as i64) as usize;
+            let from = ((z * height_in + y) * width_in + x) * channels;
+            let (begin, end) = (begin * channels, end * channels);
+            row[..begin].fill(0.0);
+            row[begin..end].copy_from_slice(&image[from..from + end - begin]);
+            row[end..].fill(0.0);
+        }
+    }
+
+    /// Elements that are copied if every tile at an edge has a patch, for rows that are cut into so many tiles.
+    fn copied(&self, rows: [usize; 3], length: usize, chunks: usize) -> usize {
+        let inner = |chunk: usize| {
+            let positions = part(chunk, length, chunks);
+            let corner = self.corner([0; 3], positions.start);
+            let extent = self.extent(positions.len());
+            corner[2] >= 0 && corner[2] + extent[2] as i64 <= self.input[2] as i64
+        };
+        let inner_chunks = (0..chunks).filter(|&chunk| inner(chunk)).count();
+        let inner_rows = |axis: usize| {
+            let holds = |q: usize| {
+                let at = self.first[axis] + (q * self.step[axis]) as i64;
+                at >= 0 && at + self.span[axis] as i64 <= self.input[axis] as i64
+            };
+            (0..rows[axis + 1]).filter(|&q| holds(q)).count()
+        };
+        let held = rows[0] * inner_rows(0) * inner_rows(1) * inner_chunks;
+        let tiles = rows.iter().product::<usize>() * chunks - held;
+        let [deep, high, wide] = self.extent(length.div_ceil(chunks));
+        tiles * deep * high * wide * self.channels
+    }
 }
 
 /// The frame that all passes read, and how each is walked.
@@ -159,11 +273,20 @@ pub(super) fn prepare(
     }
     if is_padded {
         frame.copied = shape.batch * frame.size.iter().product::<usize>() * shape.in_channels;
+        if let ([pass], [lattice]) = (passes, &*lattices)
+            && let Some(walk) = Walk::with_edges(shape, pass, lattice, frame.copied)
+        {
+            return (Frame::of(shape), vec![walk]);
+        }
     }
     let walks = passes
         .iter()
         .zip(&lattices)
-        .map(|(pass, lattice)| Walk::new(shape, &frame, pass, lattice))
+        .map(|(pass, lattice)| {
+            let mut walk = Walk::new(shape, &frame, pass, lattice);
+            walk.join_rows();
+            walk
+        })
         .collect();
     (frame, walks)
 }
@@ -203,7 +326,7 @@ impl Walk {
         });
         let in_step = lattice.in_step.map(|step| step as usize);
         let positions = lattice.positions();
-        let mut walk = Self {
+        Self {
             pieces,
             slices,
             terms: pass.terms(),
@@ -214,7 +337,11 @@ impl Walk {
                 steps[0] * in_step[0],
                 steps[1] * in_step[1],
             ],
-            a_first: place(start),
+            // Of no use with edges, where it may lie in front of the input.
+            a_first: match start.iter().all(|&at| at >= 0) {
+                true => place(start),
+                false => 0,
+            },
             a_step: steps[2] * in_step[2],
             c_rows: [
                 shape.output[0] * out_steps[0],
@@ -226,9 +353,59 @@ impl Walk {
                 .sum(),
             c_step: out_steps[2] * lattice.out_step[2],
             input: shape.batch * positions * in_step.iter().product::<usize>() * ins,
-        };
-        walk.join_rows();
-        walk
+            edges: None,
+        }
+    }
+
+    /// One that reads the input itself but for its edges, if that is much less to copy than `copied` elements. Tiles at the edges go through
+    /// all weights each, so a core's cache must hold them.
+    fn with_edges(
+        shape: &ConvShape,
+        pass: &Pass<PackedB>,
+        lattice: &Lattice,
+        copied: usize,
+    ) -> Option<Self> {
+        let weights = &pass.weights[0];
+        let walk = Self::new(shape, &Frame::of(shape), pass, lattice);
+        let rows = Microkernels::of(weights.isa()).rows();
+        if walk.length == 0 || weights.n() * walk.terms > NEAR_WEIGHTS {
+            return None;
+        }
+        let edges = Edges::new(shape, pass, lattice, rows);
+        let patches = edges.copied(walk.rows, walk.length, walk.length.div_ceil(rows));
+        (patches * LESS <= copied).then_some(Self {
+            edges: Some(edges),
+            ..walk
+        })
+    }
+
+    /// Are there tiles that read patches?
+    pub fn has_edges(&self) -> bool {
+        self.edges.is_some()
+    }
+
+    /// Elements of scratch memory for a [`Walk::run`].
+    pub fn scratch_len(&self, cores: Cores<'_>) -> usize {
+        Seats::scratch_len(cores.team.threads(), self.patch())
+    }
+
+    fn patch(&self) -> usize {
+        self.edges.as_ref().map_or(0, |edges| edges.patch)
+    }
+
+    /// Where the first tap of a position is in the frame, which has it.
+    fn first_tap(&self, at: [usize; 3], position: usize) -> usize {
+        match &self.edges {
+            None => {
+                let rows = (0..3).map(|i| at[i] * self.a_rows[i]).sum::<usize>();
+                self.a_first + rows + position * self.a_step
+            }
+            Some(edges) => {
+                let [depth, height, width] = edges.input;
+                let [z, y, x] = edges.corner(at, position).map(|at| at as usize);
+                (((at[0] * depth + z) * height + y) * width + x) * edges.channels
+            }
+        }
     }
 
     /// Makes one row of rows that follow each other in the frame and in the output.
@@ -252,6 +429,7 @@ impl Walk {
         x: &[f32],
         y: &mut [f32],
         epilogue: &ConvEpilogue<'_>,
+        scratch: &mut [f32],
     ) {
         let finish = Epilogue {
             bias: epilogue.bias.map(MatrixRef::repeat_row),
@@ -269,9 +447,10 @@ impl Walk {
         let estimated_ns = estimated_ns(cores.isa, rows * self.length, weights.n(), self.terms);
         let cut = self.cut(cores, tiles, panels, weights, estimated_ns);
         let y = SharedMut::new(y);
+        let seats = Seats::new(scratch, cores.team.threads(), self.patch());
         cores
             .team
-            .run(cut.positions * cut.panels, estimated_ns, |job, _| {
+            .run(cut.positions * cut.panels, estimated_ns, |job, seat| {
                 let (position_part, panel_part) = cut.parts(job);
                 let job = Job {
                     walk: self,
@@ -284,11 +463,12 @@ impl Walk {
                     residual,
                     chunks,
                 };
-                // SAFETY: jobs are disjoint parts of the output's positions and channels.
+                // SAFETY: jobs are disjoint parts of the output's positions and channels, and a seat has one holder at a time.
                 unsafe {
-                    job.compute(
+                    job.run(
                         part(position_part, tiles, cut.positions),
                         part(panel_part, panels, cut.panels),
+                        seats.area(seat),
                     );
                 }
             });
@@ -390,9 +570,58 @@ impl Job<'_> {
         }
     }
 
+    /// The row of positions of a tile, and its positions in that.
+    fn tile(&self, tile: usize) -> ([usize; 3], Range<usize>) {
+        let [_, inner, innermost] = self.walk.rows;
+        let (row, chunk) = (tile / self.chunks, tile % self.chunks);
+        let at = [
+            row / (inner * innermost),
+            row / innermost % inner,
+            row % innermost,
+        ];
+        (at, part(chunk, self.walk.length, self.chunks))
+    }
+
+    /// Computes tiles: those at an edge one by one, of patches in `area`, and the others between them together.
+    ///
     /// # Safety
     /// `y` is the whole output, and the caller alone touches these tiles and panels of it.
-    unsafe fn compute(&self, tiles: Range<usize>, panels: Range<usize>) {
+    unsafe fn run(&self, tiles: Range<usize>, panels: Range<usize>, area: &mut [f32]) {
+        let Some(edges) = &self.walk.edges else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.compute(tiles, panels, None) };
+        };
+        // Where the first tap of a tile at an edge is; none if it is at no edge.
+        let edge = |tile: usize| {
+            let (at, positions) = self.tile(tile);
+            let corner = edges.corner(at, positions.start);
+            (!edges.hold(corner, positions.len())).then_some((at[0], corner, positions.len()))
+        };
+        let image = edges.input.iter().product::<usize>() * edges.channels;
+        let mut tile = tiles.start;
+        while tile < tiles.end {
+            let mut end = tile + 1;
+            let patch = edge(tile).map(|(number, corner, positions)| {
+                let patch = &mut area[..edges.patch];
+                edges.copy(&self.x[number * image..][..image], corner, positions, patch);
+                &*patch
+            });
+            if patch.is_none() {
+                while end < tiles.end && edge(end).is_none() {
+                    end += 1;
+                }
+            }
+            // SAFETY: the caller's promise.
+            unsafe { self.compute(tile..end, panels.clone(), patch) };
+            tile = end;
+        }
+    }
+
+    /// Computes tiles that read the frame, or one that reads a patch.
+    ///
+    /// # Safety
+    /// `y` is the whole output, and the caller alone touches these tiles and panels of it.
+    unsafe fn compute(&self, tiles: Range<usize>, panels: Range<usize>, patch: Option<&[f32]>) {
         let Self { walk, kernels, .. } = self;
         let width = kernels.cols;
         let adds = self.residual.is_none() || kernels.full_sum.is_some();
@@ -426,24 +655,16 @@ impl Job<'_> {
                         _ => Ahead::nothing(b.as_ptr()),
                     };
                     asked_for += terms * Ahead::LINE;
-                    let (row, chunk) = (tile / self.chunks, tile % self.chunks);
-                    let [_, inner, innermost] = walk.rows;
-                    let at = [
-                        row / (inner * innermost),
-                        row / innermost % inner,
-                        row % innermost,
-                    ];
-                    let begin = |first: usize, steps: [usize; 3], step: usize, position: usize| {
-                        first + (0..3).map(|i| at[i] * steps[i]).sum::<usize>() + position * step
-                    };
-                    let positions = part(chunk, walk.length, self.chunks);
-                    let a = begin(walk.a_first, walk.a_rows, walk.a_step, positions.start);
-                    let c = begin(walk.c_first, walk.c_rows, walk.c_step, positions.start);
+                    let (at, positions) = self.tile(tile);
+                    let a = patch.unwrap_or_else(|| &self.x[walk.first_tap(at, positions.start)..]);
+                    let c = walk.c_first
+                        + (0..3).map(|i| at[i] * walk.c_rows[i]).sum::<usize>()
+                        + positions.start * walk.c_step;
                     // SAFETY: the position lies in the output.
                     let tile_c = unsafe { self.y.add(c + cols.start) };
                     let tile = Tile {
                         pieces,
-                        a: self.x[a..].as_ptr(),
+                        a: a.as_ptr(),
                         a_row: walk.a_step,
                         a_col: 1,
                         b: b.as_ptr(),
@@ -461,7 +682,7 @@ impl Job<'_> {
                             false => Ending::NONE,
                         },
                     };
-                    // SAFETY: the frame was made so that the pieces of all positions lie in it, the panel holds the slice's terms, the tile
+                    // SAFETY: the frame was made so that the pieces of all positions lie in it, or the tile's in the patch, the panel holds the slice's terms, the tile
                     // is the caller's, the residual is as long as the output, panels are whole if there is one, and the instruction set is
                     // available, as `LastConv::run` checked.
                     unsafe {
