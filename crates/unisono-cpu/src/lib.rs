@@ -21,6 +21,7 @@
 pub mod conv;
 mod device;
 pub mod exec;
+pub mod fuse;
 pub mod gemm;
 pub mod host;
 pub mod kernels;

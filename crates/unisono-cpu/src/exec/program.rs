@@ -7,6 +7,7 @@
 //!
 //! Building never trusts the graph: sizes are checked for overflow and against the limit.
 
+mod attention;
 mod forms;
 mod sums;
 

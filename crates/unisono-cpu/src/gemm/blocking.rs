@@ -85,12 +85,17 @@ fn strips_that_fit(kernels: &Microkernels, group: usize) -> usize {
 
 impl Blocking {
     pub(super) fn new(cores: Cores<'_>, batch: usize, m: usize, n: usize, k: usize) -> Self {
-        let kernels = Microkernels::of(cores.isa);
+        Self::on(cores.isa, cores.team.threads(), [batch, m, n, k])
+    }
+
+    /// For so many threads.
+    pub(super) fn on(isa: Isa, threads: usize, [batch, m, n, k]: [usize; 4]) -> Self {
+        let kernels = Microkernels::of(isa);
         let panels = n.div_ceil(kernels.cols).max(1);
         let k_group = k_group(k);
         let group = k_group.min(k);
-        let estimated_ns = estimated_ns(cores.isa, m, n, k).saturating_mul(batch as u64);
-        let wanted = wanted_tiles(cores.team.threads(), estimated_ns).div_ceil(batch.max(1));
+        let estimated_ns = estimated_ns(isa, m, n, k).saturating_mul(batch as u64);
+        let wanted = wanted_tiles(threads, estimated_ns).div_ceil(batch.max(1));
         // Panels are packed by every tile that needs them: cut columns first.
         let col_tiles = wanted.clamp(1, panels);
         let fewest = m

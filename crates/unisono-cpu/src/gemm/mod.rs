@@ -191,7 +191,7 @@ impl Problem<'_> {
         // Small members of a batch share a tile.
         let tiles = blocks.min(self.cores.team.threads() * blocking::TILES_PER_THREAD * 2);
         let compute = |block: usize, area: &mut [f32]| {
-            let (member, rows, cols) = blocking.block(block);
+            let (member, ..) = blocking.block(block);
             let [a0, b0, c0] = offsets(member);
             let a = skip(self.a, a0);
             assert_covers(&a, m, k, "A");
@@ -205,32 +205,20 @@ impl Problem<'_> {
             );
             let epilogue = epilogue(member);
             epilogue.check(m, n);
-            // SAFETY: checked just above.
-            let c = unsafe { c.ptr().add(c0) };
-            let mut strips = Strips::new();
-            for strip in 0..strip_count(rows.len(), self.cores.isa) {
-                let strip = strip_rows(rows.clone(), strip, self.cores.isa);
-                strips.push(Strip {
-                    before: strip.start - rows.start,
-                    rows: strip,
-                    a: &a,
-                    c,
-                    c_step: self.c_step,
-                    epilogue: &epilogue,
-                });
+            // SAFETY: checked just above; blocks are disjoint ranges of C, and members are disjoint by the promise of `gemm_batched`'s
+            // caller.
+            unsafe {
+                let c = c.ptr().add(c0);
+                compute_block(
+                    self.cores.isa,
+                    blocking,
+                    block,
+                    [a, b],
+                    (c, self.c_step),
+                    &epilogue,
+                    area,
+                );
             }
-            let block = Block {
-                isa: self.cores.isa,
-                k,
-                k_group: blocking.k_group,
-                cols,
-                b: Rhs::Dense(b),
-            };
-            let (totals, rest) = area.split_at_mut(blocking.totals_area);
-            let (a_area, b_area) = rest.split_at_mut(blocking.a_area);
-            // SAFETY: A and B cover their extents and C's fits; blocks are disjoint ranges of C, and members are disjoint by the
-            // promise of `gemm_batched`'s caller.
-            unsafe { block.compute(&strips, a_area, totals, b_area) };
         };
         let team = self.cores.team;
         team.run(tiles, blocking.estimated_ns, |tile, seat| {
@@ -240,6 +228,110 @@ impl Problem<'_> {
                 compute(block, area);
             }
         });
+    }
+}
+
+/// Computes one block of a product in one thread.
+///
+/// # Safety
+/// A and B cover their extents, which was checked, as was the epilogue. The block of the C whose first element and distance of rows are
+/// given is the caller's alone. The instruction set is available.
+unsafe fn compute_block(
+    isa: Isa,
+    blocking: &Blocking,
+    block: usize,
+    [a, b]: [MatrixRef<'_, f32>; 2],
+    (c, c_step): (*mut f32, usize),
+    epilogue: &Epilogue<'_>,
+    area: &mut [f32],
+) {
+    let (_, rows, cols) = blocking.block(block);
+    let mut strips = Strips::new();
+    for strip in 0..strip_count(rows.len(), isa) {
+        let strip = strip_rows(rows.clone(), strip, isa);
+        strips.push(Strip {
+            before: strip.start - rows.start,
+            rows: strip,
+            a: &a,
+            c,
+            c_step,
+            epilogue,
+        });
+    }
+    let block = Block {
+        isa,
+        k: blocking.k,
+        k_group: blocking.k_group,
+        cols,
+        b: Rhs::Dense(b),
+    };
+    let (totals, rest) = area.split_at_mut(blocking.totals_area);
+    let (a_area, b_area) = rest.split_at_mut(blocking.a_area);
+    // SAFETY: the caller's promise.
+    unsafe { block.compute(&strips, a_area, totals, b_area) };
+}
+
+/// A product of variable matrices that one thread computes, with the sums of a [`gemm_batched`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alone {
+    isa: Isa,
+    blocking: Blocking,
+}
+
+impl Alone {
+    /// Of an m x k and a k x n matrix.
+    pub fn new(isa: Isa, m: usize, n: usize, k: usize) -> Alone {
+        Alone {
+            isa,
+            blocking: Blocking::on(isa, 1, [1, m, n, k]),
+        }
+    }
+
+    /// Elements of scratch memory.
+    pub fn area(&self) -> usize {
+        self.blocking.area
+    }
+
+    /// Counted work, in nanoseconds.
+    pub fn estimated_ns(&self) -> u64 {
+        self.blocking.estimated_ns
+    }
+
+    /// `C = alpha * A x B + ...`, at `c`, its rows `c_step` elements apart.
+    ///
+    /// # Panics
+    /// If A, B or the epilogue's operands do not cover their extents.
+    ///
+    /// # Safety
+    /// The elements of C are there and the caller's alone. The instruction set is available.
+    pub unsafe fn run(
+        &self,
+        [a, b]: [MatrixRef<'_, f32>; 2],
+        (c, c_step): (*mut f32, usize),
+        epilogue: &Epilogue<'_>,
+        area: &mut [f32],
+    ) {
+        let (m, n, k) = (self.blocking.m, self.blocking.n, self.blocking.k);
+        if m == 0 || n == 0 {
+            return;
+        }
+        assert_covers(&a, m, k, "A");
+        assert_covers(&b, k, n, "B");
+        epilogue.check(m, n);
+        for block in 0..self.blocking.blocks() {
+            // SAFETY: checked just now, and by the caller's promise.
+            unsafe {
+                compute_block(
+                    self.isa,
+                    &self.blocking,
+                    block,
+                    [a, b],
+                    (c, c_step),
+                    epilogue,
+                    area,
+                );
+            }
+        }
     }
 }
 

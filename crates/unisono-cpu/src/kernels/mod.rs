@@ -3,6 +3,7 @@
 //! An operator without a line here is served by the reference implementation, which *is* the canonical arithmetic; a
 //! kernel here exists because it is faster and must give the same bits.
 
+pub mod attention;
 pub mod control;
 pub mod conv;
 pub mod elementwise;

@@ -7,11 +7,13 @@
 //! | --- | --- |
 //! | this one | [`turn_planes`]: `f32` planes, rows to columns |
 //! | `turn` | one plane or a part of it, elements of any size |
+//! | `merge` | axes along which several operands advance as one |
 //! | `nest` | loops over axes, around runs and planes |
 //! | `run` | one run of bytes |
 //!
 //! Nothing here allocates while it runs, and no element is written by two threads.
 
+mod merge;
 pub(crate) mod nest;
 pub(crate) mod run;
 mod turn;
@@ -20,6 +22,7 @@ use std::ops::Range;
 
 use crate::gemm::Cores;
 use crate::memory::SharedMut;
+pub use merge::{Axes, Axis, MAX_AXES, merge};
 pub use nest::{Side, Steps, inside, steps, stretched};
 pub(crate) use turn::{Plane, Turn};
 

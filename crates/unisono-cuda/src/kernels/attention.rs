@@ -6,6 +6,7 @@
 //! nodes have launches of their own.
 
 use smallvec::smallvec;
+pub use unisono_cpu::fuse::attention::{Attention, Extent, Steps};
 
 use super::map::elements;
 use crate::launch::{Arg, Buffer, Launch};
@@ -25,45 +26,6 @@ const ITEMS: [(usize, &str); 3] = [
     (2, "unisono_attention_2"),
     (4, "unisono_attention_4"),
 ];
-
-/// How much there is to compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Members of the batch.
-    pub batch: usize,
-    /// Heads of a member.
-    pub heads: usize,
-    /// Rows of Q and of the result.
-    pub rows: usize,
-    /// Rows of K and V.
-    pub keys: usize,
-    /// Columns of Q and K.
-    pub width: usize,
-    /// Columns of V and of the result.
-    pub value_width: usize,
-}
-
-/// How far members, heads and rows are apart, in elements. Columns lie side by side.
-pub type Steps = [usize; 3];
-
-/// `softmax(alpha * (Q x K') + mask) x V`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Attention {
-    /// The lengths.
-    pub extent: Extent,
-    /// Scales the products of Q and K.
-    pub alpha: f32,
-    /// Where the rows of Q lie.
-    pub q: Steps,
-    /// Those of K.
-    pub k: Steps,
-    /// Those of V.
-    pub v: Steps,
-    /// Those of the result.
-    pub y: Steps,
-    /// How far members, heads, rows and keys of the mask are apart, if there is one; 0 where it repeats.
-    pub mask: Option<[usize; 4]>,
-}
 
 /// What attention reads and writes.
 #[derive(Clone, Copy, Debug)]

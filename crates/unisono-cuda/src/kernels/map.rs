@@ -5,50 +5,12 @@
 
 use smallvec::SmallVec;
 use unisono_cpu::movement::stretched;
+pub use unisono_cpu::movement::{Axes, Axis, MAX_AXES, merge};
 
 use crate::launch::{Arg, Buffer, Launch};
 
-/// Axes that a kernel takes, after merging.
-pub const MAX_AXES: usize = 8;
-
 /// A launch is over fewer elements than this, so that positions fit into 32 bits with a sign.
 pub const MAX_ELEMENTS: usize = i32::MAX as usize;
-
-/// A merged axis of several operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Axis<const N: usize> {
-    /// Its length.
-    pub len: usize,
-    /// Elements from one position to the next, for every operand.
-    pub steps: [isize; N],
-}
-
-/// Merged axes, innermost first.
-pub type Axes<const N: usize> = SmallVec<[Axis<N>; MAX_AXES]>;
-
-/// The axes of `shape` with those merged along which all operands advance as one; those of length 1 are left out. `None` if more than
-/// [`MAX_AXES`] are left. No axis may be empty.
-pub fn merge<const N: usize>(shape: &[usize], steps: [&[isize]; N]) -> Option<Axes<N>> {
-    let mut axes: Axes<N> = SmallVec::new();
-    for (a, &len) in shape.iter().enumerate().rev().filter(|(_, len)| **len != 1) {
-        let mut axis = Axis { len, steps: [0; N] };
-        for (step, steps) in axis.steps.iter_mut().zip(&steps) {
-            *step = *steps.get(a)?;
-        }
-        // The outer axis goes on where the inner one ends, for every operand: one axis.
-        match axes.last_mut() {
-            Some(inner)
-                if (0..N).all(|k| {
-                    inner.steps[k].checked_mul(inner.len as isize) == Some(axis.steps[k])
-                }) =>
-            {
-                inner.len = inner.len.checked_mul(len)?;
-            }
-            _ => axes.push(axis),
-        }
-    }
-    (axes.len() <= MAX_AXES).then_some(axes)
-}
 
 /// How one operand follows the output's flat index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

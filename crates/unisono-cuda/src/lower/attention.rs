@@ -3,22 +3,12 @@
 use unisono_runtime::Error;
 use unisono_tensor::DType;
 
-use super::{Lowering, of_the_device};
+use super::Lowering;
 use crate::kernels::attention::{self as kernels, Buffers};
 use crate::launch::{Buffer, Place};
 
-/// Attention over operands that lie somewhere else than the graph's own transposes would put them. Inputs: the values whose bytes hold Q,
-/// K, V and, if there is one, the mask. Output: the value whose bytes hold the result.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Attention {
-    /// Lengths and steps.
-    pub geometry: kernels::Attention,
-}
-
-of_the_device!(Attention, "Attention");
-
 pub(super) fn attention(cx: &mut Lowering<'_>) -> Result<bool, Error> {
-    let Some(geometry) = cx.op::<Attention>().map(|op| op.geometry) else {
+    let Some(geometry) = cx.op::<kernels::Attention>().copied() else {
         return Ok(false);
     };
     let has_mask = geometry.mask.is_some();

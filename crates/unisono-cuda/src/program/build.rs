@@ -15,7 +15,7 @@ use unisono_runtime::program::{Fate, Known, fates, is_literal};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, element_count};
 
-use super::fuse::{Group, Groups};
+use super::fuse::{self, Group, Groups};
 use super::straight::{is_straight, may_refuse};
 use super::weights::{Resident, Weights};
 use super::{
@@ -319,7 +319,8 @@ impl<'a> Builder<'a> {
         }
         self.place_ends(fates);
         let (graph, root) = (self.graph, self.root.clone());
-        let groups = Groups::new(graph, self.known, fates, &root);
+        let mut groups = Groups::new(graph, self.known, fates, &root);
+        fuse::find(&mut groups);
         let mut steps = Vec::new();
         for ((index, node), fate) in graph.nodes().iter().enumerate().zip(fates) {
             if *fate != Fate::Static {

@@ -30,10 +30,10 @@ use crate::movement::turn_planes;
 pub(super) enum Form {
     /// It runs in the model's form, if it runs.
     Model,
-    /// It runs with channels last.
+    /// It runs with channels last, or as one of several nodes that a kernel does.
     Last(Last),
     /// It is no step. What it makes is there already: a transpose that only says another form of the same bytes. Or it is never
-    /// there, as a later node's kernel does its work and nobody else reads it: see [`sums`](super::sums).
+    /// there, as a later node's kernel does its work and nobody else reads it: see [`sums`](super::sums) and [`fuse`](crate::fuse).
     Nothing,
 }
 
@@ -62,6 +62,7 @@ impl Builder<'_> {
     /// By node, in which form it runs.
     pub(super) fn choose_forms(&mut self, fates: &[Fate]) -> Result<Vec<Form>, Error> {
         let graph = self.graph;
+        let attention = self.attention(fates);
         let mut is_last = vec![false; graph.values().len()];
         let mut chosen = Vec::new();
         for ((index, node), fate) in graph.nodes().iter().enumerate().zip(fates) {
@@ -87,6 +88,7 @@ impl Builder<'_> {
             chosen.push(form);
         }
         self.join_sums(&mut chosen);
+        self.join_attention(attention, &mut chosen);
         Ok(chosen)
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use unisono_cpu::fuse::{Groups, Wanted};
 use unisono_graph::ops::binary::{Binary, BinaryFunction};
 use unisono_graph::ops::common::resolve_axis;
 use unisono_graph::ops::normalize::{LayerNormalization, RmsNormalization};
 
-use super::{Groups, Wanted};
 use crate::lower::add_norm::{AddNorm, Norm, summand_rows};
 
 /// The group of the normalisation with this number.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use unisono_cpu::fuse::{Groups, Wanted};
 use unisono_graph::ValueId;
 use unisono_graph::ops::linear::Linear;
 
-use super::{Groups, Wanted};
 use crate::kernels::gemm::SIBLINGS;
 use crate::lower::linear::Products;
 
@@ -61,7 +61,7 @@ struct Weights {
 impl Weights {
     fn of(groups: &Groups<'_>, node: usize) -> Option<Weights> {
         let (b, c) = (groups.input(node, 1)?, groups.input(node, 2));
-        let is_constant = |value: ValueId| groups.graph.constant(value).is_some();
+        let is_constant = |value: ValueId| groups.graph().constant(value).is_some();
         (is_constant(b) && c.is_none_or(is_constant)).then_some(Weights { b, c })
     }
 

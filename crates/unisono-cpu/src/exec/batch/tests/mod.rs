@@ -1,6 +1,7 @@
 //! Batches against lone runs, byte for byte.
 
 mod apart;
+mod attention;
 mod forms;
 mod ragged;
 mod sums;

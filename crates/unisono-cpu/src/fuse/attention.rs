@@ -4,18 +4,69 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use unisono_cpu::movement::{steps, stretched};
-use unisono_graph::ValueId;
 use unisono_graph::ops::binary::{Binary, BinaryFunction};
 use unisono_graph::ops::linear::Linear;
 use unisono_graph::ops::movement::Transpose;
 use unisono_graph::ops::normalize::{Softmax, SoftmaxFunction};
+use unisono_graph::{Batch, BatchContext, Blocker, InferContext, OpError, Operator, ValueId};
 use unisono_tensor::Shape;
 
 use super::{Groups, Wanted};
-use crate::kernels::attention::{Attention as Geometry, Extent, Steps};
-use crate::kernels::map::merge;
-use crate::lower::attention::Attention;
+use crate::movement::{merge, steps, stretched};
+
+/// How much there is to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Members of the batch.
+    pub batch: usize,
+    /// Heads of a member.
+    pub heads: usize,
+    /// Rows of Q and of the result.
+    pub rows: usize,
+    /// Rows of K and V.
+    pub keys: usize,
+    /// Columns of Q and K.
+    pub width: usize,
+    /// Columns of V and of the result.
+    pub value_width: usize,
+}
+
+/// How far members, heads and rows are apart, in elements. Columns lie side by side.
+pub type Steps = [usize; 3];
+
+/// `softmax(alpha * (Q x K') + mask) x V` of operands that lie where the graph's transposes take them from. Inputs: the values whose bytes
+/// hold Q, K, V and, if there is one, the mask. Output: the value whose bytes hold the result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// The lengths.
+    pub extent: Extent,
+    /// Scales the products of Q and K.
+    pub alpha: f32,
+    /// Where the rows of Q lie.
+    pub q: Steps,
+    /// Those of K.
+    pub k: Steps,
+    /// Those of V.
+    pub v: Steps,
+    /// Those of the result.
+    pub y: Steps,
+    /// How far members, heads, rows and keys of the mask are apart, if there is one; 0 where it repeats.
+    pub mask: Option<[usize; 4]>,
+}
+
+impl Operator for Attention {
+    fn kind(&self) -> &'static str {
+        "Attention"
+    }
+
+    fn infer(&self, _: &mut InferContext<'_>) -> Result<(), OpError> {
+        Err(OpError::new("stands for nodes whose shapes were inferred"))
+    }
+
+    fn batch(&self, _: &BatchContext<'_>) -> Result<Vec<Batch>, Blocker> {
+        Err(Blocker::new("stands for nodes whose contract was proven"))
+    }
+}
 
 /// An operand in whatever memory it is there already.
 struct Strided {
@@ -87,7 +138,7 @@ impl Strided {
 }
 
 /// The group around the softmax with this number.
-pub(super) fn wanted(groups: &Groups<'_>, index: usize) -> Option<Wanted> {
+pub fn wanted(groups: &Groups<'_>, index: usize) -> Option<Wanted> {
     let softmax = groups.op::<Softmax>(index)?;
     let (x, weights) = (groups.input(index, 0)?, groups.output(index)?);
     let shape = groups.floats(x)?;
@@ -153,7 +204,7 @@ pub(super) fn wanted(groups: &Groups<'_>, index: usize) -> Option<Wanted> {
         steps: y_steps,
         transpose: behind.map(|(node, _)| node),
     };
-    let geometry = geometry(groups, shape, product.alpha, [&q, &k, &v, &y], mask)?;
+    let attention = attention(groups, shape, product.alpha, [&q, &k, &v, &y], mask)?;
 
     let core = [Some(first), sum, Some(index), Some(second), y.transpose];
     let mut nodes: Vec<usize> = core.into_iter().flatten().collect();
@@ -170,20 +221,20 @@ pub(super) fn wanted(groups: &Groups<'_>, index: usize) -> Option<Wanted> {
     Some(Wanted {
         turn: *nodes.last()?,
         nodes,
-        op: Arc::new(Attention { geometry }),
+        op: Arc::new(attention),
         inputs: vec![Some(q.source), Some(k.source), Some(v.source), mask],
         outputs: vec![Some(y.source)],
     })
 }
 
 /// Lengths and steps for scores of this shape.
-fn geometry(
+fn attention(
     groups: &Groups<'_>,
     scores: &Shape,
     alpha: f32,
     [q, k, v, y]: [&Strided; 4],
     mask: Option<ValueId>,
-) -> Option<Geometry> {
+) -> Option<Attention> {
     let (lead, &[rows, keys]) = scores.split_last_chunk::<2>()?;
     let ([q_rows, width], q_steps) = q.matrix()?;
     let ([k_rows, k_width], k_steps) = k.matrix()?;
@@ -241,7 +292,7 @@ fn geometry(
         }
         None => None,
     };
-    Some(Geometry {
+    Some(Attention {
         extent: Extent {
             batch,
             heads,
