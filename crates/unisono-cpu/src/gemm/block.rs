@@ -11,7 +11,7 @@ use unisono_reference::arith::{MatrixRef, SLICE};
 use unisono_tensor::mutant;
 
 use super::epilogue::Epilogue;
-use super::microkernel::{Ahead, Ending, Microkernels, Piece, Tile, WIDE_PANELS};
+use super::microkernel::{Ahead, Ending, Microkernels, Piece, Residual, Tile, WIDE_PANELS};
 use super::pack::{PackedB, pack_panel, pack_strip};
 use crate::simd::Isa;
 
@@ -212,15 +212,24 @@ impl Block<'_> {
                         } else {
                             tile.before = totals[strip.before * width..].as_ptr();
                         }
-                        let is_ending = last && strip.epilogue.is_ending();
-                        tile.ending = match is_ending {
-                            true => strip.epilogue.ending(strip.rows.start, j),
-                            false => Ending::NONE,
+                        let row = strip.rows.start;
+                        // Kernels of sums have whole panels.
+                        let sums = kernels.full_sum.filter(|_| last && count == width);
+                        let sum = sums.zip(strip.epilogue.as_sum());
+                        let is_ending = last && (sum.is_some() || strip.epilogue.is_ending());
+                        tile.ending = match (&sum, is_ending) {
+                            (Some((_, (ending, _))), _) => ending.ending(row, j),
+                            (None, true) => strip.epilogue.ending(row, j),
+                            (None, false) => Ending::NONE,
                         };
                         // SAFETY: strips and panels hold what the kernel reads, the tile lies in C or has a row of the totals for each of
                         // its own; the instruction set is available.
                         unsafe {
-                            if count > width {
+                            if let Some((sums, (_, residual))) = sum {
+                                let first = residual.data[row * residual.row_stride + j..].as_ptr();
+                                let step = residual.row_stride;
+                                sums[height - 1](&tile, Residual { first, step });
+                            } else if count > width {
                                 kernels.wide[height - 1](&tile);
                             } else {
                                 kernels.run(&tile, height);

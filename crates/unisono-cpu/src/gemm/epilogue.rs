@@ -69,6 +69,16 @@ impl Epilogue<'_> {
             && Simple::of(self.activation).is_some()
     }
 
+    /// What is left to an [`Ending`], and the residual that a kernel of sums adds on the way; none if they cannot do all of it.
+    pub(crate) fn as_sum(&self) -> Option<(Self, MatrixRef<'_, f32>)> {
+        let residual = self.residual.filter(|residual| residual.col_stride == 1)?;
+        let ending = Self {
+            residual: None,
+            ..*self
+        };
+        ending.is_ending().then_some((ending, residual))
+    }
+
     /// The ending of a tile that begins at (i, j); for epilogues that [are one](Epilogue::is_ending).
     pub(crate) fn ending(&self, i: usize, j: usize) -> Ending {
         let activation = Simple::of(self.activation).unwrap_or(Simple::None);

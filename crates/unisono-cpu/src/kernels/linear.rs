@@ -44,8 +44,13 @@ pub struct PackedLinear {
     a_strides: [usize; 2],
     bias: Option<BiasStrides>,
     finish: Finish,
+    /// Whether input [`RESIDUAL`] is added to the sums.
+    has_sum: bool,
     scratch: usize,
 }
+
+/// Where [`PackedLinear`] has what is added to its sums.
+const RESIDUAL: usize = 3;
 
 struct BatchedLinear {
     isa: Isa,
@@ -107,6 +112,7 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
             a_strides: product.a,
             bias: flat.c.map(strides_of),
             finish,
+            has_sum: false,
             scratch,
         })));
     }
@@ -131,8 +137,8 @@ pub fn build_linear(build: &Build<'_>) -> Result<Option<Box<dyn Kernel>>, Error>
 
 impl Finish {
     /// What is done to the sums, each behind a comma.
-    fn in_words(&self, has_bias: bool) -> String {
-        let ending = ending_in_words(has_bias, false, self.activation);
+    fn in_words(&self, has_bias: bool, has_sum: bool) -> String {
+        let ending = ending_in_words(has_bias, has_sum, self.activation);
         match self.alpha {
             1.0 => ending,
             alpha => format!(", times {alpha}{ending}"),
@@ -151,14 +157,15 @@ impl Finish {
 }
 
 impl PackedLinear {
-    /// Its operands as a part of a joint product: the left-hand side, the bias if it [has one](Self::has_bias), and the
-    /// result.
+    /// Its operands as a part of a joint product: the step's inputs by number, and the result.
     pub(crate) fn segment<'a>(
         &self,
-        a: &'a [f32],
-        bias: Option<&'a [f32]>,
+        input: impl Fn(usize) -> Result<&'a [f32], Error>,
         c: &'a mut [f32],
-    ) -> Segment<'a> {
+    ) -> Result<Segment<'a>, Error> {
+        let a = input(0)?;
+        let bias = self.bias.map(|_| input(2)).transpose()?;
+        let residual = self.has_sum.then(|| input(RESIDUAL)).transpose()?;
         let matrix = |data, [row_stride, col_stride]: [usize; 2]| MatrixRef {
             data,
             row_stride,
@@ -166,18 +173,17 @@ impl PackedLinear {
         };
         let bias = self.bias.zip(bias);
         let bias = bias.map(|(strides, data)| matrix(data, [strides.row, strides.col]));
-        Segment {
+        let n = self.weights.n();
+        Ok(Segment {
             m: self.rows,
             a: matrix(a, self.a_strides),
             c,
-            c_step: self.weights.n(),
-            epilogue: self.finish.epilogue(bias),
-        }
-    }
-
-    /// Is input 2 there?
-    pub(crate) fn has_bias(&self) -> bool {
-        self.bias.is_some()
+            c_step: n,
+            epilogue: Epilogue {
+                residual: residual.map(|data| matrix(data, [n, 1])),
+                ..self.finish.epilogue(bias)
+            },
+        })
     }
 
     /// The weights; products with the same ones can be done together.
@@ -189,7 +195,7 @@ impl PackedLinear {
 impl Kernel for PackedLinear {
     fn describe(&self, cx: &Context<'_>) -> String {
         let tile = Microkernels::of(cx.isa).in_words(cx.isa);
-        let finish = self.finish.in_words(self.bias.is_some());
+        let finish = self.finish.in_words(self.bias.is_some(), self.has_sum);
         format!("product, {tile}, weights packed once{finish}")
     }
 
@@ -199,6 +205,21 @@ impl Kernel for PackedLinear {
 
     fn as_packed_linear(&self) -> Option<&PackedLinear> {
         Some(self)
+    }
+
+    fn with_sum(&self, activation: Option<Unary>) -> Option<Box<dyn Kernel>> {
+        if self.finish.activation.is_some() || self.has_sum {
+            return None;
+        }
+        Some(Box::new(PackedLinear {
+            weights: Arc::clone(&self.weights),
+            finish: Finish {
+                activation,
+                ..self.finish
+            },
+            has_sum: true,
+            ..*self
+        }))
     }
 
     fn estimated_ns(&self) -> u64 {
@@ -225,12 +246,7 @@ impl Kernel for PackedLinear {
         outputs: &mut [Option<TensorMut<'_>>],
         scratch: &mut [f32],
     ) -> Result<(), Error> {
-        let bias = if self.has_bias() {
-            Some(operand(inputs, 2)?)
-        } else {
-            None
-        };
-        let segment = self.segment(operand(inputs, 0)?, bias, result(outputs)?);
+        let segment = self.segment(|index| operand(inputs, index), result(outputs)?)?;
         let cores = Cores {
             isa: cx.isa,
             team: cx.team,
@@ -248,7 +264,7 @@ impl Kernel for PackedLinear {
 impl Kernel for BatchedLinear {
     fn describe(&self, cx: &Context<'_>) -> String {
         let tile = Microkernels::of(cx.isa).in_words(cx.isa);
-        let finish = self.finish.in_words(self.bias.is_some());
+        let finish = self.finish.in_words(self.bias.is_some(), false);
         let operands = match self.shape.batch {
             1 => "one product".to_owned(),
             batch => format!("{batch} products"),

@@ -89,6 +89,7 @@ impl Builder<'_> {
         }
         self.join_sums(&mut chosen);
         self.join_attention(attention, &mut chosen);
+        self.join_products(fates, &mut chosen)?;
         Ok(chosen)
     }
 

@@ -1,18 +1,22 @@
-//! Sums that convolutions take over.
+//! Sums that convolutions and products with constant weights take over.
 //!
-//! The one idea: the last convolution of a residual block makes values which are read once, to be added to the block's other branch, and
-//! what stands behind the sum is often a ReLU. A convolution's kernel does both to its sums before it writes them, at the place in
+//! The one idea: the last of them in a residual block makes values which are read once, to be added to the block's other branch, and
+//! what stands behind the sum of a convolution is often a ReLU. Their kernel does both to its sums before it writes them, at the place in
 //! the order where the last of these nodes stood: both branches have been computed there.
 //!
 //! It must never join what somebody else wants to see, nor change the order of the operations: every step rounds on its own, as in
 //! kernels of their own.
 
+use smallvec::smallvec;
 use unisono_graph::ops::activation::Activate;
 use unisono_graph::ops::binary::{Binary, BinaryFunction};
 use unisono_graph::ops::conv::Conv;
+use unisono_graph::ops::linear::Linear;
 use unisono_graph::{Node, ValueId};
 use unisono_reference::arith::Unary;
 use unisono_reference::eval::canonical_activation;
+use unisono_runtime::Error;
+use unisono_runtime::program::Fate;
 
 use super::Builder;
 use super::forms::{Form, Last};
@@ -61,6 +65,82 @@ impl Builder<'_> {
         }
     }
 
+    /// Makes one step of every product and the sum behind it that can be one.
+    ///
+    /// # Errors
+    /// The kernel of a product cannot be built.
+    pub(super) fn join_products(&self, fates: &[Fate], forms: &mut [Form]) -> Result<(), Error> {
+        let uses = self.uses();
+        for sum in 0..forms.len() {
+            if let Some((product, joint)) = self.product(sum, fates, forms, &uses)? {
+                forms[product] = Form::Nothing;
+                forms[sum] = Form::Last(joint);
+            }
+        }
+        Ok(())
+    }
+
+    /// The product that can take over the sum with this number, and both as one step.
+    fn product(
+        &self,
+        sum: usize,
+        fates: &[Fate],
+        forms: &[Form],
+        uses: &Uses,
+    ) -> Result<Option<(usize, Last)>, Error> {
+        let nodes = self.graph.nodes();
+        let runs = |index: usize| {
+            matches!(forms.get(index), Some(Form::Model)) && fates.get(index) == Some(&Fate::Static)
+        };
+        let Some([a, b, total]) = self.summands(sum).filter(|_| runs(sum)) else {
+            return Ok(None);
+        };
+        let product = |id: ValueId| {
+            uses.only_reader(id)?;
+            let index = (*uses.maker.get(id.index())?)?;
+            (runs(index) && nodes.get(index)?.op.is::<Linear>()).then_some(index)
+        };
+        // Of two products the later one: the other's values are there then.
+        let (index, other) = match (product(a), product(b)) {
+            (Some(a), Some(of_b)) if a > of_b => (a, b),
+            (_, Some(of_b)) => (of_b, a),
+            (Some(a), None) => (a, b),
+            (None, None) => return Ok(None),
+        };
+        let Some(node) = nodes.get(index) else {
+            return Ok(None);
+        };
+        let Some(kernel) = self.kernel(node, index)?.with_sum(None) else {
+            return Ok(None);
+        };
+        let mut inputs: Vec<_> = node
+            .inputs
+            .iter()
+            .map(|id| id.map(ValueId::index))
+            .collect();
+        inputs.resize(INPUTS, None);
+        inputs.push(Some(other.index()));
+        let joint = Last {
+            nodes: smallvec![index, sum],
+            kernel,
+            inputs,
+            outputs: vec![Some(total.index())],
+        };
+        Ok(Some((index, joint)))
+    }
+
+    /// The summands and the sum of a node that adds two values of one shape.
+    fn summands(&self, sum: usize) -> Option<[ValueId; 3]> {
+        let node = self.graph.nodes().get(sum)?;
+        let op = node.op.downcast_ref::<Binary>()?;
+        let (&[Some(a), Some(b)], &[Some(total)]) = (&*node.inputs, &*node.outputs) else {
+            return None;
+        };
+        let shape = self.shape(total.index())?;
+        let is_alike = |id: ValueId| self.shape(id.index()) == Some(shape);
+        (op.function == BinaryFunction::Add && is_alike(a) && is_alike(b)).then_some([a, b, total])
+    }
+
     fn uses(&self) -> Uses {
         let values = self.graph.values().len();
         let mut uses = Uses {
@@ -84,19 +164,8 @@ impl Builder<'_> {
 
     /// The node as a sum that a convolution can take over.
     fn joint(&self, sum: usize, forms: &[Form], uses: &Uses) -> Option<Joint> {
-        let node = self.graph.nodes().get(sum)?;
-        let op = node.op.downcast_ref::<Binary>()?;
-        let (&[Some(a), Some(b)], &[Some(total)]) = (&*node.inputs, &*node.outputs) else {
-            return None;
-        };
-        if op.function != BinaryFunction::Add || !matches!(forms.get(sum), Some(Form::Last(_))) {
-            return None;
-        }
-        let shape = self.shape(total.index())?;
-        if [a, b]
-            .iter()
-            .any(|id| self.shape(id.index()) != Some(shape))
-        {
+        let [a, b, total] = self.summands(sum)?;
+        if !matches!(forms.get(sum), Some(Form::Last(_))) {
             return None;
         }
         // Of two convolutions the later one: the other's values are there then.
@@ -158,7 +227,7 @@ impl Joint {
         let (conv, sum) = (at(self.conv)?, at(self.sum)?);
         let mut inputs = conv.inputs.clone();
         // Behind the bias, if there is one.
-        inputs.resize(CONV_INPUTS, None);
+        inputs.resize(INPUTS, None);
         inputs.push(*sum.inputs.get(self.other)?);
         let mut nodes = conv.nodes.clone();
         nodes.push(self.sum);
@@ -172,5 +241,5 @@ impl Joint {
     }
 }
 
-/// Inputs of a convolution, the bias among them.
-const CONV_INPUTS: usize = 3;
+/// Inputs of a convolution or a product, the bias among them.
+const INPUTS: usize = 3;

@@ -194,11 +194,6 @@ unsafe fn join(
             let view = unsafe { frame.view(operand.ok_or_else(|| misplaced(step))?, &[])? };
             Ok(view.as_slice()?)
         };
-        let bias = if linear.has_bias() {
-            Some(input(2)?)
-        } else {
-            None
-        };
         let output = step.outputs.first().and_then(Option::as_ref);
         let output = output
             .filter(|o: &&Operand| o.dtype == DType::F32)
@@ -206,7 +201,7 @@ unsafe fn join(
         let (start, bytes) = frame.place(output).ok_or_else(|| misplaced(step))?;
         // SAFETY: the caller's promise; arenas and outputs are aligned to cache lines, any bits are f32s.
         let c = unsafe { std::slice::from_raw_parts_mut(start.cast::<f32>(), bytes / 4) };
-        segments.push(linear.segment(input(0)?, bias, c));
+        segments.push(linear.segment(input, c)?);
     }
     let Some(weights) = weights else {
         return Ok(());

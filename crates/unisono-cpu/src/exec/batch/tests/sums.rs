@@ -1,8 +1,9 @@
-//! Convolutions that take over the sum behind them, and those that must not.
+//! Convolutions and products that take over the sum behind them, and those that must not.
 
 use unisono_graph::ops::activation::{Activate, Activation};
 use unisono_graph::ops::binary::{Binary, BinaryFunction};
 use unisono_graph::ops::conv::{Conv, ConvTranspose};
+use unisono_graph::ops::linear::Linear;
 use unisono_graph::ops::window::{Padding, Window};
 use unisono_graph::{Graph, ValueId};
 use unisono_tensor::Tensor;
@@ -290,4 +291,93 @@ fn a_chain_of_blocks_has_one_step_for_each_convolution() {
     expected.extend([1, 5, 9].into_iter().flat_map(block));
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
     check_steps(graph, vec![x], 2, &expected);
+}
+
+/// A product with constant weights.
+fn product(
+    graph: &mut Graph,
+    x: ValueId,
+    [k, n]: [usize; 2],
+    activation: Option<Activation>,
+) -> ValueId {
+    let seed = graph.values().len();
+    let w = graph.add_constant(format!("w{seed}"), numbers(&[k, n], seed));
+    let bias = graph.add_constant(format!("bias{seed}"), numbers(&[n], seed + 1));
+    let op = Linear {
+        activation,
+        ..Linear::default()
+    };
+    node(graph, op, &[x, w, bias])
+}
+
+/// Compares with the interpreter, and the nodes of each step with `expected`, for values of so many columns.
+fn check_products(mut graph: Graph, outputs: Vec<ValueId>, columns: usize, expected: &[&str]) {
+    graph.set_outputs(outputs);
+    // Rows of a tile and fewer, and several tiles.
+    let request = |rows: usize, seed: usize| vec![numbers(&[rows, 11, columns], seed)];
+    check(&graph, &request, 0);
+    let names = steps(&mut Bench::new(graph, Isa::detect(), 1), &request(1, 0));
+    let nodes: Vec<String> = names.iter().map(|name| name.replace('"', "")).collect();
+    assert_eq!(nodes, expected);
+}
+
+#[test]
+fn a_product_takes_the_sum_behind_it() {
+    // Whole panels, and a part of one; one slice, and several.
+    for columns in [64, 70, 320] {
+        for product_comes_first in [false, true] {
+            let mut graph = Graph::new("sum");
+            let x = input(&mut graph, "x", &[Err("b"), Ok(11), Ok(columns)]);
+            let x = product(&mut graph, x, [columns; 2], Some(Activation::Relu));
+            let y = product(&mut graph, x, [columns; 2], None);
+            let (a, b) = if product_comes_first { (y, x) } else { (x, y) };
+            let sum = add(&mut graph, a, b);
+            let expected = ["node0 (Linear)", "node1 (Linear) + node2 (Binary)"];
+            check_products(graph, vec![sum], columns, &expected);
+        }
+    }
+}
+
+#[test]
+fn of_two_products_the_later_one_takes_the_sum_if_nobody_else_sees_it() {
+    for is_seen in [false, true] {
+        let mut graph = Graph::new("two");
+        let x = input(&mut graph, "x", &[Err("b"), Ok(11), Ok(64)]);
+        let first = product(&mut graph, x, [64; 2], None);
+        let second = product(&mut graph, x, [64; 2], None);
+        let sum = add(&mut graph, second, first);
+        let (outputs, expected) = match is_seen {
+            // The other one does it, later than it stands in the graph.
+            true => (
+                vec![sum, second],
+                ["node1 (Linear)", "node0 (Linear) + node2 (Binary)"],
+            ),
+            false => (
+                vec![sum],
+                ["node0 (Linear)", "node1 (Linear) + node2 (Binary)"],
+            ),
+        };
+        check_products(graph, outputs, 64, &expected);
+    }
+}
+
+#[test]
+fn products_that_do_more_take_no_sum() {
+    let separate = ["node0 (Linear)", "node1 (Linear)", "node2 (Binary)"];
+    // An activation in between.
+    let mut graph = Graph::new("activation");
+    let x = input(&mut graph, "x", &[Err("b"), Ok(11), Ok(64)]);
+    let x = product(&mut graph, x, [64; 2], Some(Activation::Relu));
+    let y = product(&mut graph, x, [64; 2], Some(Activation::Relu));
+    let sum = add(&mut graph, y, x);
+    check_products(graph, vec![sum], 64, &separate);
+
+    // A row that is added to all.
+    let mut graph = Graph::new("broadcast");
+    let x = input(&mut graph, "x", &[Err("b"), Ok(11), Ok(64)]);
+    let x = product(&mut graph, x, [64; 2], None);
+    let y = product(&mut graph, x, [64; 2], None);
+    let shift = graph.add_constant("shift", numbers(&[64], 9));
+    let sum = add(&mut graph, y, shift);
+    check_products(graph, vec![sum], 64, &separate);
 }
