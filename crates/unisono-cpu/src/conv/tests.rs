@@ -426,6 +426,44 @@ fn copied_edges_give_the_references_bits() {
 }
 
 #[test]
+fn rows_that_are_shorter_than_a_tile_sees_give_the_references_bits() {
+    // Kernels of several rows, or planes, far apart: patches would be little to copy, but their rows would overlap.
+    let wide_steps = ConvShape {
+        batch: 2,
+        in_channels: 8,
+        out_channels: 40,
+        groups: 1,
+        input: [1, 161, 5],
+        output: [1, 10, 5],
+        kernel: [1, 2, 3],
+        strides: [1, 16, 1],
+        dilations: [1; 3],
+        pads: [0, 0, 1],
+    };
+    let deep_steps = ConvShape {
+        input: [161, 2, 40],
+        output: [10, 2, 40],
+        kernel: [2, 3, 1],
+        strides: [16, 1, 1],
+        pads: [0, 1, 0],
+        ..wide_steps
+    };
+    for (seed, shape) in [wide_steps, deep_steps].into_iter().enumerate() {
+        let case = Case {
+            shape,
+            transposed: false,
+            bias: true,
+            residual: false,
+            activation: None,
+            special_input: false,
+            special_weights: false,
+            seed: seed as u64,
+        };
+        case.check();
+    }
+}
+
+#[test]
 fn sums_of_whole_panels_give_the_references_bits() {
     for shape in [
         square([64, 96, 1], 9, 3, 1, 1),

@@ -187,6 +187,13 @@ impl Edges {
         [deep, high, wide + (positions - 1) * self.step[2]]
     }
 
+    /// Do the rows of a patch of so many positions lie apart? They begin where those of the input would.
+    fn rows_lie_apart(&self, positions: usize) -> bool {
+        let [deep, high, wide] = self.extent(positions);
+        let [_, height, width] = self.input;
+        (wide <= width || deep * high == 1) && (high <= height || deep == 1)
+    }
+
     /// Do all taps of so many positions lie in the input?
     fn hold(&self, corner: [i64; 3], positions: usize) -> bool {
         let extent = self.extent(positions);
@@ -372,6 +379,9 @@ impl Walk {
             return None;
         }
         let edges = Edges::new(shape, pass, lattice, rows);
+        if !edges.rows_lie_apart(rows) {
+            return None;
+        }
         let patches = edges.copied(walk.rows, walk.length, walk.length.div_ceil(rows));
         (patches * LESS <= copied).then_some(Self {
             edges: Some(edges),
@@ -682,9 +692,9 @@ impl Job<'_> {
                             false => Ending::NONE,
                         },
                     };
-                    // SAFETY: the frame was made so that the pieces of all positions lie in it, or the tile's in the patch, the panel holds the slice's terms, the tile
-                    // is the caller's, the residual is as long as the output, panels are whole if there is one, and the instruction set is
-                    // available, as `LastConv::run` checked.
+                    // SAFETY: the frame was made so that the pieces of all positions lie in it, and a patch so that its tile's do; the panel
+                    // holds the slice's terms, the tile is the caller's, the residual is as long as the output, panels are whole if there
+                    // is one, and the instruction set is available, as `LastConv::run` checked.
                     unsafe {
                         match residual {
                             None => self.kernels.run(&tile, positions.len()),
