@@ -12,6 +12,7 @@ use unisono_runtime::team::{Team, TeamOptions};
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::DeviceId;
 
+use crate::exec::cost::NEAR_BYTES;
 use crate::exec::lane::CpuLane;
 use crate::exec::model::{CpuExecutable, CpuModel, Engine};
 use crate::roofline::RooflineProbe;
@@ -99,6 +100,7 @@ impl Cpu {
             solo: Team::solo(),
             isa: options.isa,
             arena_limit: options.arena_limit,
+            near_bytes: NEAR_BYTES,
         };
         Ok(Cpu {
             engine: Arc::new(engine),

@@ -56,6 +56,12 @@ pub trait Kernel: Send + Sync {
         None
     }
 
+    /// Does block i of the outputs, cut into equal blocks along axis 0, depend on nothing but block i of the inputs, cut likewise, and on inputs
+    /// that are the same for every number of rows? Then a kernel built for fewer rows does the blocks one after another, with the same bits.
+    fn keeps_rows(&self) -> bool {
+        false
+    }
+
     /// Counted work on one core in nanoseconds, beyond reading the inputs and writing the outputs; see
     /// [`Team::run`] for what it is good for.
     fn estimated_ns(&self) -> u64 {

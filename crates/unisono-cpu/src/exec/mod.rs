@@ -7,7 +7,7 @@
 //! they share weights (`run::lockstep`). Nodes whose shapes depend on data stand in the same list and find their places as they run.
 
 pub(crate) mod batch;
-mod cost;
+pub(crate) mod cost;
 pub mod kernel;
 pub mod lane;
 pub mod model;

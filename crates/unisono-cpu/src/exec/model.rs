@@ -28,6 +28,8 @@ pub(crate) struct Engine {
     pub(crate) isa: Isa,
     /// Bytes that an arena, or the values of data-dependent shape together, may have.
     pub(crate) arena_limit: usize,
+    /// What a step may read and write so that the next one finds it in the cache; see [`NEAR_BYTES`](super::cost::NEAR_BYTES).
+    pub(crate) near_bytes: u64,
 }
 
 type Packed = Arc<dyn Any + Send + Sync>;

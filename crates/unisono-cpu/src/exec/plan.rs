@@ -22,7 +22,7 @@ use crate::exec::cost::{Counted, cost};
 use crate::exec::lane::CpuLane;
 use crate::exec::model::{CpuModel, other_device};
 use crate::exec::profile::profile;
-use crate::exec::program::Program;
+use crate::exec::program::{ByRows, Program};
 use crate::exec::run::execute;
 use crate::simd::FpEnv;
 
@@ -34,7 +34,8 @@ pub(crate) struct CpuPlan {
     facts: Vec<Option<Fact>>,
     counted: Counted,
     outputs: RowOutputs,
-    programs: PlanCache<usize, Arc<Program>, Error>,
+    /// By number of rows, and whether it may run in passes.
+    programs: PlanCache<(usize, bool), Arc<Program>, Error>,
 }
 
 impl Weigh for Program {
@@ -95,10 +96,24 @@ impl CpuPlan {
 
     /// The program for a number of rows.
     pub(crate) fn program(&self, rows: usize) -> Result<Arc<Program>, Error> {
+        self.program_of(rows, true)
+    }
+
+    /// The same with every step for all rows at once, as those need it that walk several programs together.
+    pub(crate) fn program_in_one(&self, rows: usize) -> Result<Arc<Program>, Error> {
+        self.program_of(rows, false)
+    }
+
+    fn program_of(&self, rows: usize, in_passes: bool) -> Result<Arc<Program>, Error> {
         let build = || {
-            let known = concretise(&self.facts, &self.model.rows, rows);
-            let graph = self.model.model.graph();
-            Program::build(graph, known, &self.model.store, &self.model.engine).map(Arc::new)
+            let known = |rows| concretise(&self.facts, &self.model.rows, rows);
+            let by_rows = ByRows {
+                rows,
+                known: &known,
+            };
+            let (model, graph) = (&self.model, self.model.model.graph());
+            let by_rows = in_passes.then_some(by_rows);
+            Program::build(graph, known(rows), &model.store, &model.engine, by_rows).map(Arc::new)
         };
         let orphaned = || {
             Error::new(
@@ -106,7 +121,8 @@ impl CpuPlan {
                 "preparing the program panicked on another thread; try again",
             )
         };
-        self.programs.get_or_compile(&rows, build, orphaned)
+        self.programs
+            .get_or_compile(&(rows, in_passes), build, orphaned)
     }
 }
 

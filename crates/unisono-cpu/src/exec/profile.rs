@@ -31,13 +31,18 @@ pub(crate) struct Probe {
     found: HashMap<usize, (DType, Shape)>,
     /// All steps of the run under way.
     sum: Duration,
+    /// How many runs have begun.
+    runs: usize,
 }
 
 #[derive(Default)]
 struct Seen {
     /// By run.
     times: Vec<Duration>,
+    /// By run and pass.
     threads: Vec<usize>,
+    /// The number of the run that the last time is of.
+    runs: usize,
 }
 
 impl Probe {
@@ -48,10 +53,17 @@ impl Probe {
             seen,
             found: HashMap::new(),
             sum: Duration::ZERO,
+            runs: 0,
         }
     }
 
-    /// Does step number `index` under the clock.
+    /// A run begins.
+    pub(crate) fn begin(&mut self) {
+        self.runs += 1;
+        self.sum = Duration::ZERO;
+    }
+
+    /// Does step number `index` under the clock; what it takes in the passes of one run is added up.
     pub(crate) fn time<T>(&mut self, index: usize, step: impl FnOnce() -> T) -> T {
         Team::took_part();
         let began = Instant::now();
@@ -59,7 +71,11 @@ impl Probe {
         let took = began.elapsed();
         self.sum += took;
         if let Some(seen) = self.seen.get_mut(index) {
-            seen.times.push(took);
+            match seen.times.last_mut() {
+                Some(sum) if seen.runs == self.runs => *sum += took,
+                _ => seen.times.push(took),
+            }
+            seen.runs = self.runs;
             seen.threads.push(Team::took_part());
         }
         result
@@ -91,7 +107,6 @@ pub(crate) fn profile(
     let mut probe = Probe::new(program);
     let (mut whole, mut within) = (Vec::new(), Vec::new());
     for _ in 0..runs {
-        probe.sum = Duration::ZERO;
         let began = Instant::now();
         run(outputs, Some(&mut probe))?;
         whole.push(began.elapsed());
@@ -111,7 +126,8 @@ pub(crate) fn profile(
         .steps
         .iter()
         .zip(&probe.seen)
-        .map(|(step, seen)| looked_at.step(step, seen))
+        .enumerate()
+        .map(|(i, (step, seen))| looked_at.step(step, seen, program.passes(i)))
         .collect();
     Ok(profile)
 }
@@ -124,7 +140,7 @@ struct Looked<'a> {
 }
 
 impl Looked<'_> {
-    fn step(&self, step: &Step, seen: &Seen) -> StepProfile {
+    fn step(&self, step: &Step, seen: &Seen, passes: usize) -> StepProfile {
         let mut profile = StepProfile::default();
         profile.times = Times::of(seen.times.iter().copied());
         profile.threads = median(&seen.threads).max(1);
@@ -137,10 +153,10 @@ impl Looked<'_> {
                 Action::Copy => "Copy".to_owned(),
                 Action::Kernel { .. } | Action::Dynamic { .. } => "Turn".to_owned(),
             };
-            profile.kernel = self.kernel(step);
+            profile.kernel = self.kernel(step, passes);
             profile.flops = Some(0);
-            profile.input_bytes = self.operands(&step.inputs);
-            profile.output_bytes = self.operands(&step.outputs);
+            profile.input_bytes = self.operands(&step.inputs, passes);
+            profile.output_bytes = self.operands(&step.outputs, passes);
             return profile;
         }
         let joined = |part: fn(&Node) -> &str| {
@@ -149,20 +165,23 @@ impl Looked<'_> {
         };
         profile.name = joined(|node| &node.name);
         profile.operator = joined(|node| node.op.name());
-        profile.kernel = self.kernel(step);
+        profile.kernel = self.kernel(step, passes);
         profile.flops = nodes.iter().map(|node| self.flops(node)).sum();
-        profile.output_bytes = self.operands(&step.outputs);
+        profile.output_bytes = self.operands(&step.outputs, passes);
         (profile.input_bytes, profile.weight_bytes) = self.inputs(&nodes, profile.output_bytes);
         profile
     }
 
-    fn kernel(&self, step: &Step) -> String {
+    fn kernel(&self, step: &Step, passes: usize) -> String {
         let engine = &self.model.engine;
         let cx = Context {
             team: &engine.team,
             isa: engine.isa,
         };
         match &step.action {
+            Action::Kernel { kernel, .. } if passes > 1 => {
+                format!("{}, in {passes} passes", kernel.describe(&cx))
+            }
             Action::Kernel { kernel, .. } => kernel.describe(&cx),
             Action::Copy => "copy to an output".to_owned(),
             Action::Dynamic { op } if op.subgraphs().is_empty() => {
@@ -217,13 +236,14 @@ impl Looked<'_> {
     }
 
     /// Bytes of the places of a step, each value once.
-    fn operands(&self, operands: &[Option<Operand>]) -> u64 {
+    fn operands(&self, operands: &[Option<Operand>], passes: usize) -> u64 {
         let found = |o: &Operand| {
             let (dtype, shape) = self.probe.found.get(&o.value)?;
             Some((element_count(shape)? * dtype.size()) as u64)
         };
         let all = operands.iter().flatten();
-        all.map(|o| found(o).unwrap_or(o.bytes as u64)).sum()
+        let bytes: u64 = all.map(|o| found(o).unwrap_or(o.bytes as u64)).sum();
+        bytes * passes as u64
     }
 
     /// Bytes of a step's inputs that are made by other steps or by the caller, and of those that the model holds.

@@ -5,10 +5,13 @@
 //! output of the model is written where the caller will find it; all the rest share the arena. Only values whose
 //! shape depends on data get their place while running.
 //!
+//! Where many rows are more than a cache holds, stretches of steps run in several [passes] over a few rows each.
+//!
 //! Building never trusts the graph: sizes are checked for overflow and against the limit.
 
 mod attention;
 mod forms;
+mod passes;
 mod sums;
 
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use crate::exec::cost::MOVED_BYTES_PER_NS;
 use crate::exec::kernel::{Access, Build, Kernel, Known};
 use crate::exec::model::{Engine, Store};
 use forms::Form;
+pub(crate) use passes::{ByRows, Stretch};
 
 /// Alignment of every place, in bytes: a cache line.
 pub(crate) const ALIGNMENT: usize = 64;
@@ -53,6 +57,8 @@ pub(crate) struct Operand {
     pub(crate) shape: Option<Shape>,
     /// Bytes, if the shape is known.
     pub(crate) bytes: usize,
+    /// How far the bytes of a pass lie behind those of the pass before; 0 where all passes see the same.
+    pub(crate) stride: usize,
     /// The value's number in the graph, for steps that build kernels as they run.
     pub(crate) value: usize,
 }
@@ -109,6 +115,8 @@ pub(crate) struct OutputPort {
 /// See the [module](self).
 pub(crate) struct Program {
     pub(crate) steps: Vec<Step>,
+    /// The steps, cut where the number of passes changes.
+    pub(crate) stretches: Vec<Stretch>,
     pub(crate) constants: Vec<Tensor>,
     pub(crate) outputs: Vec<OutputPort>,
     /// Size of the arena in bytes.
@@ -119,14 +127,30 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// A program for `graph`, of whose values `known` tells shapes and contents, in the order of the graph's values.
+    /// A program for `graph`, of whose values `known` tells shapes and contents, in the order of the graph's values. Who can tell that of other
+    /// numbers of rows too, `by_rows`, may get one that runs in passes.
     pub(crate) fn build(
         graph: &Graph,
         known: Vec<Option<Known>>,
         store: &Arc<Store>,
         engine: &Arc<Engine>,
+        by_rows: Option<ByRows<'_>>,
     ) -> Result<Program, Error> {
-        Builder::new(graph, known, store, engine).build()
+        let mut builder = Builder::new(graph, known, store, engine);
+        let mut steps = builder.all_steps()?;
+        let stretches = builder.cut_into_passes(&mut steps, by_rows)?;
+        builder.finish(steps, stretches)
+    }
+
+    /// Do some steps run more than once?
+    pub(crate) fn has_passes(&self) -> bool {
+        self.stretches.iter().any(|stretch| stretch.passes > 1)
+    }
+
+    /// How often step number `step` runs.
+    pub(crate) fn passes(&self, step: usize) -> usize {
+        let holds = |stretch: &&Stretch| stretch.steps.contains(&step);
+        self.stretches.iter().find(holds).map_or(1, |s| s.passes)
     }
 
     /// How many steps find their shapes while running.
@@ -229,7 +253,8 @@ impl<'a> Builder<'a> {
         is_literal(self.graph, &self.known, id)
     }
 
-    fn build(mut self) -> Result<Program, Error> {
+    /// The steps. The number of a need stands for its offset in the arena.
+    fn all_steps(&mut self) -> Result<Vec<Step>, Error> {
         let fates = fates(self.graph, &self.known);
         for (node, fate) in self.graph.nodes().iter().zip(&fates) {
             if let (Fate::View, Some(Some(from)), Some(Some(to))) =
@@ -242,6 +267,10 @@ impl<'a> Builder<'a> {
         let forms = self.choose_forms(&fates)?;
         let mut steps = self.steps(&fates, forms)?;
         self.copies(&mut steps)?;
+        Ok(steps)
+    }
+
+    fn finish(self, mut steps: Vec<Step>, stretches: Vec<Stretch>) -> Result<Program, Error> {
         let arena = self.lay_out(&mut steps)?;
         let outputs = self
             .graph
@@ -258,6 +287,7 @@ impl<'a> Builder<'a> {
             .collect::<Result<_, Error>>()?;
         Ok(Program {
             steps,
+            stretches,
             constants: self.constants,
             outputs,
             arena,
@@ -380,6 +410,7 @@ impl<'a> Builder<'a> {
             dtype: known.dtype,
             shape: known.shape.clone(),
             bytes,
+            stride: 0,
             value: self.origin[id],
         })
     }

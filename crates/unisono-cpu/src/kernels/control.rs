@@ -81,7 +81,7 @@ fn prepare(build: &Build<'_>, body: &Subgraph, which: usize) -> Body {
     })?;
     let known = concretise(&facts, &Symbol::new(""), 0);
     let store = build.store.body(build.node, which);
-    let program = Program::build(&body.graph, known, &store, build.engine)?;
+    let program = Program::build(&body.graph, known, &store, build.engine, None)?;
     for (i, port) in program.outputs.iter().enumerate() {
         let Some(wanted) = build.output(i) else {
             continue;

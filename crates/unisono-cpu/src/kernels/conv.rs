@@ -240,6 +240,10 @@ impl Kernel for ConvKernel {
         access(index)
     }
 
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,
@@ -283,6 +287,10 @@ impl Kernel for LastKernel {
 
     fn access(&self, index: usize) -> Access {
         access(index)
+    }
+
+    fn keeps_rows(&self) -> bool {
+        true
     }
 
     fn run(

@@ -40,6 +40,10 @@ impl Kernel for UnaryKernel {
         format!("element by element, {}", cx.isa)
     }
 
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,
@@ -207,6 +211,10 @@ impl Kernel for BinaryKernel {
             n => format!(" in {n} blocks"),
         };
         format!("{repeats}{blocks}, {}", cx.isa)
+    }
+
+    fn keeps_rows(&self) -> bool {
+        true
     }
 
     fn run(

@@ -57,6 +57,7 @@ fn engine(isa: Isa, threads: usize) -> Arc<Engine> {
         solo: Team::solo(),
         isa,
         arena_limit: 1 << 30,
+        near_bytes: crate::exec::cost::NEAR_BYTES,
     })
 }
 

@@ -239,6 +239,10 @@ impl Kernel for PackedLinear {
         }
     }
 
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,

@@ -268,6 +268,10 @@ impl Kernel for BatchNormKernel {
         format!("factor and summand by plane, {}", cx.isa)
     }
 
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,

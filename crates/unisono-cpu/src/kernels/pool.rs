@@ -115,6 +115,10 @@ impl Kernel for PoolKernel {
         format!("windows{}, {}", in_words(self.channels_last), cx.isa)
     }
 
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,
@@ -146,6 +150,10 @@ impl Kernel for PoolKernel {
 impl Kernel for GlobalPoolKernel {
     fn describe(&self, cx: &Context<'_>) -> String {
         format!("whole planes{}, {}", in_words(self.channels_last), cx.isa)
+    }
+
+    fn keeps_rows(&self) -> bool {
+        true
     }
 
     fn run(

@@ -549,6 +549,7 @@ fn check(case: &Case, special: bool, isa: Isa, threads: usize) -> Result<(), Str
         solo: Team::solo(),
         isa,
         arena_limit: 1 << 30,
+        near_bytes: crate::exec::cost::NEAR_BYTES,
     });
     let (known_in, known_out): (Vec<Option<&Known>>, Vec<Option<&Known>>) = (
         inputs.iter().map(Option::as_ref).collect(),

@@ -66,7 +66,7 @@ fn run_together(
         let Some(first) = members.first() else {
             continue;
         };
-        let program = plan_of(first)?.program(group.rows)?;
+        let program = plan_of(first)?.program_in_one(group.rows)?;
         let Some(part) = Part::new(model, program, first, group.rows) else {
             return Ok(false);
         };

@@ -379,6 +379,10 @@ impl Kernel for TurnKernel {
         )
     }
 
+    fn keeps_rows(&self) -> bool {
+        true
+    }
+
     fn run(
         &self,
         cx: &Context<'_>,

@@ -44,8 +44,9 @@ pub(crate) fn can_join<'p>(mut programs: impl Iterator<Item = &'p Program> + Clo
     let Some(first) = programs.next() else {
         return false;
     };
-    let is_known =
-        |p: &Program| p.dynamic_steps() == 0 && p.outputs.iter().all(|o| o.shape.is_some());
+    let is_known = |p: &Program| {
+        !p.has_passes() && p.dynamic_steps() == 0 && p.outputs.iter().all(|o| o.shape.is_some())
+    };
     let alike = |a: &Step, b: &Step| {
         let same_weights = match (packed_linear(a), packed_linear(b)) {
             (Some(a), Some(b)) => Arc::ptr_eq(a.weights(), b.weights()),
@@ -100,6 +101,7 @@ pub(crate) fn run_joined(
             team: &engine.team,
             inputs: &run.inputs,
             arena: run.arena.as_mut_ptr(),
+            pass: 0,
             outputs,
             output_shapes: SmallVec::from_elem(None, count),
         });

@@ -51,6 +51,8 @@ struct Frame<'a> {
     inputs: &'a [TensorRef<'a>],
     arena: *mut u8,
     outputs: SmallVec<[RawOutput; 4]>,
+    /// Which pass over a stretch of steps is under way; see [`Stretch::passes`](crate::exec::program::Stretch::passes).
+    pass: usize,
     /// Shapes of outputs that were found while running.
     output_shapes: SmallVec<[Option<Shape>; 4]>,
 }
@@ -148,6 +150,7 @@ pub(crate) unsafe fn execute_in(
         team,
         inputs,
         arena,
+        pass: 0,
         outputs: SmallVec::from_elem(NOTHING, program.outputs.len()),
         output_shapes: SmallVec::from_elem(None, program.outputs.len()),
     };
@@ -160,7 +163,16 @@ pub(crate) unsafe fn execute_in(
             };
         }
     }
-    for (index, step) in program.steps.iter().enumerate() {
+    if let Some(probe) = probe.as_deref_mut() {
+        probe.begin();
+    }
+    let passes = program.stretches.iter().flat_map(|stretch| {
+        let steps = move |pass| stretch.steps.clone().map(move |step| (pass, step));
+        (0..stretch.passes).flat_map(steps)
+    });
+    for (pass, index) in passes {
+        let step = &program.steps[index];
+        frame.pass = pass;
         let mut run = || match &step.action {
             // SAFETY: one step at a time; the caller gave the arena.
             Action::Kernel { .. } => unsafe { frame.kernel(step, team, dynamic) },
@@ -230,7 +242,15 @@ impl Frame<'_> {
         let view = match operand.place {
             Place::Input(i) => {
                 let input = self.inputs[i];
-                TensorRef::new(operand.dtype, shape.unwrap_or(input.shape()), input.bytes())
+                let bytes = match operand.stride {
+                    0 => input.bytes(),
+                    stride => input
+                        .bytes()
+                        .get(self.pass * stride..)
+                        .and_then(|bytes| bytes.get(..operand.bytes))
+                        .unwrap_or_default(),
+                };
+                TensorRef::new(operand.dtype, shape.unwrap_or(input.shape()), bytes)
             }
             Place::Constant(i) => {
                 let tensor = &self.program.constants[i];
@@ -241,14 +261,15 @@ impl Frame<'_> {
                 )
             }
             Place::Output(i) => {
-                let raw = self.outputs[i];
+                let raw = self.part(self.outputs[i], operand);
                 // SAFETY: `provide` gave these bytes for the whole run; the caller keeps writers away.
                 let bytes = unsafe { std::slice::from_raw_parts(raw.start, raw.bytes) };
                 let found = self.output_shapes[i].as_deref().unwrap_or(&[]);
                 TensorRef::new(operand.dtype, shape.unwrap_or(found), bytes)
             }
             Place::Arena(offset) => {
-                // SAFETY: the layout keeps offset + bytes within the arena; the caller keeps writers away.
+                let offset = offset + self.pass * operand.stride;
+                // SAFETY: the layout keeps offset + bytes within the arena, for every pass; the caller keeps writers away.
                 let bytes =
                     unsafe { std::slice::from_raw_parts(self.arena.add(offset), operand.bytes) };
                 TensorRef::new(operand.dtype, shape.unwrap_or(&[]), bytes)
@@ -284,10 +305,29 @@ impl Frame<'_> {
     /// The first byte and the size of an operand of known shape that a step may write.
     fn place(&self, operand: &Operand) -> Option<(*mut u8, usize)> {
         match operand.place {
-            Place::Output(i) => Some((self.outputs[i].start, self.outputs[i].bytes)),
-            // SAFETY: the layout keeps the offset within the arena.
-            Place::Arena(offset) => Some((unsafe { self.arena.add(offset) }, operand.bytes)),
+            Place::Output(i) => {
+                let raw = self.part(self.outputs[i], operand);
+                Some((raw.start, raw.bytes))
+            }
+            Place::Arena(offset) => {
+                let offset = offset + self.pass * operand.stride;
+                // SAFETY: the layout keeps the offset within the arena, for every pass.
+                Some((unsafe { self.arena.add(offset) }, operand.bytes))
+            }
             _ => None,
+        }
+    }
+
+    /// What an operand has of an output in this pass.
+    fn part(&self, output: RawOutput, operand: &Operand) -> RawOutput {
+        let start = self.pass * operand.stride;
+        if operand.stride == 0 || start + operand.bytes > output.bytes {
+            return output;
+        }
+        RawOutput {
+            // SAFETY: within the output.
+            start: unsafe { output.start.add(start) },
+            bytes: operand.bytes,
         }
     }
 

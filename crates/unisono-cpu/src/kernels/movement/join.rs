@@ -44,6 +44,7 @@ fn concat(build: &Build<'_>) -> Option<Box<dyn Kernel>> {
     let axis = physical(build, op.axis, y.len())?;
     let to = steps(y);
     let mut moves = Moves::new(build)?;
+    moves.keeps_rows = axis > 0;
     let mut start = 0usize;
     for index in 0..build.inputs.len() {
         build.input(index)?;

@@ -55,6 +55,8 @@ struct Moves<'a> {
     moves: Vec<Move>,
     /// One element that parts of an output may be filled with.
     value: [u8; 8],
+    /// See [`Kernel::keeps_rows`].
+    keeps_rows: bool,
 }
 
 impl<'a> Moves<'a> {
@@ -66,6 +68,7 @@ impl<'a> Moves<'a> {
             dtype,
             moves: Vec::new(),
             value: [0; 8],
+            keeps_rows: false,
         })
     }
 
@@ -127,6 +130,7 @@ impl<'a> Moves<'a> {
         Some(Box::new(MoveKernel {
             moves: self.moves,
             value: self.value,
+            keeps_rows: self.keeps_rows,
             input_bytes: build.inputs.iter().map(|k| bytes(*k)).collect(),
             output_bytes: build.outputs.iter().map(|k| bytes(*k)).collect(),
         }))
@@ -138,6 +142,7 @@ struct MoveKernel {
     /// By rising output.
     moves: Vec<Move>,
     value: [u8; 8],
+    keeps_rows: bool,
     input_bytes: Vec<Option<usize>>,
     output_bytes: Vec<Option<usize>>,
 }
@@ -164,6 +169,10 @@ impl MoveKernel {
 }
 
 impl Kernel for MoveKernel {
+    fn keeps_rows(&self) -> bool {
+        self.keeps_rows
+    }
+
     fn estimated_ns(&self) -> u64 {
         self.moves.iter().map(|m| m.nest.estimated_ns()).sum()
     }

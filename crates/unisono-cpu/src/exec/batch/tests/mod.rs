@@ -3,6 +3,7 @@
 mod apart;
 mod attention;
 mod forms;
+mod passes;
 mod ragged;
 mod sums;
 mod uniform;
@@ -18,6 +19,7 @@ use unisono_runtime::plan::{Executable, Group, Member, Plan, PlanKey};
 use unisono_runtime::team::{Team, TeamOptions};
 use unisono_tensor::{DType, Tensor};
 
+use crate::exec::cost::NEAR_BYTES;
 use crate::exec::lane::CpuLane;
 use crate::exec::model::{CpuExecutable, CpuModel, Engine};
 use crate::simd::Isa;
@@ -36,6 +38,19 @@ impl Bench {
     }
 
     pub(super) fn with_limit(graph: Graph, isa: Isa, threads: usize, arena_limit: usize) -> Bench {
+        Bench::on(
+            graph,
+            Engine {
+                team: Team::new(TeamOptions::default().threads(threads)).unwrap(),
+                solo: Team::solo(),
+                isa,
+                arena_limit,
+                near_bytes: NEAR_BYTES,
+            },
+        )
+    }
+
+    pub(super) fn on(graph: Graph, engine: Engine) -> Bench {
         graph.check().unwrap();
         let contract = contract(&graph);
         assert!(contract.is_coalescible(), "{:?}", contract.verdict);
@@ -46,12 +61,6 @@ impl Bench {
             .map(|id| facts[id.index()].clone())
             .collect();
         let model = Arc::new(ModelGraph::new(graph, contract, &outputs).unwrap());
-        let engine = Engine {
-            team: Team::new(TeamOptions::default().threads(threads)).unwrap(),
-            solo: Team::solo(),
-            isa,
-            arena_limit,
-        };
         let executable = CpuExecutable(Arc::new(
             CpuModel::new(Arc::clone(&model), Arc::new(engine)).unwrap(),
         ));

@@ -122,6 +122,7 @@ impl Case {
             solo: Team::solo(),
             isa,
             arena_limit: 1 << 30,
+            near_bytes: crate::exec::cost::NEAR_BYTES,
         });
         let build = Build {
             op: &self.op,
