@@ -94,6 +94,11 @@ impl CpuPlan {
         self.counted.work_apart(rows)
     }
 
+    /// See [`Counted::in_shares`].
+    pub(crate) fn runs_in_shares(&self) -> bool {
+        self.counted.in_shares
+    }
+
     /// The program for a number of rows.
     pub(crate) fn program(&self, rows: usize) -> Result<Arc<Program>, Error> {
         self.program_of(rows, true)

@@ -14,6 +14,10 @@ use unisono_tensor::DType;
 
 use super::fate::is_view;
 
+/// Weights of which a row makes at most so many products a byte take longer to read than to multiply with: one core reads some 50 bytes in a
+/// nanosecond from the last-level cache and does some 60 products meanwhile.
+pub const THIN_PRODUCTS: u64 = 1;
+
 /// Work that takes time in proportion to itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Amount {
@@ -32,6 +36,8 @@ pub struct Work {
     pub time_steps: u64,
     /// Bytes of constants that products read.
     pub weight_bytes: u64,
+    /// Those of them with which a row does so little that reading them takes longer: see [`THIN_PRODUCTS`].
+    pub thin_bytes: u64,
     /// The steps that are products with constant weights, which different plans can do together.
     pub linear_steps: u64,
     /// Bytes of those weights.
@@ -100,13 +106,17 @@ impl Work {
             amount.moved += weightless.filter_map(bytes).sum::<u64>();
             return;
         }
-        amount.products += node.op.flops(&inputs, &outputs).unwrap_or(0) / 2;
+        let products = node.op.flops(&inputs, &outputs).unwrap_or(0) / 2;
+        amount.products += products;
         let weights = node.inputs.iter().zip(&inputs).filter_map(|(id, fact)| {
             let (id, fact) = ((*id)?, fact.as_ref()?);
             (fact.constant.is_some() || graph.constant(id).is_some()).then(|| bytes(fact))?
         });
         let weights: u64 = weights.sum();
         self.weight_bytes += weights;
+        if has_rows && products <= weights.saturating_mul(THIN_PRODUCTS) {
+            self.thin_bytes += weights;
+        }
         if node.op.is::<Linear>() && has_rows && has_constant_matrix(graph, node, &inputs) {
             self.linear_steps += 1;
             self.linear_bytes += weights;
@@ -145,6 +155,7 @@ impl Work {
         self.steps += taken.steps;
         self.time_steps += taken.time_steps;
         self.weight_bytes += taken.weight_bytes;
+        self.thin_bytes += taken.thin_bytes;
         for (sum, part) in [
             (&mut self.per_row, taken.per_row),
             (&mut self.shared, taken.shared),

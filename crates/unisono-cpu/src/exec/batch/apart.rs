@@ -4,19 +4,23 @@
 //! for another between two steps, a member's values stay in the caches of one core, and nothing is put together or cut apart. Where weights weigh
 //! more than rows, the other way is better: then they are read once for all.
 //!
+//! In between are models of which some weights are worth reading once for several rows (those behind a global pooling) and most are not: there
+//! each thread puts its share of the rows together and runs them as one.
+//!
 //! Which way a batch goes follows from counted work and the number of members and threads, never from a clock; bits are the same either way.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 use unisono_graph::OutputRows;
 use unisono_runtime::Error;
-use unisono_runtime::plan::Member;
+use unisono_runtime::plan::{Group, Member};
 use unisono_runtime::program::staging::{Sink, TensorSink, broken, output_rows};
 use unisono_runtime::team::by_weight;
 use unisono_tensor::{DType, Shape, Tensor, TensorRef};
 
-use super::plan_of;
+use super::{Part, not_there, plan_of};
 use crate::exec::lane::{CpuLane, Memory};
 use crate::exec::model::{CpuModel, Engine};
 use crate::exec::plan::CpuPlan;
@@ -67,6 +71,125 @@ pub(super) fn run_apart(
         run_some(engine, members, arenas, of_a_seat)?;
     }
     Ok(true)
+}
+
+/// Members, or rows, that one thread runs together.
+struct Share {
+    members: Range<usize>,
+    part: Part,
+    /// The memory where they are put together.
+    staging: Range<usize>,
+}
+
+/// Shares of a batch, one for each thread; more cost an allocation.
+const SHARES: usize = 16;
+
+/// Members of a share, and their rows.
+type Cut = SmallVec<[(Range<usize>, usize); SHARES]>;
+
+/// Cuts `rows`, those of so many members, into a share for each thread; `None` if that would leave threads without work for too long.
+fn cut_into_shares(threads: usize, rows: impl Iterator<Item = usize> + Clone) -> Option<Cut> {
+    let total: usize = rows.clone().sum();
+    let mut shares = Cut::new();
+    let (mut members, mut own, mut before) = (0..0, 0, 0);
+    for n in rows {
+        members.end += 1;
+        own += n;
+        // Shares end where this many rows would, had rows no members.
+        if (before + own) * threads >= total * (shares.len() + 1) {
+            shares.push((members.clone(), own));
+            members.start = members.end;
+            before += own;
+            own = 0;
+        }
+    }
+    let largest = shares.iter().map(|(_, rows)| *rows).max()?;
+    let fits = shares.len() == threads
+        && members.is_empty()
+        && 4 * total >= BUSY_QUARTERS * largest * threads;
+    (threads > 1 && fits).then_some(shares)
+}
+
+/// Runs one group of members in a share for each thread; `false`, and nothing done, if that cannot be done or does not pay.
+pub(super) fn run_in_shares(
+    model: &CpuModel,
+    lane: &mut CpuLane,
+    members: &mut [&mut Member],
+    groups: &[Group],
+) -> Result<bool, Error> {
+    let engine = &model.engine;
+    let ([_], Some(first)) = (groups, members.first()) else {
+        return Ok(false);
+    };
+    let plan = plan_of(first)?;
+    let (true, Some(row_ns)) = (plan.runs_in_shares(), plan.work_apart(1)) else {
+        return Ok(false);
+    };
+    let rows = members.iter().map(|member| member.rows);
+    let Some(cut) = cut_into_shares(engine.team.threads(), rows.clone()) else {
+        return Ok(false);
+    };
+    let mut shares: SmallVec<[Share; SHARES]> = SmallVec::new();
+    let (mut largest, mut end) = (0, 0usize);
+    for (range, rows) in cut {
+        let program = plan.program(rows)?;
+        let first = members.get(range.start).ok_or_else(not_there)?;
+        if !is_known(&program) {
+            return Ok(false);
+        }
+        largest = largest.max(program.arena);
+        let Some(mut part) = Part::new(model, program, first, rows) else {
+            return Ok(false);
+        };
+        let start = end;
+        let bytes = part.place()?.checked_next_multiple_of(ALIGNMENT);
+        let after = bytes.and_then(|bytes| end.checked_add(bytes));
+        let Some(after) = after.filter(|&bytes| bytes <= engine.arena_limit) else {
+            return Ok(false);
+        };
+        end = after;
+        shares.push(Share {
+            members: range,
+            part,
+            staging: start..end,
+        });
+    }
+    let staging = SharedMut::new(lane.staging.at_least(end, engine.arena_limit)?).detached();
+    let total = row_ns.saturating_mul(rows.sum::<usize>() as u64);
+    let Some((arenas, of_a_seat)) = arenas(engine, lane, largest)? else {
+        return Ok(false);
+    };
+    let members = SharedMut::new(members);
+    let failed = OnceLock::new();
+    engine.team.run(shares.len(), total, |tile, seat| {
+        let share = &shares[tile];
+        // SAFETY: shares are disjoint ranges of members and of staging memory, which nobody else uses meanwhile, and a tile is done once.
+        let (members, staging) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(
+                    members.ptr().add(share.members.start),
+                    share.members.len(),
+                ),
+                std::slice::from_raw_parts_mut(
+                    staging.ptr().add(share.staging.start),
+                    share.staging.len(),
+                ),
+            )
+        };
+        let done = share
+            .part
+            .run(model, members, staging, None, |inputs, sink| {
+                // SAFETY: seats are no more than threads, and one has one holder at a time; each has room for the largest arena.
+                unsafe {
+                    let arena = arenas.ptr().add(seat * of_a_seat);
+                    run_alone(&share.part.program, engine, inputs, arena, sink)
+                }
+            });
+        if let Err(error) = done {
+            let _ = failed.set(error);
+        }
+    });
+    failed.into_inner().map_or(Ok(true), Err)
 }
 
 /// Runs at most [`LISTED`] members that have been looked at, in arenas that are large enough.
@@ -183,23 +306,23 @@ unsafe fn run_alone(
 /// One output of a request whose rows run beside each other.
 struct Rows {
     start: SharedMut<'static, u8>,
-    /// Bytes of one row.
+    /// Bytes of the rows of one tile.
     bytes: usize,
 }
 
-/// The part of each output that belongs to one row.
-struct RowSink<'a> {
+/// The part of each output that belongs to one tile.
+struct TileSink<'a> {
     outputs: &'a [Rows],
-    row: usize,
+    tile: usize,
 }
 
-impl Sink for RowSink<'_> {
+impl Sink for TileSink<'_> {
     fn provide(&mut self, index: usize, _: DType, _: &[usize]) -> Result<&mut [u8], Error> {
         let output = self.outputs.get(index);
         let output = output.ok_or_else(|| broken("an output is not there"))?;
-        // SAFETY: the output has these bytes for every row, and a row is one tile's.
+        // SAFETY: the output has these bytes for every tile, and a tile is done once.
         Ok(unsafe {
-            let start = output.start.ptr().add(self.row * output.bytes);
+            let start = output.start.ptr().add(self.tile * output.bytes);
             std::slice::from_raw_parts_mut(start, output.bytes)
         })
     }
@@ -216,12 +339,19 @@ pub(crate) fn run_rows_apart(
     outputs: &mut [Option<Tensor>],
 ) -> Result<bool, Error> {
     let engine = &model.engine;
-    if rows < 2 || !keeps_busy(engine.team.threads(), rows) {
-        return Ok(false);
-    }
-    let Some(work_ns) = plan.work_apart(1) else {
+    let threads = engine.team.threads();
+    let Some(work_ns) = plan.work_apart(1).filter(|_| rows > 1) else {
         return Ok(false);
     };
+    // So many rows at a time: one, or a share.
+    let at_a_time = match plan.runs_in_shares() && rows.is_multiple_of(threads) {
+        true => rows / threads,
+        false => 1,
+    };
+    let tiles = rows / at_a_time;
+    if !keeps_busy(threads, tiles) {
+        return Ok(false);
+    }
     let rules = output_rows(&model.model);
     let outermost = |rule: &OutputRows| matches!(rule, OutputRows::Rows { axis: 0, .. });
     let ports = model.model.inputs();
@@ -234,7 +364,7 @@ pub(crate) fn run_rows_apart(
     if !are_outermost || inputs.iter().any(|input| input.strings().is_some()) {
         return Ok(false);
     }
-    let program = plan.program(1)?;
+    let program = plan.program(at_a_time)?;
     if !is_known(&program) || program.outputs.len() != rules.len() {
         return Ok(false);
     }
@@ -249,10 +379,10 @@ pub(crate) fn run_rows_apart(
         let first = shape
             .first_mut()
             .ok_or_else(|| broken("an output has no axis"))?;
-        *first *= rows;
+        *first *= tiles;
         let memory = sink.provide(i, port.dtype, &shape)?;
         places.push(Rows {
-            bytes: memory.len() / rows,
+            bytes: memory.len() / tiles,
             start: SharedMut::new(memory).detached(),
         });
     }
@@ -261,11 +391,11 @@ pub(crate) fn run_rows_apart(
     };
     let failed = OnceLock::new();
     let total = work_ns.saturating_mul(rows as u64);
-    engine.team.run(rows, total, |row, seat| {
+    engine.team.run(tiles, total, |tile, seat| {
         // SAFETY: as in `run_apart`; outputs live as long as the job, and nobody else looks at them meanwhile.
         let done = unsafe {
             let arena = arenas.ptr().add(seat * of_a_seat);
-            run_row(model, &program, (row, rows), &aligned, &places, arena)
+            run_tile(model, &program, (tile, tiles), &aligned, &places, arena)
         };
         if let Err(error) = done {
             let _ = failed.set(error);
@@ -275,11 +405,11 @@ pub(crate) fn run_rows_apart(
 }
 
 /// # Safety
-/// As for [`run_member`], and `outputs` is writable at this row by this caller alone.
-unsafe fn run_row(
+/// As for [`run_member`], and `outputs` is writable at this tile by this caller alone.
+unsafe fn run_tile(
     model: &CpuModel,
     program: &Program,
-    (row, rows): (usize, usize),
+    (tile, tiles): (usize, usize),
     inputs: &[Tensor],
     outputs: &[Rows],
     arena: *mut u8,
@@ -288,7 +418,7 @@ unsafe fn run_row(
     for (port, input) in model.model.inputs().iter().zip(inputs) {
         let mut shape = Shape::from_slice(input.shape());
         if let (Some(0), Some(first)) = (port.rows_axis, shape.first_mut()) {
-            *first = 1;
+            *first /= tiles;
         }
         shapes.push(shape);
     }
@@ -296,12 +426,12 @@ unsafe fn run_row(
     for ((port, input), shape) in model.model.inputs().iter().zip(inputs).zip(&shapes) {
         let bytes = input.bytes();
         let own = match port.rows_axis {
-            Some(_) => &bytes[bytes.len() / rows * row..][..bytes.len() / rows],
+            Some(_) => &bytes[bytes.len() / tiles * tile..][..bytes.len() / tiles],
             None => bytes,
         };
         refs.push(TensorRef::new(input.dtype(), shape, own)?);
     }
-    let mut sink = RowSink { outputs, row };
+    let mut sink = TileSink { outputs, tile };
     // SAFETY: the caller's promise.
     unsafe { run_alone(program, &model.engine, &refs, arena, &mut sink) }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use unisono_runtime::plan::{Group, Member};
 use unisono_runtime::program::staging::{Asks, Inputs, Rows, Sink, Staged, Staging, broken};
+use unisono_runtime::team::Team;
 use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Tensor, TensorRef};
 
@@ -38,7 +39,9 @@ pub(crate) fn run_batch(
     members: &mut [&mut Member],
     groups: &[Group],
 ) -> Result<(), Error> {
-    if apart::run_apart(model, lane, members)? {
+    if apart::run_in_shares(model, lane, members, groups)?
+        || apart::run_apart(model, lane, members)?
+    {
         return Ok(());
     }
     for groups in groups.chunks(MOST_RUNS) {
@@ -159,39 +162,29 @@ fn run_group(
             plan.run_in(lane, *rows, inputs, outputs)
         });
     };
-    let engine = &*model.engine;
-    let cut = part.staging.place_inputs(0, ALIGNMENT)?;
-    let end = part.staging.place_outputs(cut, ALIGNMENT)?;
-    let staging = lane.staging.at_least(end, engine.arena_limit)?;
-    let (inputs, outputs) = staging.split_at_mut(cut);
-    part.staging
-        .gather(inputs_of(members), inputs, Some(&model.engine.team))?;
-    let program = &*part.program;
-    let mut refs: SmallVec<[TensorRef<'_>; 4]> = SmallVec::new();
-    for i in 0..part.staging.input_count() {
-        refs.push(part.staging.input(members, i, inputs)?);
-    }
-    let mut sink = StagedSink {
-        memory: outputs,
-        first: cut,
-        places: part.staging.outputs(),
-    };
+    let engine = &model.engine;
+    let bytes = part.place()?;
+    let staging = lane.staging.at_least(bytes, engine.arena_limit)?;
     let memory = RunMemory {
         arena: &mut lane.arena,
         scratch: &mut lane.scratch,
         dynamic: &mut lane.dynamic,
     };
-    execute_views(program, &model.engine, memory, &refs, &mut sink, None)?;
-    drop(refs);
-    let members = members.iter_mut().map(Asks::request);
-    part.staging
-        .scatter(&model.model, members, staging, Some(&model.engine.team))
+    part.run(
+        model,
+        members,
+        staging,
+        Some(&engine.team),
+        |inputs, sink| execute_views(&part.program, engine, memory, inputs, sink, None),
+    )
 }
 
-/// One group of a batch: its program, and where its inputs and outputs are.
+/// One group of a batch, or a part of it: its program, and where its inputs and outputs are.
 pub(crate) struct Part {
     program: Arc<Program>,
     staging: Staging,
+    /// Where outputs begin in memory of its own.
+    cut: usize,
 }
 
 impl Part {
@@ -200,7 +193,43 @@ impl Part {
         let outputs = program.outputs.iter().map(|o| (o.dtype, o.shape.as_ref()));
         let rows = Rows::exactly(rows);
         let staging = Staging::new(&model.model, &first.inputs, outputs, rows, Inputs::Borrowed)?;
-        Some(Part { program, staging })
+        Some(Part {
+            program,
+            staging,
+            cut: 0,
+        })
+    }
+
+    /// Finds places for inputs and outputs in memory of its own, and says how many bytes that takes.
+    fn place(&mut self) -> Result<usize, Error> {
+        self.cut = self.staging.place_inputs(0, ALIGNMENT)?;
+        self.staging.place_outputs(self.cut, ALIGNMENT)
+    }
+
+    /// Puts the members together in this memory, has them run by `execute`, and cuts the outputs apart. A team shares what there is to copy.
+    fn run(
+        &self,
+        model: &CpuModel,
+        members: &mut [&mut Member],
+        staging: &mut [u8],
+        team: Option<&Team>,
+        execute: impl FnOnce(&[TensorRef<'_>], &mut dyn Sink) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (inputs, outputs) = staging.split_at_mut(self.cut);
+        self.staging.gather(inputs_of(members), inputs, team)?;
+        let mut refs: SmallVec<[TensorRef<'_>; 4]> = SmallVec::new();
+        for i in 0..self.staging.input_count() {
+            refs.push(self.staging.input(members, i, inputs)?);
+        }
+        let mut sink = StagedSink {
+            memory: outputs,
+            first: self.cut,
+            places: self.staging.outputs(),
+        };
+        execute(&refs, &mut sink)?;
+        drop(refs);
+        let members = members.iter_mut().map(Asks::request);
+        self.staging.scatter(&model.model, members, staging, team)
     }
 }
 

@@ -3,11 +3,13 @@
 use unisono_graph::Graph;
 use unisono_graph::ops::binary::{Binary, BinaryFunction};
 use unisono_graph::ops::linear::Linear;
+use unisono_graph::ops::reduce::{Reduce, ReduceFunction};
 use unisono_graph::ops::unary::{Unary, UnaryFunction};
 use unisono_runtime::plan::Member;
 use unisono_tensor::Tensor;
 
 use super::{Bench, input, node, numbers};
+use crate::exec::plan::CpuPlan;
 use crate::simd::Isa;
 
 /// Much work in each row, and few weights.
@@ -72,6 +74,68 @@ fn members_that_do_not_fit_into_memory_side_by_side_are_put_together() {
     let mut members: Vec<Member> = requests.iter().map(|r| bench.member(r)).collect();
     assert!(bench.batch(&mut members).is_err());
     bench.alone(&requests[0]);
+}
+
+/// Much work in each row, and behind a mean large weights with which a row does little.
+fn heavy_rows_and_a_wide_head() -> Graph {
+    let mut graph = Graph::new("head");
+    let x = input(&mut graph, "x", &[Err("b"), Ok(512), Ok(256)]);
+    let w = graph.add_constant("w", numbers(&[256, 256], 99));
+    let head = graph.add_constant("head", numbers(&[256, 8192], 98));
+    let mut y = x;
+    for _ in 0..3 {
+        let function = UnaryFunction::Erf;
+        y = node(&mut graph, Linear::default(), &[y, w]);
+        y = node(&mut graph, Unary { function }, &[y]);
+    }
+    let mean = Reduce {
+        function: ReduceFunction::Mean,
+        axes: Some(vec![1]),
+        keepdims: false,
+        noop_with_empty_axes: false,
+    };
+    let y = node(&mut graph, mean, &[y]);
+    let y = node(&mut graph, Linear::default(), &[y, head]);
+    graph.set_outputs(vec![y]);
+    graph
+}
+
+#[test]
+fn a_threads_share_of_the_members_is_run_as_one() {
+    let isa = Isa::detect();
+    let requests = |rows: &[usize]| -> Vec<Vec<Tensor>> {
+        let request = |(i, &rows): (usize, &usize)| vec![numbers(&[rows, 512, 256], i)];
+        rows.iter().enumerate().map(request).collect()
+    };
+    // How many rows the programs are for that two threads have arenas of.
+    let at_once = |rows: &[usize]| {
+        let mut bench = Bench::new(heavy_rows_and_a_wide_head(), isa, 2);
+        let request = &requests(&[1])[0];
+        let member = bench.member(request);
+        let plan: &CpuPlan = member.plan.downcast_ref().unwrap();
+        let arena = |rows: usize| {
+            let arena = plan.program(rows).unwrap().arena;
+            2 * arena.next_multiple_of(64)
+        };
+        let arenas: Vec<usize> = (0..11).map(|rows| arena(rows.max(1))).collect();
+        let requests = requests(rows);
+        let mut members: Vec<Member> = requests.iter().map(|r| bench.member(r)).collect();
+        bench.batch(&mut members).unwrap();
+        let used = bench.lane.arena.len();
+        bench.check(&requests);
+        arenas.iter().rposition(|&arena| arena == used)
+    };
+    assert_eq!(at_once(&[1, 1, 1, 1]), Some(2));
+    assert_eq!(at_once(&[1, 1, 1]), Some(2));
+    assert_eq!(at_once(&[2, 1, 1, 3]), Some(4));
+    assert_eq!(at_once(&[1; 7]), Some(4));
+    for rows in [2, 3, 4] {
+        let [one, two] = [1, 2].map(|threads| {
+            let mut bench = Bench::new(heavy_rows_and_a_wide_head(), isa, threads);
+            bench.alone(&requests(&[rows])[0])
+        });
+        assert!(one[0].bytes() == two[0].bytes(), "{rows} rows");
+    }
 }
 
 /// As [`heavy_rows`], with an input that all rows share, and rows of the output that begin anywhere in a cache line.
