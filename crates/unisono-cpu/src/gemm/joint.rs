@@ -9,7 +9,7 @@ use unisono_reference::arith::MatrixRef;
 
 use super::block::{Block, Rhs, Strip, Strips};
 use super::blocking::JointBlocking;
-use super::pack::{PackedB, assert_covers, strip_count, strip_rows};
+use super::pack::{PackedB, assert_covers};
 use super::{Cores, Epilogue};
 use crate::memory::{Seats, SharedMut};
 
@@ -98,7 +98,7 @@ pub fn gemm_joint(cores: Cores<'_>, b: &PackedB, segments: Segments<'_>, scratch
             c_step,
             epilogue,
         });
-        before = [before[0] + strip_count(m, isa), before[1] + m];
+        before = [before[0] + blocking.strip_count(m), before[1] + m];
     }
     if before[0] == 0 || n == 0 {
         return;
@@ -107,7 +107,7 @@ pub fn gemm_joint(cores: Cores<'_>, b: &PackedB, segments: Segments<'_>, scratch
     let find = |strip: usize| {
         // The last that begins at the strip or before it; one without rows begins where the next does.
         let side = &sides[sides.partition_point(|s| s.before[0] <= strip) - 1];
-        let rows = strip_rows(0..side.m, strip - side.before[0], isa);
+        let rows = blocking.strip(strip - side.before[0], side.m);
         let before = side.before[1] + rows.start;
         (side, rows, before)
     };
