@@ -204,7 +204,7 @@ impl JointBlocking {
         let [row_tiles, col_tiles] = match in_halves {
             true => {
                 let rows = fewest.next_multiple_of(2);
-                [rows, wanted.div_ceil(rows).min(panels)]
+                [rows, wanted.div_ceil(2 * rows).min(panels)]
             }
             false => grid.cut(fewest, wanted),
         };

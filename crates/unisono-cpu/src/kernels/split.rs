@@ -8,7 +8,7 @@ use unisono_runtime::team::Team;
 use crate::memory::SharedMut;
 
 /// Elements of one tile at least: below that a tile's overhead shows.
-const TILE: usize = 8 << 10;
+const TILE: usize = 4 << 10;
 
 /// Calls `work(first_row, rows_of_out)` for disjoint parts of `out`, which has rows of `width` elements, on the team's
 /// threads. `cost` estimates nanoseconds per 16 elements of the rows' input or output, whichever is more.
