@@ -1,7 +1,8 @@
 //! Callers that each send the next request when the last one is answered.
 //!
-//! One idea: callers run freely from start to end, and a window is laid over what they do. A request counts if it is
-//! answered inside the window, so neither starting nor stopping threads is measured.
+//! One idea: callers run freely from start to end, and a window is laid over what they do, so neither starting nor stopping threads is
+//! measured. Latencies are those of the requests that are answered inside the window. For the rate, a request counts by the part of its time that lies
+//! inside: where a window holds a few batches, whole answers would be off by one batch of them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 /// What was seen in the window.
 pub struct Seen {
     elapsed: Duration,
+    /// Parts of requests that lie in the window, added up.
+    parts: f64,
     /// Sorted, from request to answer.
     latencies: Vec<Duration>,
 }
@@ -19,7 +22,7 @@ impl Seen {
     }
 
     pub fn requests_per_second(&self) -> f64 {
-        self.requests() as f64 / self.elapsed.as_secs_f64()
+        self.parts / self.elapsed.as_secs_f64()
     }
 
     /// The smallest latency that a share of the requests did not exceed.
@@ -45,6 +48,18 @@ struct Counter(AtomicU64);
 
 /// When a request was answered, and how long it took.
 type Answered = (Instant, Duration);
+
+/// The part of a request's time that lies between two moments.
+fn part_within((at, latency): &Answered, opened: Instant, closed: Instant) -> f64 {
+    let asked = at.checked_sub(*latency).unwrap_or(*at);
+    let inside = (*at)
+        .min(closed)
+        .saturating_duration_since(asked.max(opened));
+    match latency.is_zero() {
+        true => f64::from(u8::from((opened..closed).contains(at))),
+        false => inside.as_secs_f64() / latency.as_secs_f64(),
+    }
+}
 
 impl Ready<'_> {
     /// Asks until the loop is over.
@@ -125,11 +140,15 @@ pub fn run(
         );
         let closed = Instant::now();
         over.store(true, Ordering::Relaxed);
-        let mut latencies = Vec::new();
+        let (mut latencies, mut parts) = (Vec::new(), 0.0);
         for thread in threads {
             let answers = thread
                 .join()
                 .map_err(|_| "a caller panicked".to_owned())??;
+            parts += answers
+                .iter()
+                .map(|answer| part_within(answer, opened, closed))
+                .sum::<f64>();
             let inside = answers
                 .iter()
                 .filter(|(at, _)| (opened..closed).contains(at));
@@ -138,6 +157,7 @@ pub fn run(
         latencies.sort_unstable();
         Ok(Seen {
             elapsed: closed - opened,
+            parts,
             latencies,
         })
     })
@@ -161,6 +181,25 @@ mod tests {
         assert!(seen.requests() >= 4);
         assert!(seen.requests_per_second() <= 4.0 * 200.0 * 1.1);
         assert!(seen.quantile_ms(0.0) >= 5.0 && seen.quantile_ms(0.5) <= seen.quantile_ms(0.99));
+    }
+
+    #[test]
+    fn a_request_counts_by_its_part_in_the_window() {
+        let opened = Instant::now();
+        let at = |ms: u64| opened + Duration::from_millis(ms);
+        let second = Duration::from_secs(1);
+        let part = |answered, latency| {
+            part_within(
+                &(at(answered), Duration::from_millis(latency)),
+                opened,
+                opened + second,
+            )
+        };
+        assert!((part(500, 100) - 1.0).abs() < 1e-9);
+        assert!((part(30, 40) - 0.75).abs() < 1e-9);
+        assert!((part(1300, 400) - 0.25).abs() < 1e-9);
+        assert!((part(2000, 3000) - 1.0 / 3.0).abs() < 1e-9);
+        assert_eq!(part(1100, 50), 0.0);
     }
 
     #[test]
