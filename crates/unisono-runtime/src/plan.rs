@@ -265,7 +265,8 @@ pub struct Cost {
     pub shared_ns: u64,
     /// What each row adds.
     pub row_ns: u64,
-    /// Rows that run beside each other on cores of their own and share nothing; 0 or 1 where rows run together.
+    /// Rows that all cores together take at a time, each core its own, which share nothing or little with those of other cores; 0 or 1 where
+    /// rows run together.
     pub beside: usize,
 }
 

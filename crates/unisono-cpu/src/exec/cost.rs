@@ -48,6 +48,9 @@ const WORTH_READING: u64 = 6;
 /// transformer without such weights lose 4 %.
 const WORTH_A_SHARE: u64 = 32;
 
+/// Rows of a thread's share: with twice as many, a row of MobileNetV3 takes as long.
+const SHARE_ROWS: usize = 4;
+
 /// What was counted of a plan.
 #[derive(Clone, Copy)]
 pub(super) struct Counted {
@@ -96,8 +99,13 @@ pub(super) fn cost(
     let apart_ns = steps(work.steps, 0) + time(&work.shared) + reading;
     let thin_ns = work.thin_bytes / (CACHE_BYTES_PER_NS / 2);
     let in_shares = thin_ns.saturating_mul(WORTH_A_SHARE) >= cost.row_ns.saturating_mul(threads);
-    if cost.row_ns >= apart_ns && !in_shares {
-        cost.beside = engine.team.threads();
+    if cost.row_ns >= apart_ns {
+        let of_a_thread = if in_shares && threads > 1 {
+            SHARE_ROWS
+        } else {
+            1
+        };
+        cost.beside = engine.team.threads() * of_a_thread;
     }
     Counted {
         cost,

@@ -196,4 +196,8 @@ fn a_plan_says_how_many_of_its_rows_run_beside_each_other() {
             "{cost:?}"
         );
     }
+    // Four of each thread where rows share some weights.
+    let mut bench = Bench::new(heavy_rows_and_a_wide_head(), Isa::detect(), 2);
+    let request = [numbers(&[1, 512, 256], 0)];
+    assert_eq!(bench.member(&request).plan.cost().beside, 8);
 }
