@@ -49,7 +49,7 @@ const WORTH_READING: u64 = 6;
 const WORTH_A_SHARE: u64 = 32;
 
 /// Rows of a thread's share: with twice as many, a row of MobileNetV3 takes as long.
-const SHARE_ROWS: usize = 4;
+pub(super) const SHARE_ROWS: usize = 4;
 
 /// What was counted of a plan.
 #[derive(Clone, Copy)]
@@ -98,7 +98,8 @@ pub(super) fn cost(
     let reading = (work.weight_bytes / weights).saturating_mul(WORTH_READING);
     let apart_ns = steps(work.steps, 0) + time(&work.shared) + reading;
     let thin_ns = work.thin_bytes / (CACHE_BYTES_PER_NS / 2);
-    let in_shares = thin_ns.saturating_mul(WORTH_A_SHARE) >= cost.row_ns.saturating_mul(threads);
+    let in_shares =
+        thin_ns > 0 && thin_ns.saturating_mul(WORTH_A_SHARE) >= cost.row_ns.saturating_mul(threads);
     if cost.row_ns >= apart_ns {
         let of_a_thread = if in_shares && threads > 1 {
             SHARE_ROWS

@@ -30,7 +30,7 @@ use crate::exec::model::{Engine, Store};
 use forms::Form;
 pub(crate) use passes::{ByRows, Stretch};
 
-/// Alignment of every place, in bytes: a cache line.
+/// Alignment of every place, in bytes: a cache line. What a [pass](Stretch::passes) has of a place is aligned for its type.
 pub(crate) const ALIGNMENT: usize = 64;
 
 /// Where a value's bytes are.

@@ -14,13 +14,14 @@ use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 use unisono_graph::OutputRows;
-use unisono_runtime::Error;
 use unisono_runtime::plan::{Group, Member};
 use unisono_runtime::program::staging::{Sink, TensorSink, broken, output_rows};
 use unisono_runtime::team::by_weight;
+use unisono_runtime::{Error, ErrorKind};
 use unisono_tensor::{DType, Shape, Tensor, TensorRef};
 
 use super::{Part, not_there, plan_of};
+use crate::exec::cost::SHARE_ROWS;
 use crate::exec::lane::{CpuLane, Memory};
 use crate::exec::model::{CpuModel, Engine};
 use crate::exec::plan::CpuPlan;
@@ -125,14 +126,25 @@ pub(super) fn run_in_shares(
     let (true, Some(row_ns)) = (plan.runs_in_shares(), plan.work_apart(1)) else {
         return Ok(false);
     };
+    // A share of one member is run where it lies, by the other way.
+    if members.len() <= engine.team.threads() {
+        return Ok(false);
+    }
     let rows = members.iter().map(|member| member.rows);
     let Some(cut) = cut_into_shares(engine.team.threads(), rows.clone()) else {
         return Ok(false);
     };
+    // Members with many rows of their own need nobody to share weights with.
+    if cut.iter().any(|(_, rows)| *rows > 2 * SHARE_ROWS) {
+        return Ok(false);
+    }
     let mut shares: SmallVec<[Share; SHARES]> = SmallVec::new();
     let (mut largest, mut end) = (0, 0usize);
     for (range, rows) in cut {
-        let program = plan.program(rows)?;
+        let program = match plan.program(rows) {
+            Err(e) if e.kind() == ErrorKind::Limit => return Ok(false),
+            program => program?,
+        };
         let first = members.get(range.start).ok_or_else(not_there)?;
         if !is_known(&program) {
             return Ok(false);
@@ -240,15 +252,20 @@ fn is_known(program: &Program) -> bool {
     program.dynamic_steps() == 0 && program.outputs.iter().all(|o| o.shape.is_some())
 }
 
+/// The distance between arenas of so many bytes, and the bytes of one for each thread; `None` if there may not be as much.
+fn all_arenas(engine: &Engine, bytes: usize) -> Option<(usize, usize)> {
+    let each = bytes.checked_next_multiple_of(ALIGNMENT)?;
+    let all = each.checked_mul(engine.team.threads())?;
+    (all <= engine.arena_limit).then_some((each, all))
+}
+
 /// An arena of so many bytes for each thread, and the distance between them; `None` if there may not be as much.
 fn arenas<'a>(
     engine: &Engine,
     lane: &'a mut CpuLane,
     bytes: usize,
 ) -> Result<Option<(SharedMut<'a, u8>, usize)>, Error> {
-    let each = bytes.checked_next_multiple_of(ALIGNMENT);
-    let all = each.and_then(|bytes| bytes.checked_mul(engine.team.threads()));
-    let (Some(each), Some(all)) = (each, all.filter(|&b| b <= engine.arena_limit)) else {
+    let Some((each, all)) = all_arenas(engine, bytes) else {
         return Ok(None);
     };
     let memory = lane.arena.at_least(all, engine.arena_limit)?;
@@ -328,6 +345,32 @@ impl Sink for TileSink<'_> {
     }
 }
 
+/// The program for as many rows of a request as one thread takes at a time, one or a share, and how many times that is; `None` if threads would idle
+/// or there is not as much memory.
+fn program_of_a_tile(
+    engine: &Engine,
+    plan: &CpuPlan,
+    rows: usize,
+) -> Result<Option<(Arc<Program>, usize)>, Error> {
+    let threads = engine.team.threads();
+    let most = if plan.runs_in_shares() { SHARE_ROWS } else { 1 };
+    for at_a_time in (1..=most).rev() {
+        let tiles = rows / at_a_time;
+        let is_even = at_a_time == 1 || tiles.is_multiple_of(threads);
+        if !rows.is_multiple_of(at_a_time) || !is_even || !keeps_busy(threads, tiles) {
+            continue;
+        }
+        let program = match plan.program(at_a_time) {
+            Err(e) if e.kind() == ErrorKind::Limit => continue,
+            program => program?,
+        };
+        if is_known(&program) && all_arenas(engine, program.arena).is_some() {
+            return Ok(Some((program, tiles)));
+        }
+    }
+    Ok(None)
+}
+
 /// Runs the rows of one request beside each other; `false`, and nothing done, if that cannot be done or does not pay. Only where rows are the
 /// outermost axis everywhere, so that a row's values lie together.
 pub(crate) fn run_rows_apart(
@@ -339,19 +382,9 @@ pub(crate) fn run_rows_apart(
     outputs: &mut [Option<Tensor>],
 ) -> Result<bool, Error> {
     let engine = &model.engine;
-    let threads = engine.team.threads();
     let Some(work_ns) = plan.work_apart(1).filter(|_| rows > 1) else {
         return Ok(false);
     };
-    // So many rows at a time: one, or a share.
-    let at_a_time = match plan.runs_in_shares() && rows.is_multiple_of(threads) {
-        true => rows / threads,
-        false => 1,
-    };
-    let tiles = rows / at_a_time;
-    if !keeps_busy(threads, tiles) {
-        return Ok(false);
-    }
     let rules = output_rows(&model.model);
     let outermost = |rule: &OutputRows| matches!(rule, OutputRows::Rows { axis: 0, .. });
     let ports = model.model.inputs();
@@ -364,8 +397,10 @@ pub(crate) fn run_rows_apart(
     if !are_outermost || inputs.iter().any(|input| input.strings().is_some()) {
         return Ok(false);
     }
-    let program = plan.program(at_a_time)?;
-    if !is_known(&program) || program.outputs.len() != rules.len() {
+    let Some((program, tiles)) = program_of_a_tile(engine, plan, rows)? else {
+        return Ok(false);
+    };
+    if program.outputs.len() != rules.len() {
         return Ok(false);
     }
     let mut aligned: SmallVec<[Tensor; 4]> = SmallVec::new();

@@ -4,8 +4,8 @@
 //! a convolutional network, whose values are large and whose weights are small, run for one or two rows at a time, and only what later steps need
 //! is kept for all rows. Weights are read in every pass; where they weigh more than the values, all rows run together.
 //!
-//! A pass is made of the steps of the program for so few rows: the same nodes in the same order, so that needs and constants have the same
-//! numbers. Values that both ends of a stretch touch lie where the program for all rows has them, a pass's part behind that of the pass before; what
+//! A pass is made of the steps of the program for so few rows. Usually they are the same nodes in the same order, so that needs and constants have
+//! the same numbers; a step for which any of that is not so stays as it is. Values that both ends of a stretch touch lie where the program for all rows has them, a pass's part behind that of the pass before; what
 //! lives and dies within a stretch has the size of one pass.
 //!
 //! Where to cut follows from counted bytes alone. It must never change a bit: a step takes part only if its kernel
@@ -18,6 +18,9 @@ use unisono_runtime::program::arena::Need;
 
 use super::{Action, Builder, Known, Operand, Place, Step};
 use crate::exec::cost::{STEP_NS, fetching_ns};
+
+/// More passes than this are not thought of.
+const MOST_PASSES: usize = 1024;
 
 /// Steps that follow each other and run so many times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +83,8 @@ impl Builder<'_> {
         for count in counts {
             let known = (by_rows.known)(by_rows.rows / count);
             let mut other = Builder::new(self.graph, known, self.store, self.engine);
-            let other_steps = other.all_steps()?;
+            // What cannot be built for so few rows is built for all of them.
+            let other_steps = other.all_steps().unwrap_or_default();
             for (i, step) in steps.iter().enumerate() {
                 let fits = self.needs.len() == other.needs.len()
                     && steps.len() == other_steps.len()
@@ -169,13 +173,27 @@ impl Builder<'_> {
             };
         let inputs = pair(&wide.inputs, &narrow.inputs);
         let outputs = pair(&wide.outputs, &narrow.outputs);
+        // An operand of lower rank lies along other axes of the output.
+        let rank =
+            |operand: &Option<Operand>| operand.as_ref().map(|o| o.shape.as_ref().map(|s| s.len()));
+        let all_along = |relations: &[Relation]| {
+            let mut parts = wide.inputs.iter().zip(relations);
+            parts.all(|(input, relation)| {
+                *relation == Relation::Shared || rank(input) == wide.outputs.first().and_then(rank)
+            })
+        };
+        let scratch = |step: &Step| match &step.action {
+            Action::Kernel { scratch, .. } => Some(*scratch),
+            Action::Copy | Action::Dynamic { .. } => None,
+        };
         let are_parts = |(i, relation): (usize, &Relation)| {
             wide.outputs[i].is_none() || *relation == Relation::Part
         };
         wide.nodes == narrow.nodes
             && wide.keeps_rows()
             && narrow.keeps_rows()
-            && inputs.is_some_and(|all| all.contains(&Relation::Part))
+            && scratch(wide) == scratch(narrow)
+            && inputs.is_some_and(|all| all.contains(&Relation::Part) && all_along(&all))
             && outputs.is_some_and(|all| all.iter().enumerate().all(are_parts))
             && narrow.inputs.iter().all(same_contents)
     }
@@ -279,7 +297,12 @@ fn stretches(passes: &[usize]) -> Vec<Stretch> {
 /// In how many passes each step runs, so that the sum of what is fetched and of what every pass costs is least: the shortest way through a graph
 /// whose vertices are steps and numbers of passes.
 fn choose(steps: &[Touched], rows: usize, near: u64) -> Vec<usize> {
-    let counts: Vec<usize> = (1..=rows).filter(|n| rows.is_multiple_of(*n)).collect();
+    if steps.iter().all(|step| step.values <= near) {
+        return vec![1; steps.len()];
+    }
+    let counts: Vec<usize> = (1..=rows.min(MOST_PASSES))
+        .filter(|n| rows.is_multiple_of(*n))
+        .collect();
     let step_ns = |step: &Touched, passes: usize| {
         if passes > 1 && !step.can_pass {
             return None;

@@ -201,7 +201,7 @@ unsafe fn join(
             .filter(|o: &&Operand| o.dtype == DType::F32)
             .ok_or_else(|| misplaced(step))?;
         let (start, bytes) = frame.place(output).ok_or_else(|| misplaced(step))?;
-        // SAFETY: the caller's promise; arenas and outputs are aligned to cache lines, any bits are f32s.
+        // SAFETY: the caller's promise; arenas and outputs are aligned to cache lines, there are no passes, and any bits are f32s.
         let c = unsafe { std::slice::from_raw_parts_mut(start.cast::<f32>(), bytes / 4) };
         segments.push(linear.segment(input, c)?);
     }

@@ -129,6 +129,9 @@ fn a_threads_share_of_the_members_is_run_as_one() {
     assert_eq!(at_once(&[1, 1, 1]), Some(2));
     assert_eq!(at_once(&[2, 1, 1, 3]), Some(4));
     assert_eq!(at_once(&[1; 7]), Some(4));
+    // One member a thread, and members with many rows of their own, run where they lie.
+    assert_eq!(at_once(&[1, 1]), Some(1));
+    assert_eq!(at_once(&[1, 10, 10, 1]), Some(10));
     for rows in [2, 3, 4] {
         let [one, two] = [1, 2].map(|threads| {
             let mut bench = Bench::new(heavy_rows_and_a_wide_head(), isa, threads);
@@ -136,6 +139,28 @@ fn a_threads_share_of_the_members_is_run_as_one() {
         });
         assert!(one[0].bytes() == two[0].bytes(), "{rows} rows");
     }
+}
+
+#[test]
+fn rows_for_whose_shares_there_is_no_memory_run_one_by_one() {
+    let arena = |limit: usize, rows: usize| {
+        let mut bench = Bench::with_limit(heavy_rows_and_a_wide_head(), Isa::detect(), 2, limit);
+        let output = bench.alone(&[numbers(&[rows, 512, 256], 3)]).remove(0);
+        (output, bench.lane.arena.len())
+    };
+    let of_rows = |rows: usize| arena(1 << 30, 2 * rows).1;
+    assert!(
+        of_rows(4) > 3 * of_rows(1),
+        "{} and {}",
+        of_rows(4),
+        of_rows(1)
+    );
+    // No more than four rows a share, however many there are.
+    assert_eq!(of_rows(8), of_rows(4));
+    let (expected, _) = arena(1 << 30, 8);
+    let (got, used) = arena(of_rows(1), 8);
+    assert_eq!(used, of_rows(1));
+    assert!(got.bytes() == expected.bytes());
 }
 
 /// As [`heavy_rows`], with an input that all rows share, and rows of the output that begin anywhere in a cache line.
