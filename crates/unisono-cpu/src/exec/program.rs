@@ -5,7 +5,7 @@
 //! output of the model is written where the caller will find it; all the rest share the arena. Only values whose
 //! shape depends on data get their place while running.
 //!
-//! Where many rows are more than a cache holds, stretches of steps run in several [passes] over a few rows each.
+//! Where many rows are more than a cache holds, stretches of steps run in several passes over a few rows each.
 //!
 //! Building never trusts the graph: sizes are checked for overflow and against the limit.
 
