@@ -3,7 +3,8 @@
 //! For each shape, rounds of the product alternate with rounds of a loop that does nothing but fused multiply-adds in registers, so
 //! that both see the same clock frequency and the same neighbours. Medians are compared with medians and the best with the best (a machine
 //! that others use as well is judged by the best). For products with few rows, which are
-//! bound by reading the weights, the rate of that reading is printed as well.
+//! bound by reading the weights, the rate of that reading is printed as well. A chain is a product up and one back down, each reading what the
+//! other wrote, with weights that change: what a network does. Between two threads it shows what their cores pay for reading from each other.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -38,6 +39,12 @@ const SHAPES: [[usize; 3]; 17] = [
     [1, 384, 384],
 ];
 
+/// Rows, and columns below and above.
+const CHAINS: [[usize; 3]; 2] = [[32, 256, 1024], [16, 256, 1024]];
+
+/// Weights that take turns in a chain, in each direction.
+const TURNS: usize = 4;
+
 /// Heads, rows, columns, length of the sums, and whether B comes transposed: the two products of an attention.
 const ATTENTION: [(usize, [usize; 3], bool); 4] = [
     (12, [128, 128, 32], true),
@@ -58,6 +65,9 @@ fn main() {
             );
             for shape in ATTENTION {
                 attention(Cores { isa, team: &team }, shape, rounds);
+            }
+            for shape in CHAINS {
+                chain(Cores { isa, team: &team }, shape, rounds);
             }
             for [m, n, k] in SHAPES {
                 let product = Product::new(Cores { isa, team: &team }, m, n, k);
@@ -88,6 +98,34 @@ fn report(mut product: Product<'_>, team: &Team, rounds: usize) {
     println!(
         "{:>18} {summary} {weights:>4.0} GB/s",
         format!("{m}x{n}x{k}")
+    );
+}
+
+fn chain(cores: Cores<'_>, [m, low, high]: [usize; 3], rounds: usize) {
+    let product =
+        |n, k| -> Vec<Product<'_>> { (0..TURNS).map(|_| Product::new(cores, m, n, k)).collect() };
+    let (mut up, mut down) = (product(high, low), product(low, high));
+    let flops = 2.0 * (m * low * high) as f64;
+    let reps = ((3e8 / flops) as usize).clamp(1, 2000);
+    let mut rates = support::Rates::default();
+    for _ in 0..rounds {
+        rates.peaks.push(support::peak(cores.isa, cores.team));
+        let start = Instant::now();
+        for turn in (0..TURNS).cycle().take(reps) {
+            let next = (turn + 1) % TURNS;
+            up[turn].run();
+            std::mem::swap(&mut up[turn].c, &mut down[turn].a);
+            down[turn].run();
+            std::mem::swap(&mut down[turn].c, &mut up[next].a);
+        }
+        // A product of the two, on average.
+        let both = start.elapsed().as_secs_f64() / reps as f64;
+        rates.times.push(both / 2.0);
+    }
+    println!(
+        "{:>18} {}",
+        format!("{m} {low}..{high}"),
+        rates.summary(flops)
     );
 }
 
