@@ -74,7 +74,7 @@ pub(super) fn run_apart(
     Ok(true)
 }
 
-/// Members, or rows, that one thread runs together.
+/// Members that one thread runs together.
 struct Share {
     members: Range<usize>,
     part: Part,
