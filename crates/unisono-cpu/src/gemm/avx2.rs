@@ -6,6 +6,7 @@ use crate::simd::avx2_token;
 vector_kernels!(
     #[target_feature(enable = "avx2,fma")]
     token: avx2_token(),
+    class: ymm_reg,
     cols: 16,
     registers: [2, 1],
     rows: [1 2 3 4 5 6],

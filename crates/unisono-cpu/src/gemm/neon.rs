@@ -6,6 +6,7 @@ use crate::simd::neon_token;
 vector_kernels!(
     #[target_feature(enable = "neon")]
     token: neon_token(),
+    class: vreg,
     cols: 16,
     registers: [4, 2],
     rows: [1 2 3 4 5 6],

@@ -330,6 +330,58 @@ fn sizes_at_which_tiles_and_groups_change_give_the_references_bits() {
     }
 }
 
+/// A sum whose products are all too small is -0; the total it is added to is +0, and so is what follows.
+#[test]
+fn a_total_of_nothing_is_plus_zero_whatever_is_added() {
+    let (m, n) = (13, 40);
+    let nothing = vec![-0.0; m * n];
+    let activations = [
+        None,
+        Some(Unary::Relu),
+        Some(Unary::Clip {
+            low: 0.0,
+            high: 6.0,
+        }),
+        Some(Unary::HardSwish),
+    ];
+    for k in [1, 300] {
+        let (a, b) = (vec![-1e-30; m * k], vec![1e-30; k * n]);
+        let (left, right) = (MatrixRef::row_major(&a, k), MatrixRef::row_major(&b, n));
+        for activation in activations {
+            // None, one for each column, one for each row, one for each element; and with a residual, or without.
+            for bias in [None, Some((0, 1)), Some((1, 0)), Some((n, 1))] {
+                for residual in [false, true] {
+                    let matrix = |(row_stride, col_stride)| MatrixRef {
+                        data: &nothing,
+                        row_stride,
+                        col_stride,
+                    };
+                    let epilogue = Epilogue {
+                        bias: bias.map(matrix),
+                        residual: residual.then(|| matrix((n, 1))),
+                        activation,
+                        ..Epilogue::default()
+                    };
+                    let zero = activation.map_or(0.0, |f| f.eval(0.0_f32));
+                    for isa in Isa::available() {
+                        let team = Team::solo();
+                        let cores = Cores { isa, team: &team };
+                        let pack = PackedB::pack(isa, k, n, right).unwrap();
+                        let mut c = vec![7.0; m * n];
+                        let mut scratch = vec![f32::NAN; gemm_scratch(cores, m, n, k)];
+                        gemm(cores, m, left, &pack, &mut c, n, &epilogue, &mut scratch);
+                        assert_eq!(
+                            first_difference(&c, &vec![zero; m * n]),
+                            None,
+                            "{isa:?}, {k} terms, bias {bias:?}, residual {residual}, {activation:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn members_of_a_batch_are_computed_at_their_offsets() {
     let shape = BatchShape {
