@@ -320,6 +320,22 @@ impl Microkernels {
     }
 }
 
+/// The same pointer, of which the compiler does not know where it comes from. What is computed from it is then computed where it is used, not
+/// early for several uses: that takes registers, and what it has on the stack instead are stores, of which a processor holds few.
+#[inline(always)]
+#[allow(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "nothing is read or written through it"
+)]
+fn by_itself(mut row: *mut f32) -> *mut f32 {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    // SAFETY: no instruction.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(reg) row, options(nomem, nostack, preserves_flags));
+    }
+    row
+}
+
 /// Asks for the line of a later write.
 #[inline(always)]
 pub(crate) fn prefetch(line: *const f32) {
@@ -353,52 +369,105 @@ pub(super) unsafe fn slice_of_tile<S: Simd, const H: usize, const P: usize, cons
     s: S,
     tile: &Tile<'_>,
 ) -> [[[S::F; V]; P]; H] {
-    /// Rows that are not worth asking for more.
-    const FEW_ROWS: usize = 3;
-    /// Rows of A that one pointer serves: none, one and two row distances from it are addressing modes.
-    const TOGETHER: usize = 3;
-    let mut b = tile.b;
-    let mut ahead = tile.ahead.line;
-    let (a_row, a_col) = (tile.a_row, tile.a_col);
     let mut sums = [[[s.zero(); V]; P]; H];
     // SAFETY: the caller's promise: H rows of the pieces' terms of A and as many rows of V registers in each of P panels of B.
     unsafe {
-        for h in 0..H {
-            for line in 0..(P * V * S::LANES).div_ceil(16) {
-                prefetch(tile.c.add(h * tile.c_step + line * 16));
-            }
+        let mut at = Cursor {
+            a: [tile.a; MAX_ROWS / TOGETHER],
+            b: tile.b,
+            ahead: tile.ahead.line,
+            c: by_itself(tile.c),
+        };
+        // Meanwhile the tile's lines in C are asked for, a row with each term: all at once they would stand in the way of the first ones.
+        let mut done = tile.pieces.first().map_or(0, |piece| piece.k.min(H));
+        if done > 0 {
+            at.begin::<H>(tile, tile.pieces[0].a);
+            add_terms::<S, H, P, V, true>(s, tile, done, &mut at, &mut sums);
         }
         for piece in tile.pieces {
-            let mut a = [tile.a; MAX_ROWS / TOGETHER];
-            for h in (0..H).step_by(TOGETHER) {
-                a[h / TOGETHER] = tile.a.add(piece.a + h * a_row);
-            }
-            for _ in 0..piece.k {
-                for p in 0..P {
-                    let mut row = [s.zero(); V];
-                    for (v, row) in row.iter_mut().enumerate() {
-                        *row = s.load_raw(b.add(p * tile.b_panel + v * S::LANES));
-                    }
-                    for (h, sums) in sums.iter_mut().enumerate() {
-                        let x = s.splat(*a[h / TOGETHER].add(h % TOGETHER * a_row));
-                        for (sum, &y) in sums[p].iter_mut().zip(&row) {
-                            *sum = s.fma(x, y, *sum);
-                        }
-                    }
-                }
-                for h in (0..H).step_by(TOGETHER) {
-                    a[h / TOGETHER] = a[h / TOGETHER].add(a_col);
-                }
-                b = b.add(tile.b_step);
-                // Few rows read as fast as memory gives: there is no time to ask.
-                if H > FEW_ROWS {
-                    prefetch_far(ahead);
-                    ahead = ahead.wrapping_add(tile.ahead.step);
-                }
-            }
+            at.begin::<H>(tile, piece.a + done * tile.a_col);
+            add_terms::<S, H, P, V, false>(s, tile, piece.k - done, &mut at, &mut sums);
+            done = 0;
         }
     }
     sums
+}
+
+/// Rows of A that one pointer serves: none, one and two row distances from it are addressing modes.
+const TOGETHER: usize = 3;
+
+/// How far a slice of a tile is.
+struct Cursor {
+    /// The next term of A: every so many rows.
+    a: [*const f32; MAX_ROWS / TOGETHER],
+    /// That of B.
+    b: *const f32,
+    /// What is asked for with it.
+    ahead: *const f32,
+    /// The row of C that is asked for with it.
+    c: *mut f32,
+}
+
+impl Cursor {
+    /// Goes on with terms of A that begin there.
+    ///
+    /// # Safety
+    /// The tile has H rows in A, and terms from there on.
+    #[inline(always)]
+    unsafe fn begin<const H: usize>(&mut self, tile: &Tile<'_>, first: usize) {
+        for h in (0..H).step_by(TOGETHER) {
+            // SAFETY: the caller's promise.
+            self.a[h / TOGETHER] = unsafe { tile.a.add(first + h * tile.a_row) };
+        }
+    }
+}
+
+/// Adds so many terms that follow each other in A to the chains; `ASKS` for a row of C with each.
+///
+/// # Safety
+/// As for [`slice_of_tile`]; the terms are the tile's.
+#[inline(always)]
+unsafe fn add_terms<S: Simd, const H: usize, const P: usize, const V: usize, const ASKS: bool>(
+    s: S,
+    tile: &Tile<'_>,
+    terms: usize,
+    at: &mut Cursor,
+    sums: &mut [[[S::F; V]; P]; H],
+) {
+    /// Rows that are not worth asking for more.
+    const FEW_ROWS: usize = 3;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for _ in 0..terms {
+            for p in 0..P {
+                let mut row = [s.zero(); V];
+                for (v, row) in row.iter_mut().enumerate() {
+                    *row = s.load_raw(at.b.add(p * tile.b_panel + v * S::LANES));
+                }
+                for (h, sums) in sums.iter_mut().enumerate() {
+                    let x = s.splat(*at.a[h / TOGETHER].add(h % TOGETHER * tile.a_row));
+                    for (sum, &y) in sums[p].iter_mut().zip(&row) {
+                        *sum = s.fma(x, y, *sum);
+                    }
+                }
+            }
+            for h in (0..H).step_by(TOGETHER) {
+                at.a[h / TOGETHER] = at.a[h / TOGETHER].add(tile.a_col);
+            }
+            at.b = at.b.add(tile.b_step);
+            if ASKS {
+                for line in 0..(P * V * S::LANES).div_ceil(16) {
+                    prefetch(at.c.wrapping_add(line * 16));
+                }
+                at.c = at.c.wrapping_add(tile.c_step);
+            }
+            // Few rows read as fast as memory gives: there is no time to ask.
+            if H > FEW_ROWS {
+                prefetch_far(at.ahead);
+                at.ahead = at.ahead.wrapping_add(tile.ahead.step);
+            }
+        }
+    }
 }
 
 /// What a tile does with the sums of its slice: adds them to what came before and, behind the last slice, ends. Called with a constant
@@ -510,6 +579,7 @@ unsafe fn store_each<S: Simd, const H: usize, const P: usize, const V: usize>(
     sums: [[[S::F; V]; P]; H],
     last: impl Last<S>,
 ) {
+    let mut c = by_itself(tile.c);
     macro_rules! rows {
         ($($h:literal)*) => {
             $(if $h < H {
@@ -519,10 +589,11 @@ unsafe fn store_each<S: Simd, const H: usize, const P: usize, const V: usize>(
                         // SAFETY: the caller's promise: the place is the tile's.
                         unsafe {
                             let value = last.value(s, sums[$h][p][v], place);
-                            s.store_raw(value, tile.c.add($h * tile.c_step + place.col));
+                            s.store_raw(value, c.add(place.col));
                         }
                     }
                 }
+                c = c.wrapping_add(tile.c_step);
             })*
         };
     }

@@ -551,6 +551,17 @@ impl Cut {
     }
 }
 
+/// Tiles whose places are found before they are computed, for all panels and slices: finding one takes divisions.
+const GROUP: usize = 64;
+
+/// Where a tile is: what it reads and writes first, and how many positions it has.
+#[derive(Clone, Copy, Default)]
+struct Spot {
+    a: usize,
+    c: usize,
+    rows: usize,
+}
+
 struct Job<'a> {
     walk: &'a Walk,
     cores: Cores<'a>,
@@ -632,6 +643,37 @@ impl Job<'_> {
     /// # Safety
     /// `y` is the whole output, and the caller alone touches these tiles and panels of it.
     unsafe fn compute(&self, tiles: Range<usize>, panels: Range<usize>, patch: Option<&[f32]>) {
+        let mut spots = [Spot::default(); GROUP];
+        for first in tiles.clone().step_by(GROUP) {
+            let group = first..tiles.end.min(first + GROUP);
+            let spots = &mut spots[..group.len()];
+            for (spot, tile) in spots.iter_mut().zip(group) {
+                *spot = self.spot(tile, patch.is_some());
+            }
+            // SAFETY: the caller's promise.
+            unsafe { self.group(spots, panels.clone(), patch.unwrap_or(self.x)) };
+        }
+    }
+
+    fn spot(&self, tile: usize, is_patch: bool) -> Spot {
+        let walk = self.walk;
+        let (at, positions) = self.tile(tile);
+        let rows_before = (0..3).map(|i| at[i] * walk.c_rows[i]).sum::<usize>();
+        Spot {
+            a: match is_patch {
+                true => 0,
+                false => walk.first_tap(at, positions.start),
+            },
+            c: walk.c_first + rows_before + positions.start * walk.c_step,
+            rows: positions.len(),
+        }
+    }
+
+    /// Computes tiles that read `x`.
+    ///
+    /// # Safety
+    /// As for [`Job::compute`].
+    unsafe fn group(&self, spots: &[Spot], panels: Range<usize>, x: &[f32]) {
         let Self { walk, kernels, .. } = self;
         let width = kernels.cols;
         let adds = self.residual.is_none() || kernels.full_sum.is_some();
@@ -656,8 +698,29 @@ impl Job<'_> {
                 });
                 let terms: usize = pieces.iter().map(|piece| piece.k).sum();
                 let mut asked_for = 0;
-                for tile in tiles.clone() {
-                    let ahead = match next {
+                // From tile to tile only what differs is written: what a processor has still to write is what its next tile waits for.
+                let mut tile = Tile {
+                    pieces,
+                    a: x.as_ptr(),
+                    a_row: walk.a_step,
+                    a_col: 1,
+                    b: b.as_ptr(),
+                    b_step: width,
+                    b_panel: 0,
+                    ahead: Ahead::nothing(b.as_ptr()),
+                    c: self.y,
+                    c_step: walk.c_step,
+                    before: self.y,
+                    before_step: walk.c_step,
+                    cols: cols.len(),
+                    first: s == 0,
+                    ending: match last && is_ending {
+                        true => self.finish.ending(0, cols.start),
+                        false => Ending::NONE,
+                    },
+                };
+                for spot in spots {
+                    tile.ahead = match next {
                         Some(next) if asked_for < terms * width => Ahead {
                             line: next.wrapping_add(asked_for),
                             step: Ahead::LINE,
@@ -665,52 +728,34 @@ impl Job<'_> {
                         _ => Ahead::nothing(b.as_ptr()),
                     };
                     asked_for += terms * Ahead::LINE;
-                    let (at, positions) = self.tile(tile);
-                    let a = patch.unwrap_or_else(|| &self.x[walk.first_tap(at, positions.start)..]);
-                    let c = walk.c_first
-                        + (0..3).map(|i| at[i] * walk.c_rows[i]).sum::<usize>()
-                        + positions.start * walk.c_step;
+                    tile.a = x[spot.a..].as_ptr();
                     // SAFETY: the position lies in the output.
-                    let tile_c = unsafe { self.y.add(c + cols.start) };
-                    let tile = Tile {
-                        pieces,
-                        a: a.as_ptr(),
-                        a_row: walk.a_step,
-                        a_col: 1,
-                        b: b.as_ptr(),
-                        b_step: width,
-                        b_panel: 0,
-                        ahead,
-                        c: tile_c,
-                        c_step: walk.c_step,
-                        before: tile_c,
-                        before_step: walk.c_step,
-                        cols: cols.len(),
-                        first: s == 0,
-                        ending: match last && is_ending {
-                            true => self.finish.ending(0, cols.start),
-                            false => Ending::NONE,
-                        },
-                    };
+                    tile.c = unsafe { self.y.add(spot.c + cols.start) };
+                    tile.before = tile.c;
                     // SAFETY: the frame was made so that the pieces of all positions lie in it, and a patch so that its tile's do; the panel
                     // holds the slice's terms, the tile is the caller's, the residual is as long as the output, panels are whole if there
                     // is one, and the instruction set is available, as `LastConv::run` checked.
                     unsafe {
                         match residual {
-                            None => self.kernels.run(&tile, positions.len()),
+                            None => self.kernels.run(&tile, spot.rows),
                             Some((residual, sums)) => {
                                 let residual = Residual {
-                                    first: residual[c + cols.start..].as_ptr(),
+                                    first: residual[spot.c + cols.start..].as_ptr(),
                                     step: walk.c_step,
                                 };
-                                sums[positions.len() - 1](&tile, residual);
+                                sums[spot.rows - 1](&tile, residual);
                             }
                         }
                         if last && !is_ending {
-                            let finish = self.finish_at(c);
-                            let c = self.y.add(c);
-                            let rows = 0..positions.len();
-                            finish.apply(self.cores.isa, c, walk.c_step, rows, cols.clone());
+                            let finish = self.finish_at(spot.c);
+                            let c = self.y.add(spot.c);
+                            finish.apply(
+                                self.cores.isa,
+                                c,
+                                walk.c_step,
+                                0..spot.rows,
+                                cols.clone(),
+                            );
                         }
                     }
                 }
