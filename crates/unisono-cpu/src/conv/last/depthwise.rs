@@ -236,11 +236,21 @@ impl Row<'_> {
     /// All positions, for a kernel of `K` columns side by side and a stride of `D`.
     #[inline(always)]
     fn usual<S: Simd, const K: usize, const D: usize>(&mut self, s: S, reach: &Reach) {
+        let cols = self.shape.output[2];
         match S::LANES {
             // What is loaded once has a register each.
+            // Fewer if fewer are for nothing at the end of the row.
+            16 if Self::blocked::<{ TOGETHER - 1 }>(cols) < Self::blocked::<TOGETHER>(cols) => {
+                self.blocks::<S, K, D, { TOGETHER - 1 }>(s, reach);
+            }
             16 => self.blocks::<S, K, D, TOGETHER>(s, reach),
             _ => self.blocks::<S, K, D, { TOGETHER / 2 }>(s, reach),
         }
+    }
+
+    /// Positions that are computed for so many, if P are computed side by side.
+    fn blocked<const P: usize>(cols: usize) -> usize {
+        cols.next_multiple_of(P)
     }
 
     #[inline(always)]
