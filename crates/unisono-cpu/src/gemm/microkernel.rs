@@ -304,7 +304,7 @@ impl Microkernels {
                 let cols = self.narrow_cols;
                 self.narrow[rows - 1](&Tile { cols, ..*tile });
                 rest.cols -= cols;
-                rest.b = tile.b.add(cols);
+                rest.b = tile.b.wrapping_add(cols);
                 rest.c = tile.c.add(cols);
                 rest.before = tile.before.wrapping_add(cols);
                 if !tile.ending.bias.is_null() {
@@ -378,7 +378,8 @@ pub(super) unsafe fn slice_of_tile<S: Simd, const H: usize, const P: usize, cons
             ahead: tile.ahead.line,
             c: by_itself(tile.c),
         };
-        // Meanwhile the tile's lines in C are asked for, a row with each term: all at once they would stand in the way of the first ones.
+        // Meanwhile the tile's lines in C are asked for, a row with each term of the first piece: all at once they would stand in the way of
+        // the first terms. A piece that has fewer terms than the tile has rows asks for as many.
         let mut done = tile.pieces.first().map_or(0, |piece| piece.k.min(H));
         if done > 0 {
             at.begin::<H>(tile, tile.pieces[0].a);
@@ -409,15 +410,11 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Goes on with terms of A that begin there.
-    ///
-    /// # Safety
-    /// The tile has H rows in A, and terms from there on.
+    /// Goes on with terms of A that begin there, if there are any.
     #[inline(always)]
-    unsafe fn begin<const H: usize>(&mut self, tile: &Tile<'_>, first: usize) {
+    fn begin<const H: usize>(&mut self, tile: &Tile<'_>, first: usize) {
         for h in (0..H).step_by(TOGETHER) {
-            // SAFETY: the caller's promise.
-            self.a[h / TOGETHER] = unsafe { tile.a.add(first + h * tile.a_row) };
+            self.a[h / TOGETHER] = tile.a.wrapping_add(first + h * tile.a_row);
         }
     }
 }
@@ -452,9 +449,9 @@ unsafe fn add_terms<S: Simd, const H: usize, const P: usize, const V: usize, con
                 }
             }
             for h in (0..H).step_by(TOGETHER) {
-                at.a[h / TOGETHER] = at.a[h / TOGETHER].add(tile.a_col);
+                at.a[h / TOGETHER] = at.a[h / TOGETHER].wrapping_add(tile.a_col);
             }
-            at.b = at.b.add(tile.b_step);
+            at.b = at.b.wrapping_add(tile.b_step);
             if ASKS {
                 for line in 0..(P * V * S::LANES).div_ceil(16) {
                     prefetch(at.c.wrapping_add(line * 16));
@@ -741,8 +738,8 @@ pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, ti
     };
     // SAFETY: the copy has room for H rows of V registers; otherwise the caller's promise.
     unsafe {
-        let sums = slice_of_tile::<S, H, 1, V>(s, &whole);
-        end_of_tile(s, &whole, None, sums);
+        let in_registers = slice_of_tile::<S, H, 1, V>(s, &whole);
+        end_of_tile(s, &whole, None, in_registers);
     }
     let ending = &tile.ending;
     for h in 0..H {
@@ -776,7 +773,7 @@ pub(super) unsafe fn part_tile<S: Simd, const H: usize, const V: usize>(s: S, ti
 
 /// Where a tile's sums are in registers of this class, whatever follows. Without it the compiler makes room for what follows by
 /// keeping sums on the stack, in the loop before it, too: AVX-512 then reaches 39 % of its peak. No instruction, but to
-/// the compiler one that may read and write any memory, so nothing is moved across.
+/// the compiler one that may read and write any memory, so no reading or writing is moved across.
 macro_rules! hold {
     ($sums:ident in vreg) => {
         $crate::gemm::microkernel::hold!($sums in vreg, "/* {0:v} */")
@@ -793,7 +790,7 @@ macro_rules! hold {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use hold;
 
-/// Writes the kernels of an instruction set whose registers have `$lanes` lanes, `$v` of them a panel, entered by `$enter`.
+/// Writes the kernels of an instruction set, for panels of `$cols` columns in `$full` registers of the `$class`.
 macro_rules! vector_kernels {
     ($(#[$attribute:meta])* token: $token:expr, class: $class:ident, cols: $cols:literal, registers: [$full:literal, $narrow:literal], rows: [$($h:literal)*], wide: [$($low:literal)*], half: $half:expr) => {
         $(#[$attribute])*

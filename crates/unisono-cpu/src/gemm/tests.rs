@@ -333,7 +333,13 @@ fn sizes_at_which_tiles_and_groups_change_give_the_references_bits() {
 /// A sum whose products are all too small is -0; the total it is added to is +0, and so is what follows.
 #[test]
 fn a_total_of_nothing_is_plus_zero_whatever_is_added() {
-    let (m, n) = (13, 40);
+    // Whole and part tiles, and few rows of several panels side by side.
+    for (m, n) in [(13, 40), (2, 140)] {
+        check_totals_of_nothing(m, n);
+    }
+}
+
+fn check_totals_of_nothing(m: usize, n: usize) {
     let nothing = vec![-0.0; m * n];
     let activations = [
         None,

@@ -76,7 +76,7 @@ pub unsafe trait Simd: Copy {
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// The greater of two numbers that are not zeros of different signs; of other pairs, one of the two or NaN.
     fn max_of_numbers(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `x < limit ? limit : x` for a limit that is neither NaN nor zero. NaN passes.
+    /// `x < limit ? limit : x` for a limit that is neither NaN nor zero, or +0 if x is not -0. NaN passes.
     fn at_least(self, x: Self::F, limit: Self::F) -> Self::F;
     /// `x > limit ? limit : x` for a limit that is neither NaN nor zero. NaN passes.
     fn at_most(self, x: Self::F, limit: Self::F) -> Self::F;

@@ -238,19 +238,13 @@ impl Row<'_> {
     fn usual<S: Simd, const K: usize, const D: usize>(&mut self, s: S, reach: &Reach) {
         let cols = self.shape.output[2];
         match S::LANES {
-            // What is loaded once has a register each.
-            // Fewer if fewer are for nothing at the end of the row.
-            16 if Self::blocked::<{ TOGETHER - 1 }>(cols) < Self::blocked::<TOGETHER>(cols) => {
+            // What is loaded once has a register each. One position less where that makes no more blocks: fewer are for nothing.
+            16 if cols.div_ceil(TOGETHER - 1) == cols.div_ceil(TOGETHER) => {
                 self.blocks::<S, K, D, { TOGETHER - 1 }>(s, reach);
             }
             16 => self.blocks::<S, K, D, TOGETHER>(s, reach),
             _ => self.blocks::<S, K, D, { TOGETHER / 2 }>(s, reach),
         }
-    }
-
-    /// Positions that are computed for so many, if P are computed side by side.
-    fn blocked<const P: usize>(cols: usize) -> usize {
-        cols.next_multiple_of(P)
     }
 
     #[inline(always)]

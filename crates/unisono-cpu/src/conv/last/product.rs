@@ -5,11 +5,13 @@
 //! taps of a row of the kernel too) are one [`Piece`]. Only padding needs a copy, with zeros around it: of what the tiles at the [`Edges`]
 //! read, or of the whole input where that is less to copy.
 //!
-//! A job's tiles go through a panel of the weights while it is in the cache. Jobs are cut by positions as long as every core's cache holds all
+//! A job's tiles, 64 at a time, go through a panel of the weights while it is in the cache. Jobs are cut by positions as long as every core's cache holds all
 //! weights: then a core reads the positions that it wrote in the layer before. Beyond that by positions or by output channels,
 //! whichever leaves less to be read again.
 
 use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use super::super::passes::{Lattice, Pass};
 use super::super::{ConvEpilogue, ConvKind, ConvShape, part};
@@ -555,7 +557,7 @@ impl Cut {
 const GROUP: usize = 64;
 
 /// Where a tile is: what it reads and writes first, and how many positions it has.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Spot {
     a: usize,
     c: usize,
@@ -643,15 +645,12 @@ impl Job<'_> {
     /// # Safety
     /// `y` is the whole output, and the caller alone touches these tiles and panels of it.
     unsafe fn compute(&self, tiles: Range<usize>, panels: Range<usize>, patch: Option<&[f32]>) {
-        let mut spots = [Spot::default(); GROUP];
         for first in tiles.clone().step_by(GROUP) {
             let group = first..tiles.end.min(first + GROUP);
-            let spots = &mut spots[..group.len()];
-            for (spot, tile) in spots.iter_mut().zip(group) {
-                *spot = self.spot(tile, patch.is_some());
-            }
-            // SAFETY: the caller's promise.
-            unsafe { self.group(spots, panels.clone(), patch.unwrap_or(self.x)) };
+            let spots: SmallVec<[Spot; GROUP]> =
+                group.map(|tile| self.spot(tile, patch.is_some())).collect();
+            // SAFETY: the caller's promise; the frame was made so that the pieces of all positions lie in it, and a patch so that its tile's do.
+            unsafe { self.group(&spots, panels.clone(), patch.unwrap_or(self.x)) };
         }
     }
 
@@ -672,7 +671,7 @@ impl Job<'_> {
     /// Computes tiles that read `x`.
     ///
     /// # Safety
-    /// As for [`Job::compute`].
+    /// As for [`Job::compute`]; the pieces of all spots lie in `x`.
     unsafe fn group(&self, spots: &[Spot], panels: Range<usize>, x: &[f32]) {
         let Self { walk, kernels, .. } = self;
         let width = kernels.cols;
@@ -732,8 +731,7 @@ impl Job<'_> {
                     // SAFETY: the position lies in the output.
                     tile.c = unsafe { self.y.add(spot.c + cols.start) };
                     tile.before = tile.c;
-                    // SAFETY: the frame was made so that the pieces of all positions lie in it, and a patch so that its tile's do; the panel
-                    // holds the slice's terms, the tile is the caller's, the residual is as long as the output, panels are whole if there
+                    // SAFETY: what is read lies in `x`, as the caller promises; the panel holds the slice's terms, the tile is the caller's, the residual is as long as the output, panels are whole if there
                     // is one, and the instruction set is available, as `LastConv::run` checked.
                     unsafe {
                         match residual {
