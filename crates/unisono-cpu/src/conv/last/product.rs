@@ -5,9 +5,9 @@
 //! taps of a row of the kernel too) are one [`Piece`]. Only padding needs a copy, with zeros around it: of what the tiles at the [`Edges`]
 //! read, or of the whole input where that is less to copy.
 //!
-//! A job's tiles, 64 at a time, go through a panel of the weights while it is in the cache. Jobs are cut by positions as long as every core's cache holds all
-//! weights: then a core reads the positions that it wrote in the layer before. Beyond that by positions or by output channels,
-//! whichever leaves less to be read again.
+//! A job's tiles, 64 at a time, go through a panel of the weights while it is in the cache. Jobs are cut by positions as long as every
+//! core's cache holds all weights: then a core reads the positions that it wrote in the layer before. Beyond that by positions or by
+//! output channels, whichever leaves less to be read again.
 
 use std::ops::Range;
 
@@ -731,8 +731,9 @@ impl Job<'_> {
                     // SAFETY: the position lies in the output.
                     tile.c = unsafe { self.y.add(spot.c + cols.start) };
                     tile.before = tile.c;
-                    // SAFETY: what is read lies in `x`, as the caller promises; the panel holds the slice's terms, the tile is the caller's, the residual is as long as the output, panels are whole if there
-                    // is one, and the instruction set is available, as `LastConv::run` checked.
+                    // SAFETY: what is read lies in `x`, as the caller promises; the panel holds the slice's terms, the tile is the caller's, the
+                    // residual is as long as the output, panels are whole if there is one, and the instruction set is available, as
+                    // `LastConv::run` checked.
                     unsafe {
                         match residual {
                             None => self.kernels.run(&tile, spot.rows),
